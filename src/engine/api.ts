@@ -1,0 +1,147 @@
+/** What the server and the CLI see of an engine. The worker-backed engine, the in-process one and the scripted test model all implement it. */
+import type { ChatDelta, ChatMessage, Thinking, ToolSpec } from "../chat/api.ts";
+
+export interface SamplingParams {
+  /** 0 = greedy. */
+  temperature: number;
+  /** 0 = off. */
+  topK: number;
+  /** 1 = off. */
+  topP: number;
+  /** 0 = off. */
+  minP: number;
+  /** 1 = off; multiplies/divides logits of tokens among the last `repeatLastN` (-1: whole context, 0: off). */
+  repeatPenalty: number;
+  repeatLastN: number;
+  frequencyPenalty: number;
+  presencePenalty: number;
+  /** token id -> added to its logit; -100 or below bans, as OpenAI defines it. */
+  logitBias: Record<number, number>;
+  /** Same seed, same prompt, same options: same text, whatever else runs in the batch. Undefined: random. */
+  seed?: number;
+}
+
+/** Dialect default where a request, the model file and the dialect say nothing. */
+export const DEFAULT_SAMPLING: SamplingParams = {
+  temperature: 1, topK: 0, topP: 1, minP: 0, repeatPenalty: 1, repeatLastN: 64,
+  frequencyPenalty: 0, presencePenalty: 0, logitBias: {},
+};
+
+export type Prompt =
+  | { kind: "chat"; messages: ChatMessage[]; tools?: ToolSpec[]; toolChoice?: "auto" | "none" | "required" | { name: string };
+      thinking?: Thinking; continueLast?: boolean; templateExtra?: Record<string, unknown> }
+  | { kind: "text"; text: string; /** Add BOS etc. Default true. */ addSpecial?: boolean }
+  | { kind: "ids"; ids: number[] };
+
+export interface GenerateRequest {
+  id: string;
+  /** Resolved model reference as listed by `models()`. */
+  model: string;
+  prompt: Prompt;
+  sampling: Partial<SamplingParams>;
+  /** Undefined or larger than what is left of the window: to the window's end. */
+  maxTokens?: number;
+  stop?: string[];
+  /** Do not end at end-of-generation tokens. */
+  ignoreEos?: boolean;
+  /** Number of alternatives per token (0: only the chosen token's logprob); undefined: none. */
+  logprobs?: number;
+  /** Return the prompt's text in front (OpenAI completions `echo`). */
+  echo?: boolean;
+  /** Milliseconds since epoch after which the request fails with `timeout`. */
+  deadline?: number;
+  /** Milliseconds to keep the model loaded after this request; undefined leaves it, Infinity forever. */
+  keepAlive?: number;
+  /** A ceiling on this request's context window. */
+  contextLimit?: number;
+  priority?: number;
+}
+
+export interface TokenLogprob {
+  id: number;
+  /** The token's text; may be half a character, then `bytes` tells. */
+  token: string;
+  bytes: number[];
+  logprob: number;
+  top: { id: number; token: string; bytes: number[]; logprob: number }[];
+}
+
+export type FinishReason = "stop" | "length" | "context" | "tool_calls" | "cancelled";
+
+export interface Usage {
+  promptTokens: number;
+  /** Of the prompt tokens, those whose KV came from the cache. */
+  cachedTokens: number;
+  completionTokens: number;
+  reasoningTokens: number;
+}
+
+export interface Timings {
+  /** Milliseconds. */
+  queued: number;
+  load: number;
+  prefill: number;
+  decode: number;
+  total: number;
+}
+
+export type GenerateEvent =
+  /** Admitted and tokenised: headers may be sent. Always the first event. */
+  | { type: "start"; promptTokens: number; /** Seed in use. */ seed: number; prompt?: string }
+  | { type: "prefill"; done: number; total: number }
+  | { type: "delta"; delta: ChatDelta; logprobs?: TokenLogprob[] }
+  | { type: "end"; reason: FinishReason; stop?: string; usage: Usage; timings: Timings; /** Completion token ids. */ ids: number[] };
+
+export interface ModelInfo {
+  /** Name under which requests may ask for it. */
+  name: string;
+  path: string;
+  format: "gguf" | "huggingface";
+  architecture: string;
+  parameters: number;
+  fileBytes: number;
+  quantization: string;
+  contextLength: number;
+  embeddingLength: number;
+  capabilities: ("completion" | "tools" | "thinking" | "vision" | "embedding" | "insert")[];
+  /** ISO time of the file's last change. */
+  modified: string;
+  /** Hex SHA-256 or a stable stand-in made from path, size and time. */
+  digest: string;
+  template?: string;
+  license?: string;
+  /** Selected metadata as GGUF names it, for /api/show `model_info`. */
+  metadata: Record<string, unknown>;
+}
+
+export interface LoadedModel {
+  name: string;
+  info: ModelInfo;
+  contextLength: number;
+  memoryBytes: number;
+  /** Milliseconds since epoch; undefined: never. */
+  expires?: number;
+  running: number;
+  queued: number;
+}
+
+export interface Engine {
+  /** Installed models. Cheap; never waits for generation. */
+  models(): Promise<ModelInfo[]>;
+  /** Info of one model by any accepted reference; throws `model_not_found`. */
+  model(reference: string): Promise<ModelInfo>;
+  loaded(): Promise<LoadedModel[]>;
+  /** Load ahead of use (or just touch keep-alive). */
+  load(reference: string, keepAlive?: number): Promise<void>;
+  unload(reference: string): Promise<void>;
+  /**
+   * Runs one request. Aborting `signal` cancels it within a step. Throws AlloyError (possibly after events).
+   * The returned iterator's `return()` cancels as well.
+   */
+  generate(request: GenerateRequest, signal?: AbortSignal): AsyncIterableIterator<GenerateEvent>;
+  /** Token ids of a prompt as `generate` would see it. Does not need a KV slot. */
+  tokenize(model: string, prompt: Prompt): Promise<{ ids: number[]; text?: string }>;
+  detokenize(model: string, ids: number[]): Promise<string>;
+  /** Stops admitting, lets running requests finish up to `graceMs`, then cancels them and frees everything. */
+  close(graceMs?: number): Promise<void>;
+}
