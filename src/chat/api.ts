@@ -73,4 +73,8 @@ export interface ChatFormat {
   parser(options: { tools: ToolSpec[]; startsInReasoning: boolean }): OutputParser;
 }
 
-export type LoadChatFormat = (source: { template?: string | Record<string, string>; tokenizer: Tokenizer; architecture?: string }) => ChatFormat;
+export type LoadChatFormat = (source: {
+  template?: string | Record<string, string>;
+  tokenizer: Tokenizer;
+  architecture?: string;
+}) => ChatFormat;

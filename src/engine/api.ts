@@ -23,13 +23,27 @@ export interface SamplingParams {
 
 /** Dialect default where a request, the model file and the dialect say nothing. */
 export const DEFAULT_SAMPLING: SamplingParams = {
-  temperature: 1, topK: 0, topP: 1, minP: 0, repeatPenalty: 1, repeatLastN: 64,
-  frequencyPenalty: 0, presencePenalty: 0, logitBias: {},
+  temperature: 1,
+  topK: 0,
+  topP: 1,
+  minP: 0,
+  repeatPenalty: 1,
+  repeatLastN: 64,
+  frequencyPenalty: 0,
+  presencePenalty: 0,
+  logitBias: {},
 };
 
 export type Prompt =
-  | { kind: "chat"; messages: ChatMessage[]; tools?: ToolSpec[]; toolChoice?: "auto" | "none" | "required" | { name: string };
-      thinking?: Thinking; continueLast?: boolean; templateExtra?: Record<string, unknown> }
+  | {
+      kind: "chat";
+      messages: ChatMessage[];
+      tools?: ToolSpec[];
+      toolChoice?: "auto" | "none" | "required" | { name: string };
+      thinking?: Thinking;
+      continueLast?: boolean;
+      templateExtra?: Record<string, unknown>;
+    }
   | { kind: "text"; text: string; /** Add BOS etc. Default true. */ addSpecial?: boolean }
   | { kind: "ids"; ids: number[] };
 

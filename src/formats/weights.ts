@@ -2,10 +2,31 @@
 
 /** Storage types of tensor data. Names are ggml's, lower-cased where Hugging Face has the same type. */
 export type TensorType =
-  | "f32" | "f16" | "bf16" | "f64" | "i8" | "i16" | "i32" | "i64" | "u8" | "bool"
-  | "q8_0" | "q4_0" | "q4_1" | "q5_0" | "q5_1" | "q8_1"
-  | "q2_k" | "q3_k" | "q4_k" | "q5_k" | "q6_k" | "q8_k"
-  | "iq4_nl" | "iq4_xs" | "mxfp4";
+  | "f32"
+  | "f16"
+  | "bf16"
+  | "f64"
+  | "i8"
+  | "i16"
+  | "i32"
+  | "i64"
+  | "u8"
+  | "bool"
+  | "q8_0"
+  | "q4_0"
+  | "q4_1"
+  | "q5_0"
+  | "q5_1"
+  | "q8_1"
+  | "q2_k"
+  | "q3_k"
+  | "q4_k"
+  | "q5_k"
+  | "q6_k"
+  | "q8_k"
+  | "iq4_nl"
+  | "iq4_xs"
+  | "mxfp4";
 
 /** A tensor that lies in mapped memory. `shape` is row-major, outermost first: a linear layer's weight is [out, in]. */
 export interface TensorInfo {
@@ -20,7 +41,20 @@ export interface TensorInfo {
 
 export type MetaValue = string | number | bigint | boolean | MetaArray;
 /** GGUF arrays; numeric ones are typed arrays so that a 260k-entry vocabulary costs no boxing. */
-export type MetaArray = string[] | boolean[] | MetaArray[] | Float32Array | Float64Array | Int32Array | Uint32Array | BigInt64Array | BigUint64Array | Uint8Array | Int8Array | Uint16Array | Int16Array;
+export type MetaArray =
+  | string[]
+  | boolean[]
+  | MetaArray[]
+  | Float32Array
+  | Float64Array
+  | Int32Array
+  | Uint32Array
+  | BigInt64Array
+  | BigUint64Array
+  | Uint8Array
+  | Int8Array
+  | Uint16Array
+  | Int16Array;
 
 /** An opened model: one GGUF file, a split GGUF, or a Hugging Face folder. Close it only when nothing uses the addresses any more. */
 export interface ModelFile {
