@@ -1,0 +1,77 @@
+/**
+ * The tile IR: SSA values typed (dtype, shape), structured regions, explicit memory operations.
+ * What each op means is defined by the interpreter (./interpret.ts); which ops exist and how they type by the table in ./ops.ts.
+ */
+
+export type DType = "bool" | "i8" | "u8" | "i16" | "u16" | "i32" | "u32" | "i64" | "u64" | "f16" | "bf16" | "f32" | "f64";
+
+/** shape [] is a scalar; every dimension is a compile-time constant, not necessarily a power of two. Tiles are row-major. */
+export interface ValueType {
+  dtype: DType;
+  shape: readonly number[];
+}
+
+/** Position in the user's source, for errors and for comments in emitted code. Line is 1-based, column 0-based. */
+export interface Loc {
+  line: number;
+  column: number;
+}
+
+export interface Value {
+  id: number;
+  type: ValueType;
+  /** The user's variable name where there is one; printers add the id to make it unique. */
+  name?: string;
+}
+
+export interface Param {
+  name: string;
+  kind: "ptr" | "dim" | "scalar";
+  /** Element type of a pointer; type of a dim (i32 unless declared i64) or scalar. */
+  dtype: DType;
+  /** True for outputs, which the caller may leave out. */
+  output: boolean;
+  /** The SSA value of a dim or scalar. Pointers are not values: loads and stores name the parameter and an offset. */
+  value?: Value;
+}
+
+export type Attr = number | bigint | string | boolean | readonly number[] | readonly string[];
+
+export interface Op {
+  op: string;
+  args: Value[];
+  results: Value[];
+  attrs: Record<string, Attr>;
+  /** for: [body]; if: [then, else]; while: [condition, body]. Each ends with a `yield` op. */
+  regions: Block[];
+  loc?: Loc;
+}
+
+export interface Block {
+  /** for: [induction variable, ...carried]; while: [...carried]; if and function body: []. */
+  args: Value[];
+  ops: Op[];
+}
+
+export interface KernelIR {
+  name: string;
+  params: Param[];
+  body: Block;
+  /** The constexpr values this IR was specialised with. */
+  constexprs: Record<string, number | string | boolean>;
+  /** The user's source text, for error messages and source comments. */
+  source?: string;
+  /** Next free value id. */
+  nextId: number;
+}
+
+export const SCALAR = (dtype: DType): ValueType => ({ dtype, shape: [] });
+
+export const DTYPE_BYTES: Record<DType, number> = {
+  bool: 1, i8: 1, u8: 1, i16: 2, u16: 2, i32: 4, u32: 4, i64: 8, u64: 8, f16: 2, bf16: 2, f32: 4, f64: 8,
+};
+
+export const isFloat = (d: DType): boolean => d === "f16" || d === "bf16" || d === "f32" || d === "f64";
+export const isSigned = (d: DType): boolean => d === "i8" || d === "i16" || d === "i32" || d === "i64";
+export const isInt = (d: DType): boolean => !isFloat(d) && d !== "bool";
+export const elements = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
