@@ -1,0 +1,84 @@
+/**
+ * The Device contract: everything above this line (graph, models, engine) drives any hardware through it.
+ * A device knows buffers, programs and plans; it knows nothing of kernels' sources in TypeScript, graphs or models.
+ */
+
+/** Memory on a device. On the CPU `address` is an ordinary pointer; on unified-memory GPUs it is the CPU's view of the same pages. */
+export interface DeviceBuffer {
+  readonly bytes: number;
+  readonly address: number;
+  /** A window of [offset, offset+bytes) that shares the memory. Freeing a window is a no-op. */
+  slice(offset: number, bytes: number): DeviceBuffer;
+  /** Host view; throws beyond 4 GiB. The view dies with the buffer. */
+  view(offset?: number, bytes?: number): Uint8Array;
+  free(): void;
+}
+
+/** How one kernel parameter is passed. All arguments travel as 8 bytes. */
+export type ParamKind = "ptr" | "i32" | "i64" | "u32" | "u64" | "f32" | "f64";
+
+export interface ProgramSource {
+  /** Symbol, unique for kernel + constexpr values; identifies an ahead-of-time compiled program too. */
+  symbol: string;
+  params: readonly ParamKind[];
+  /** Target text, made only if the program is not in the ahead-of-time library. */
+  text: () => string;
+}
+
+export interface Program {
+  readonly symbol: string;
+  readonly params: readonly ParamKind[];
+}
+
+/** A value that changes from run to run: set on the plan before it runs. */
+export interface Slot {
+  readonly slot: number;
+}
+
+export type GridSize = number | Slot;
+export type Argument = DeviceBuffer | number | Slot;
+
+export interface Dispatch {
+  program: Program;
+  /** Number of programs on each axis; a zero anywhere skips the dispatch. */
+  grid: readonly [GridSize, GridSize, GridSize];
+  /** In the order of the program's params. A Slot for a ptr param holds an address. */
+  args: readonly Argument[];
+  /** For profiles and traces, e.g. "layers.3.q_proj". */
+  label?: string;
+  /** Relative cost of a program: hint for how finely to split the grid. */
+  parallel?: "auto" | "serial";
+}
+
+/** A flat list of dispatches that native code walks in one call. Dispatches run in order, each seeing the results of those before it. */
+export interface Plan {
+  setInt(slot: Slot, value: number): void;
+  setFloat(slot: Slot, value: number): void;
+  setPointer(slot: Slot, address: number): void;
+  /** Runs to completion before it returns. */
+  run(): void;
+  /** Runs without blocking the JavaScript thread where the device can. */
+  submit(): Promise<void>;
+  /** Runs once, timing every dispatch; milliseconds by dispatch in order. */
+  profile(): { label: string; symbol: string; ms: number }[];
+  free(): void;
+}
+
+export interface DeviceProperties {
+  name: string;
+  kind: "cpu" | "metal" | "cuda";
+  /** Instruction set or GPU family in use, e.g. "avx512-vnni". */
+  isa: string;
+  threads: number;
+  memoryBytes: number;
+}
+
+export interface Device {
+  readonly properties: DeviceProperties;
+  allocate(bytes: number): DeviceBuffer;
+  /** Uses host memory in place (mapped weights). The caller keeps it alive. */
+  wrap(address: number, bytes: number): DeviceBuffer;
+  program(source: ProgramSource): Program;
+  plan(dispatches: readonly Dispatch[], slots: number): Plan;
+  close(): void;
+}
