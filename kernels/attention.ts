@@ -1,0 +1,165 @@
+/**
+ * Causal attention over the paged KV cache with an online softmax (Milakov & Gimelshein 2018; Dao et al. 2022), grouped-query heads
+ * (Ainslie et al. 2023), optional sliding window and attention sinks. One kernel serves prefill and decode: its unit of work is a
+ * *tile* of consecutive tokens of one sequence and one KV head, whose rows are (token, query head of the group).
+ *
+ * tiles: int32 [tiles][4] = first token (row of q), tokens in the tile, position of the first token, start of the sequence's block ids
+ * in blockTable. Rows are worked on MR at a time; GROUPS groups of rows share each key block while it is in the cache.
+ * scratch: per program, probabilities [MR][BT], then per group running maximum [MR], sum [MR], accumulator [MR][D].
+ * Grid: (tiles, KVH).
+ */
+import { constexpr, dim, f16, f32, i32, kernel, ptr, scalar } from "../src/compiler/language/index.ts";
+import { BLOCK_TOKENS } from "./kv-cache.ts";
+
+const attention = (name: string, type: typeof f16 | typeof f32) =>
+  kernel(
+    name,
+    {
+      q: ptr(f32),
+      keys: ptr(type),
+      values: ptr(type),
+      tiles: ptr(i32),
+      blockTable: ptr(i32),
+      sinks: ptr(f32),
+      scratch: ptr(f32),
+      y: ptr(f32),
+      stride: dim,
+      column: dim,
+      KVH: dim,
+      G: dim,
+      GROUPS: dim,
+      window: dim,
+      scale: scalar(f32),
+      cap: scalar(f32),
+      D: constexpr(128),
+      DC: constexpr(64),
+      MR: constexpr(6),
+      SINKS: constexpr(false),
+      SOFTCAP: constexpr(false),
+      BT: constexpr(BLOCK_TOKENS),
+    },
+    (al, p) => {
+      const { q, keys, values, tiles, blockTable, sinks, scratch, y, stride, column, KVH, G, GROUPS, window, scale, cap } = p;
+      const { D, DC, MR, SINKS, SOFTCAP, BT } = p;
+      const tile = al.programId(0);
+      const kvHead = al.programId(1);
+      const first = al.load(tiles + tile * 4);
+      const tokens = al.load(tiles + tile * 4 + 1);
+      const position = al.load(tiles + tile * 4 + 2);
+      const table = al.load(tiles + tile * 4 + 3);
+      const rows = tokens * G;
+      const SIZE = MR * BT + GROUPS * (2 * MR + MR * D);
+      const work = scratch + al.cast(tile * KVH + kvHead, al.i64) * SIZE;
+      const state = work + MR * BT;
+      const GROUP = 2 * MR + MR * D;
+      const r = al.arange(MR);
+
+      for (let g = 0; g < GROUPS; g++) {
+        if (g * MR < rows) {
+          const row = al.min(g * MR + r, rows - 1);
+          const head = kvHead * G + (row % G);
+          al.store(state + g * GROUP + r, SINKS ? al.load(sinks + head) : al.full([MR], -1e30, al.f32));
+          al.store(state + g * GROUP + MR + r, al.full([MR], SINKS ? 1 : 0, al.f32));
+          for (let i = 0; i < MR * D; i += 16) al.store(state + g * GROUP + 2 * MR + i + al.arange(16), al.zeros([16], al.f32));
+        }
+      }
+
+      const last = position + tokens - 1;
+      const begin = window > 0 ? al.idiv(al.max(position - window + 1, 0), BT) : al.cast(0, al.i32);
+      const end = al.idiv(last, BT) + 1;
+      for (let b = begin; b < end; b++) {
+        const block = al.load(blockTable + table + b);
+        const base = (al.cast(block, al.i64) * KVH + kvHead) * D * BT;
+        const at = b * BT + al.arange(BT);
+        for (let g = 0; g < GROUPS; g++) {
+          if (g * MR < rows) {
+            const row = al.min(g * MR + r, rows - 1);
+            const token = al.idiv(row, G);
+            const from = (first + token) * stride + column + (kvHead * G + (row % G)) * D;
+            const own = position + token;
+            let s = al.zeros([MR, BT], al.f32);
+            for (let d = 0; d < D; d++) {
+              const k = al.cast(al.load(keys + base + d * BT + al.arange(BT)), al.f32);
+              s = al.fma(al.col(al.load(q + from + d)), al.row(k), s);
+            }
+            s = s * scale;
+            if (SOFTCAP) s = cap * al.tanh(s / cap);
+            let seen = al.row(at) <= al.col(own);
+            if (window > 0) seen = seen && al.row(at) > al.col(own) - window;
+            s = al.where(seen, s, -Infinity);
+            const m = state + g * GROUP;
+            const before = al.load(m + r);
+            const now = al.max(before, al.max(s, 1));
+            const e = al.exp(s - al.col(now));
+            const shrink = al.exp(before - now);
+            al.store(m + r, now);
+            al.store(m + MR + r, al.load(m + MR + r) * shrink + al.sum(e, 1));
+            al.store(work + al.col(r) * BT + al.row(al.arange(BT)), e);
+            for (let c = 0; c < D; c += DC) {
+              const cell = m + 2 * MR + al.col(r) * D + c + al.row(al.arange(DC));
+              let acc = al.load(cell) * al.col(shrink);
+              const live = al.min(last - b * BT + 1, BT);
+              for (let j = 0; j < live; j++) {
+                const v = al.cast(al.load(values + base + j * D + c + al.arange(DC)), al.f32);
+                acc = al.fma(al.col(al.load(work + r * BT + j)), al.row(v), acc);
+              }
+              al.store(cell, acc);
+            }
+          }
+        }
+      }
+
+      for (let g = 0; g < GROUPS; g++) {
+        if (g * MR < rows) {
+          const row = g * MR + r;
+          const inside = row < rows;
+          const to = (first + al.idiv(row, G)) * (KVH * G * D) + (kvHead * G + (row % G)) * D;
+          const total = al.load(state + g * GROUP + MR + r);
+          for (let c = 0; c < D; c += DC) {
+            const acc = al.load(state + g * GROUP + 2 * MR + al.col(r) * D + c + al.row(al.arange(DC)));
+            const mask = al.broadcast(al.col(inside), [MR, DC]);
+            al.store(y + al.col(to) + c + al.row(al.arange(DC)), acc / al.col(total), { mask });
+          }
+        }
+      }
+    },
+  );
+
+/** q: [T, stride] float32, roped, heads at `column`; y: [T, KVH·G·D]; window 0 = none, else keys with position > own - window. */
+export const attentionF16 = attention("attention_f16", f16);
+export const attentionF32 = attention("attention_f32", f32);
+
+export interface AttentionShape {
+  D: number;
+  /** Query heads per KV head. */
+  G: number;
+  kv: "f16" | "f32";
+  sinks?: boolean;
+  softcap?: boolean;
+  /** Decode tiles hold one token, prefill tiles as many as fit the rows. */
+  phase: "prefill" | "decode";
+}
+
+/** Kernel, compile-time values, tokens per tile, row groups and scratch floats per program for a shape. */
+export function attentionConfig(shape: AttentionShape) {
+  const { D, G } = shape;
+  const DC = [64, 48, 32, 16, 8, 4, 2, 1].find((c) => D % c === 0)!;
+  // Decode: the group's query heads, split evenly when they do not fit the registers. Prefill: 24 rows share each key block.
+  const MR = shape.phase === "prefill" ? 6 : Math.ceil(G / Math.ceil(G / 6));
+  const tokens = shape.phase === "prefill" ? Math.max(1, Math.floor(24 / G)) : 1;
+  const GROUPS = Math.ceil((tokens * G) / MR);
+  return {
+    kernel: shape.kv === "f16" ? attentionF16 : attentionF32,
+    constexprs: { D, DC, MR, SINKS: shape.sinks ?? false, SOFTCAP: shape.softcap ?? false, BT: BLOCK_TOKENS },
+    tokens,
+    GROUPS,
+    scratch: MR * BLOCK_TOKENS + GROUPS * (2 * MR + MR * D),
+  };
+}
+
+export const instances = [64, 96, 128].flatMap((D) =>
+  [1, 2, 3, 4, 5, 6].map((G) => {
+    const { kernel, constexprs } = attentionConfig({ D, G, kv: "f16", phase: "decode" });
+    return { kernel, constexprs };
+  }),
+);
