@@ -1,0 +1,66 @@
+/** `alloy inspect`: what becomes of a kernel on its way to machine code. */
+import { suggest } from "../../support/errors.ts";
+import { printJson, table, type Context } from "../context.ts";
+import { strictCommand, UsageError } from "../strict.ts";
+
+export default strictCommand({
+  name: "inspect",
+  summary: "show a kernel at each stage of its compilation",
+  description: `Without an argument: the stock kernels with their parameters. With one: its tile IR as written, after each pass, and the target's source.`,
+  args: {
+    kernel: { type: "positional", description: "Name of a stock kernel" },
+    stage: { type: "string", alias: "s", hint: "name", description: "Print this stage only, for example ir or c (default: all)" },
+    isa: { type: "string", hint: "name", description: "Instruction set of the source, for example avx2 (default: this machine's)" },
+    set: {
+      type: "string",
+      hint: "name=value",
+      multiple: true,
+      description: "Compile-time parameter, for example --set BLOCK=128; may be repeated",
+    },
+  },
+  examples: [
+    ["alloy inspect", "list the kernels"],
+    ["alloy inspect rms_norm", "all stages of one"],
+    ["alloy inspect rms_norm --stage c --isa avx2", "the C source for AVX2"],
+  ],
+  async run(args, { io, json, style, deps }: Context) {
+    const kernels = await deps.kernels();
+    if (args.kernel === undefined) {
+      const rows = kernels.map(({ name, parameters }) => ({ name, parameters }));
+      if (json) printJson(io, { kernels: rows });
+      else
+        io.out(
+          table(
+            ["KERNEL", "PARAMETERS"],
+            rows.map((r) => [r.name, r.parameters]),
+          ),
+        );
+      return;
+    }
+    const kernel = kernels.find((k) => k.name === args.kernel);
+    if (kernel === undefined) {
+      const near = suggest(
+        args.kernel,
+        kernels.map((k) => k.name),
+      );
+      throw new UsageError(
+        `there is no kernel "${args.kernel}"`,
+        `${near === undefined ? "" : `did you mean ${near}? `}\`alloy inspect\` lists them`,
+      );
+    }
+    const all = kernel.stages({ isa: args.isa, constexprs: Object.fromEntries(args.set.map(assignment)) });
+    const stages = args.stage === undefined ? all : all.filter((s) => s.name === args.stage);
+    if (stages.length === 0) throw new UsageError(`there is no stage "${args.stage}"`, `stages are ${all.map((s) => s.name).join(", ")}`);
+    if (json) printJson(io, { kernel: kernel.name, stages });
+    else for (const { name, text } of stages) io.out(`${stages.length > 1 ? style.bold(`=== ${name} ===`) + "\n" : ""}${text.trimEnd()}\n`);
+  },
+});
+
+/** `BLOCK=128` into a name and a number, boolean or string. */
+function assignment(text: string): [string, number | boolean | string] {
+  const equals = text.indexOf("=");
+  if (equals < 1) throw new UsageError(`--set must be name=value, got "${text}"`, "for example --set BLOCK=128");
+  const value = text.slice(equals + 1);
+  if (value === "true" || value === "false") return [text.slice(0, equals), value === "true"];
+  return [text.slice(0, equals), value !== "" && Number.isFinite(Number(value)) ? Number(value) : value];
+}

@@ -1,0 +1,22 @@
+/** `alloy list`. */
+import { formatBytes, printJson, table, type Context } from "../context.ts";
+import { strictCommand } from "../strict.ts";
+
+export default strictCommand({
+  name: "list",
+  summary: "list the models on this machine",
+  description: `Looks at the built-in demo model, Ollama's store and the Hugging Face cache. A model file anywhere else is named by its path.`,
+  args: {},
+  examples: [
+    ["alloy list", "names, sizes and where they come from"],
+    ["alloy list --json | jq -r '.models[].name'", "names only"],
+  ],
+  async run(_, { io, json, deps }: Context) {
+    const models = await deps.listModels();
+    if (json) printJson(io, { models });
+    else {
+      const rows = models.map((m) => [m.name, formatBytes(m.bytes), m.source, m.modified?.slice(0, 10) ?? ""]);
+      io.out(table(["NAME", "SIZE", "SOURCE", "MODIFIED"], rows, [1]));
+    }
+  },
+});

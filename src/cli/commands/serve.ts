@@ -1,0 +1,82 @@
+/** `alloy serve`. */
+import { VERSION } from "../../support/version.ts";
+import { printJson, type Context } from "../context.ts";
+import { listenAddress } from "../listen.ts";
+import { EXIT } from "../exit.ts";
+import { strictCommand } from "../strict.ts";
+
+export default strictCommand({
+  name: "serve",
+  summary: "serve models over the OpenAI, Anthropic and Ollama APIs",
+  description: `Listens on this machine only unless --host says otherwise; set ALLOY_API_KEY before opening it to a network. Models load when a request
+names them, or at once with --model. SIGTERM or Ctrl-C lets running requests finish; a second one ends them.`,
+  args: {
+    model: { type: "string", alias: "m", hint: "model", multiple: true, description: "Load this model now; may be repeated" },
+    host: { type: "string", hint: "address", description: "Address to listen on (default: ALLOY_HOST, OLLAMA_HOST or 127.0.0.1)" },
+    port: { type: "integer", alias: "p", hint: "number", min: 0, max: 65535, description: "Port; 0 takes a free one (default: 11434)" },
+    ctx: {
+      type: "integer",
+      alias: "c",
+      hint: "tokens",
+      min: 16,
+      description: "Context window of each request (default: what the model allows and memory holds)",
+    },
+    parallel: { type: "integer", hint: "requests", min: 1, max: 256, description: "Requests that generate at the same time (default: 4)" },
+    queue: { type: "integer", hint: "requests", min: 0, description: "Requests that may wait; more are refused with 503 (default: 512)" },
+    threads: { type: "integer", hint: "count", min: 1, description: "CPU threads (default: one per core)" },
+    device: { type: "string", hint: "name", description: "Where to compute, for example cpu (default: the best there is)" },
+    grace: { type: "number", hint: "seconds", min: 0, default: 30, description: "How long running requests may take to finish at the end" },
+  },
+  examples: [
+    ["alloy serve", "serve every model that `alloy list` shows"],
+    ["alloy serve -m demo --port 8080", "load the demo model now, on another port"],
+    ["alloy serve --host 0.0.0.0", "also for other machines (set ALLOY_API_KEY)"],
+  ],
+  async run(args, { io, json, style, deps }: Context) {
+    const { host, port } = listenAddress(args, io);
+    const engine = await deps.createEngine({
+      models: args.model,
+      contextLength: args.ctx,
+      parallel: args.parallel,
+      maxQueue: args.queue,
+      threads: args.threads,
+      device: args.device,
+    });
+    const stopped = Promise.withResolvers<void>();
+    const graceMs = args.grace * 1000;
+    let signals = 0;
+    try {
+      const server = await deps.startServer(engine, { host, port });
+      const forget = io.onInterrupt(() => {
+        signals++;
+        if (signals === 1) {
+          io.err(style.dim(`finishing running requests, ${args.grace} s at most (again to stop at once)\n`));
+          void server.stop(graceMs).then(stopped.resolve, stopped.reject);
+        } else void server.stop(0).then(stopped.resolve, stopped.reject);
+      });
+      if (json) printJson(io, { url: server.url, version: VERSION, pid: process.pid, models: args.model });
+      else io.out(welcome(server.url, args.model[0] ?? "demo", style));
+      await stopped.promise;
+      forget();
+      return EXIT.ok;
+    } finally {
+      await engine.close(signals > 1 ? 0 : graceMs);
+    }
+  },
+});
+
+function welcome(url: string, model: string, style: Context["style"]): string {
+  const body = JSON.stringify({ model, messages: [{ role: "user", content: "What is the capital of France?" }] });
+  return `${style.bold(`Alloy ${VERSION}`)} listens on ${style.green(url)}
+
+  OpenAI     ${url}/v1
+  Anthropic  ${url}
+  Ollama     ${url}
+
+Try it:
+  curl ${url}/v1/chat/completions -H 'Content-Type: application/json' \\
+    -d '${body}'
+
+Ctrl-C stops it.
+`;
+}

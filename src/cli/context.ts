@@ -1,0 +1,102 @@
+/** What every command is handed: where text goes, how it may look, and the parts of Alloy it may call. */
+import { AlloyError } from "../support/errors.ts";
+import type { Deps } from "./deps.ts";
+import type { LineRead } from "./lines.ts";
+
+export interface Io {
+  out(text: string): void;
+  err(text: string): void;
+  /** Everything on standard input. */
+  readStdin(): Promise<string>;
+  /** A line typed at a terminal, with editing and history; "end" for Ctrl-D, "interrupt" for Ctrl-C. */
+  readLine(prompt: string): Promise<LineRead>;
+  /** Calls back on Ctrl-C (SIGINT) or SIGTERM instead of ending the program; the result undoes it. */
+  onInterrupt(callback: (signal: "SIGINT" | "SIGTERM") => void): () => void;
+  readonly stdinIsTty: boolean;
+  readonly stdoutIsTty: boolean;
+  readonly env: Readonly<Record<string, string | undefined>>;
+}
+
+export interface Style {
+  dim(text: string): string;
+  bold(text: string): string;
+  red(text: string): string;
+  green(text: string): string;
+  yellow(text: string): string;
+}
+
+export interface Context {
+  readonly io: Io;
+  /** `--json`: standard output carries JSON and nothing else. */
+  readonly json: boolean;
+  readonly style: Style;
+  readonly deps: Deps;
+}
+
+/** Colours for a terminal; plain text otherwise. */
+export function makeStyle(color: boolean): Style {
+  const wrap = (on: number, off: number) => (text: string) => (color && text !== "" ? `\x1b[${on}m${text}\x1b[${off}m` : text);
+  return { dim: wrap(2, 22), bold: wrap(1, 22), red: wrap(31, 39), green: wrap(32, 39), yellow: wrap(33, 39) };
+}
+
+/** Colour unless told otherwise: `--no-color`, NO_COLOR (any non-empty value), TERM=dumb, or output that is not a terminal. */
+export function wantsColor(flag: boolean | undefined, io: Io): boolean {
+  if (flag !== undefined) return flag;
+  if (io.env.NO_COLOR !== undefined && io.env.NO_COLOR !== "") return false;
+  return io.env.TERM !== "dumb" && io.stdoutIsTty;
+}
+
+/** One JSON document and a newline. */
+export function printJson(io: Io, value: unknown): void {
+  io.out(JSON.stringify(value) + "\n");
+}
+
+/**
+ * Shows an error: for people `alloy: what was wrong` and `hint: what to do` on standard error; with `--json` one object
+ * `{"error":{"code","message","hint"}}` on standard output, so that a program reads its answer or the error from one place.
+ */
+export function printError(io: Io, style: Style, json: boolean, error: AlloyError): void {
+  if (json) {
+    printJson(io, { error: error.toJSON() });
+    return;
+  }
+  io.err(`${style.red("alloy:")} ${error.message}\n`);
+  if (error.hint !== undefined) io.err(`${style.dim("hint:")} ${error.hint}\n`);
+  if (error.code === "internal" && io.env.ALLOY_DEBUG) io.err(`${(error.cause as Error | undefined)?.stack ?? error.stack}\n`);
+}
+
+/** Columns padded to equal width; the last one is left alone. `right` names columns of numbers. */
+export function table(head: readonly string[], rows: readonly (readonly string[])[], right: readonly number[] = []): string {
+  const widths = head.map((h, c) => Math.max(Bun.stringWidth(h), ...rows.map((r) => Bun.stringWidth(r[c]))));
+  const pad = (cell: string, c: number) => {
+    const space = " ".repeat(widths[c] - Bun.stringWidth(cell));
+    if (right.includes(c)) return space + cell;
+    return c === head.length - 1 ? cell : cell + space;
+  };
+  return [head, ...rows].map((row) => row.map(pad).join("  ").trimEnd() + "\n").join("");
+}
+
+/** 11289920 -> "11.3 MB" (decimal units, as download pages use them). */
+export function formatBytes(bytes: number): string {
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  let value = bytes;
+  let u = 0;
+  while (value >= 999.5 && u < units.length - 1) {
+    value /= 1000;
+    u++;
+  }
+  return `${u === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${units[u]}`;
+}
+
+/** 596049920 -> "596M", 1.7e9 -> "1.7B": how model sizes are spoken of. */
+export function formatCount(n: number): string {
+  for (const [size, unit] of [
+    [1e12, "T"],
+    [1e9, "B"],
+    [1e6, "M"],
+    [1e3, "k"],
+  ] as const) {
+    if (n >= size) return `${n / size >= 100 ? Math.round(n / size) : Number((n / size).toFixed(1))}${unit}`;
+  }
+  return String(n);
+}

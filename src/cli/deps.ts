@@ -1,0 +1,87 @@
+/**
+ * The parts of Alloy that commands call, as one object: tests hand in others, and the program loads each part only when a command
+ * asks for it, so that `alloy version` does not pay for the engine.
+ */
+import type { Engine, ModelInfo } from "../engine/api.ts";
+import type { ModelRunner } from "../models/api.ts";
+import type { Tokenizer } from "../tokenizer/api.ts";
+
+export interface EngineOptions {
+  device?: string;
+  threads?: number;
+  /** Tokens per request; undefined: what the model allows and memory holds. */
+  contextLength?: number;
+  /** Requests that generate at the same time. */
+  parallel?: number;
+  maxQueue?: number;
+  /** Models to load at once. */
+  models?: string[];
+}
+
+/** A model on this machine, as `alloy list` shows it. */
+export interface ModelListing {
+  /** Reference that every command accepts. */
+  name: string;
+  /** Which store holds it: "built-in", "ollama", "huggingface" ... */
+  source: string;
+  path: string;
+  bytes: number;
+  /** ISO time, where known. */
+  modified?: string;
+}
+
+export interface ServeOptions {
+  host: string;
+  port: number;
+}
+
+export interface RunningServer {
+  /** Where clients on this machine reach it, without a trailing slash. */
+  url: string;
+  /** Stops accepting, lets running requests finish for at most `graceMs`, then ends them. */
+  stop(graceMs: number): Promise<void>;
+}
+
+export interface RunnerChoice {
+  precision: "exact" | "fast";
+  /** Longest sequence in tokens. */
+  contextLength: number;
+  threads?: number;
+  device?: string;
+  /** Most tokens in one step. */
+  batch?: number;
+}
+
+export interface OpenRunner {
+  runner: ModelRunner;
+  /** Bytes of the model's files. */
+  fileBytes: number;
+  /** Device in words, e.g. "cpu avx512-vnni, 2 threads". */
+  device: string;
+  close(): void;
+}
+
+/** A stock kernel as `alloy inspect` shows it. */
+export interface InspectableKernel {
+  name: string;
+  /** Signature in words, e.g. "x: ptr(f32), n: dim, BLOCK: constexpr(256)". */
+  parameters: string;
+  /** Tile IR as written, after each pass, and the target's source, in order. */
+  stages(options: { isa?: string; constexprs: Record<string, number | boolean | string> }): { name: string; text: string }[];
+}
+
+export interface Deps {
+  createEngine(options: EngineOptions): Promise<Engine>;
+  startServer(engine: Engine, options: ServeOptions): Promise<RunningServer>;
+  /** Whether a word names a model that is here (path, `demo`, a store's name). */
+  isModel(reference: string): Promise<boolean>;
+  /** Path of a model's file or folder. Throws `model_not_found` with what to do. */
+  resolveModel(reference: string): Promise<string>;
+  listModels(): Promise<ModelListing[]>;
+  /** Opens the file to read what it is; runs nothing. */
+  describeModel(reference: string): Promise<ModelInfo>;
+  openTokenizer(reference: string): Promise<Tokenizer>;
+  /** The bare model, below engine and scheduler: for `bench` and `logits`. */
+  openRunner(reference: string, choice: RunnerChoice): Promise<OpenRunner>;
+  kernels(): Promise<InspectableKernel[]>;
+}
