@@ -1,0 +1,86 @@
+import { attentionConfig } from "../../../kernels/attention.ts";
+import { BLOCK_TOKENS, kvStoreF16, kvStoreF32 } from "../../../kernels/kv-cache.ts";
+import type { Dispatch } from "../../runtime/device.ts";
+import type { OpDef } from "../graph.ts";
+import { dimSize } from "../tensor.ts";
+
+export interface AttentionAttrs {
+  /** Names of the layer's key and value caches among the plan's buffers. */
+  keys: string;
+  values: string;
+  kv: "f16" | "f32";
+  heads: number;
+  kvHeads: number;
+  headDim: number;
+  /** Columns of q, k and v in the input row. */
+  qColumn: number;
+  kColumn: number;
+  vColumn: number;
+  scale: number;
+  /** Sliding window in tokens; 0: none. */
+  window: number;
+  /** Tensor with one logit per query head that takes part in the softmax's sum. */
+  sinks?: string;
+  /** Scores become cap · tanh(score / cap); 0: off. */
+  softcap: number;
+}
+
+/**
+ * Stores the new keys and values in the paged cache, then attends causally: qkv [T, stride] -> [T, heads · headDim].
+ * Inputs: qkv, slots [T], block table, prefill tiles, decode tiles (see kernels/attention.ts). The step's sizes give tilesPrefill, tilesDecode.
+ */
+export const attention: OpDef<AttentionAttrs> = {
+  name: "attention",
+  shape: ([qkv], a) => ({ shape: [qkv.shape[0], a.heads * a.headDim] }),
+  cost: ([qkv], a, sizes) => {
+    const T = dimSize(qkv.shape[0], sizes);
+    const context = a.window > 0 ? Math.min(T, a.window) : T;
+    const bytes = a.kv === "f16" ? 2 : 4;
+    return {
+      flops: 2 * T * context * a.heads * a.headDim,
+      bytes: 2 * context * a.kvHeads * a.headDim * bytes + 8 * T * a.heads * a.headDim,
+    };
+  },
+  lower(ctx, { inputs: [qkv, slots, table, prefillTiles, decodeTiles], attrs: a, output }) {
+    const stride = qkv.shape[1] as number;
+    const keys = ctx.state(a.keys);
+    const values = ctx.state(a.values);
+    const x = ctx.buffer(qkv);
+    const store: Dispatch = {
+      program: ctx.program(a.kv === "f16" ? kvStoreF16 : kvStoreF32, { BT: BLOCK_TOKENS, LANES: 16 }),
+      grid: [a.kvHeads, ctx.slot("T", (s) => s.T), 1],
+      args: [x, ctx.buffer(slots), keys, values, stride, a.kColumn, a.vColumn, a.kvHeads, a.headDim],
+    };
+    const G = a.heads / a.kvHeads;
+    const attend = (phase: "prefill" | "decode"): Dispatch => {
+      const c = attentionConfig({ D: a.headDim, G, kv: a.kv, sinks: a.sinks !== undefined, softcap: a.softcap > 0, phase });
+      const tiles = phase === "prefill" ? prefillTiles : decodeTiles;
+      const count = phase === "prefill" ? ctx.slot("tilesPrefill", (s) => s.tilesPrefill) : ctx.slot("tilesDecode", (s) => s.tilesDecode);
+      // Every sequence may add one tile that is not full.
+      const most = phase === "prefill" ? Math.ceil(ctx.max.T / c.tokens) + Math.min(ctx.max.T, 256) : ctx.max.T;
+      return {
+        program: ctx.program(c.kernel, c.constexprs),
+        grid: [count, a.kvHeads, 1],
+        args: [
+          x,
+          keys,
+          values,
+          ctx.buffer(tiles),
+          ctx.buffer(table),
+          a.sinks ? ctx.weights.vector(a.sinks) : x,
+          ctx.scratch(most * a.kvHeads * c.scratch * 4),
+          ctx.buffer(output!),
+          stride,
+          a.qColumn,
+          a.kvHeads,
+          G,
+          c.GROUPS,
+          a.window,
+          a.scale,
+          a.softcap,
+        ],
+      };
+    };
+    return ctx.max.T === 1 ? [store, attend("decode")] : [store, attend("prefill"), attend("decode")];
+  },
+};

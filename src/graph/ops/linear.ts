@@ -1,0 +1,121 @@
+import { linearDispatches, quantizeDispatches, quantizedActivationBytes, tokenTile } from "../../../kernels/linear-api.ts";
+import { AlloyError } from "../../support/errors.ts";
+import type { Graph, OpDef } from "../graph.ts";
+import type { LowerContext } from "../lower.ts";
+import { dimSize, type Tensor } from "../tensor.ts";
+import type { WeightRef, WeightStore } from "../weights.ts";
+
+export interface LinearPart {
+  weight: WeightRef;
+  bias?: string;
+  /** Output features. */
+  n: number;
+}
+
+export interface LinearAttrs {
+  parts: readonly LinearPart[];
+  k: number;
+  /** Weights are packed: the second input holds the quantised activations. */
+  packed: readonly boolean[];
+  residual: boolean;
+}
+
+const rowsOf = (t: Tensor): "T" | "R" => (t.shape[0] === "R" ? "R" : "T");
+const rowSlot = (ctx: LowerContext, rows: "T" | "R") => ctx.slot(rows, (s) => s[rows]);
+
+/** Activations as int8 with a scale per 32: x [rows, K] float32 -> opaque bytes, laid out for the token tile of the plan's class. */
+export const quantize: OpDef<Record<string, never>> = {
+  name: "quantize",
+  shape: ([x]) => {
+    const rows = x.shape[0];
+    const k = x.shape[1] as number;
+    return { shape: x.shape, dtype: "bytes", bytes: (sizes) => quantizedActivationBytes(dimSize(rows, sizes), k) };
+  },
+  cost: ([x], _, sizes) => {
+    const n = dimSize(x.shape[0], sizes) * (x.shape[1] as number);
+    return { flops: 3 * n, bytes: 5 * n };
+  },
+  lower(ctx, { inputs: [x], output }) {
+    const rows = rowsOf(x);
+    const tile = tokenTile(ctx.max[rows]);
+    return quantizeDispatches(ctx, {
+      x: ctx.buffer(x),
+      xq: ctx.buffer(output!),
+      T: rowSlot(ctx, rows),
+      maxT: ctx.max[rows],
+      k: x.shape[1] as number,
+      tile,
+      rows,
+    });
+  },
+};
+
+/**
+ * y = x Wᵀ (+ bias) (+ residual), several weights side by side in one output row: x [rows, K] -> [rows, Σ n].
+ * Inputs: x, [quantised x], [residual]. With a residual the output takes its memory.
+ */
+export const linear: OpDef<LinearAttrs> = {
+  name: "linear",
+  inPlace: (a) => (a.residual ? (a.packed.some(Boolean) ? 2 : 1) : undefined),
+  shape([x], { parts, k }) {
+    if (x.shape[1] !== k)
+      throw new AlloyError("internal", `linear ${parts[0].weight.name}: input has ${String(x.shape[1])} columns, the weight takes ${k}`);
+    return { shape: [x.shape[0], parts.reduce((n, p) => n + p.n, 0)] };
+  },
+  cost: ([x], { parts, k }, sizes) => {
+    const rows = dimSize(x.shape[0], sizes);
+    const n = parts.reduce((s, p) => s + p.n, 0);
+    return { flops: 2 * rows * n * k, bytes: n * k + 4 * rows * (n + k) };
+  },
+  lower(ctx, { inputs, attrs, output }) {
+    const [x] = inputs;
+    const quantised = attrs.packed.some(Boolean) ? ctx.buffer(inputs[1]) : undefined;
+    const residual = attrs.residual ? ctx.buffer(inputs[inputs.length - 1]) : undefined;
+    const rows = rowsOf(x);
+    const yStride = output!.shape[1] as number;
+    let yOffset = 0;
+    return attrs.parts.flatMap((part) => {
+      const m = ctx.weights.matrix(part.weight);
+      const at = yOffset;
+      yOffset += part.n;
+      return linearDispatches(ctx, {
+        type: m.type,
+        n: m.n,
+        k: m.k,
+        packed: m.packed,
+        w: m.buffer,
+        x: ctx.buffer(x),
+        xq: quantised,
+        y: ctx.buffer(output!),
+        yStride,
+        yOffset: at,
+        T: rowSlot(ctx, rows),
+        maxT: ctx.max[rows],
+        tile: tokenTile(ctx.max[rows]),
+        rows,
+        bias: part.bias ? ctx.weights.vector(part.bias) : undefined,
+        residual,
+      });
+    });
+  },
+};
+
+/** Adds a linear layer to a graph, quantising its input where the weights are packed (equal inputs are quantised once). */
+export function applyLinear(
+  g: Graph,
+  weights: WeightStore,
+  x: Tensor,
+  parts: readonly LinearPart[],
+  options: { residual?: Tensor; label: string },
+): Tensor {
+  const k = x.shape[1] as number;
+  const packed = parts.map((p) => {
+    const [n, columns] = p.weight.transpose ? [p.n, k] : weights.expect(p.weight.name, [p.n, k]).shape;
+    if (n !== p.n || columns !== k) throw new AlloyError("internal", `linear ${p.weight.name}: unexpected shape`);
+    return !p.weight.transpose && weights.packs(p.weight);
+  });
+  const inputs: Tensor[] = [x];
+  if (packed.some(Boolean)) inputs.push(g.apply(quantize, [x], {}, `${options.label}.quantize`));
+  if (options.residual) inputs.push(options.residual);
+  return g.apply(linear, inputs, { parts, k, packed, residual: options.residual !== undefined }, options.label);
+}

@@ -1,0 +1,37 @@
+import { ropeHeads } from "../../../kernels/rope.ts";
+import type { OpDef } from "../graph.ts";
+import { dimSize } from "../tensor.ts";
+
+export interface RopeAttrs {
+  /** First column of the heads inside the row, number of heads, elements per head. */
+  column: number;
+  heads: number;
+  headDim: number;
+  /** Rotary dimensions; 0 leaves positions alone (norm only). */
+  rotaryDim: number;
+  interleaved: boolean;
+  /** RMSNorm weight applied to each head first. */
+  norm?: string;
+  eps: number;
+}
+
+/** Rotates the query or key heads of x [T, stride] in place; inputs: x, cos [T, R/2], sin [T, R/2]. */
+export const rope: OpDef<RopeAttrs> = {
+  name: "rope",
+  inPlace: () => 0,
+  shape: ([x]) => ({ shape: x.shape }),
+  cost: ([x], a, sizes) => {
+    const n = dimSize(x.shape[0], sizes) * a.heads * a.headDim;
+    return { flops: (a.norm ? 7 : 3) * n, bytes: 8 * n };
+  },
+  lower(ctx, { inputs: [x, cos, sin], attrs: a, output }) {
+    const w = a.norm ? ctx.weights.vector(a.norm) : ctx.buffer(cos);
+    return [
+      {
+        program: ctx.program(ropeHeads, { INTERLEAVED: a.interleaved, NORM: a.norm !== undefined, BLOCK: 16 }),
+        grid: [a.heads, ctx.slot("T", (s) => s.T), 1],
+        args: [ctx.buffer(output!), ctx.buffer(cos), ctx.buffer(sin), w, x.shape[1] as number, a.column, a.headDim, a.rotaryDim, a.eps],
+      },
+    ];
+  },
+};

@@ -1,0 +1,169 @@
+/** Weights on a device: mapped tensors in place, quantised matrices repacked for the matmul kernels, small vectors as float32. */
+import { adviseDontNeed } from "../formats/mmap.ts";
+import { dequantize } from "../formats/quant/table.ts";
+import type { ModelFile, TensorInfo, TensorType } from "../formats/weights.ts";
+import { dequantDispatches, packDispatches, packedLayout } from "../../kernels/linear-api.ts";
+import { compileProgram } from "../compiler/program.ts";
+import type { Device, DeviceBuffer, Dispatch } from "../runtime/device.ts";
+import { AlloyError } from "../support/errors.ts";
+import { hostView } from "../formats/mmap.ts";
+
+/** Which tensor of the file, and what is done with it first. Plain data, so that it can be an attribute of a graph node. */
+export interface WeightRef {
+  name: string;
+  /** Stored [in, out] (GPT-2's Conv1D) and wanted [out, in]. */
+  transpose?: boolean;
+}
+
+/** A matrix ready for the linear kernels: [n, k] row-major in `type`, or packed panels of that type. */
+export interface Matrix {
+  type: TensorType;
+  n: number;
+  k: number;
+  buffer: DeviceBuffer;
+  packed: boolean;
+}
+
+const FLOAT_TYPES: ReadonlySet<TensorType> = new Set(["f32", "f16", "bf16"]);
+
+export class WeightStore {
+  readonly device: Device;
+  readonly file: ModelFile;
+  readonly #exact: boolean;
+  readonly #matrices = new Map<string, Matrix>();
+  readonly #vectors = new Map<string, DeviceBuffer>();
+  readonly #rawUse = new Set<string>();
+  /** Bytes held beyond the mapped file. */
+  ownedBytes = 0;
+
+  constructor(device: Device, file: ModelFile, exact: boolean) {
+    this.device = device;
+    this.file = file;
+    this.#exact = exact;
+  }
+
+  has(name: string): boolean {
+    return this.file.tensors.has(name);
+  }
+
+  info(name: string): TensorInfo {
+    const t = this.file.tensors.get(name);
+    if (!t)
+      throw new AlloyError("bad_file", `${this.file.path}: tensor "${name}" is missing`, {
+        hint: "The file is incomplete or of an architecture variant that Alloy does not know; download it again or convert it anew.",
+      });
+    return t;
+  }
+
+  /** Checks a tensor's shape, row-major. */
+  expect(name: string, shape: readonly number[]): TensorInfo {
+    const t = this.info(name);
+    const squeezed = t.shape.filter((d, i) => d !== 1 || i === t.shape.length - 1);
+    const wanted = shape.filter((d, i) => d !== 1 || i === shape.length - 1);
+    if (squeezed.join() !== wanted.join())
+      throw new AlloyError(
+        "bad_file",
+        `${this.file.path}: tensor "${name}" has shape [${t.shape}], the model's configuration asks for [${shape}]`,
+        {
+          hint: "The metadata and the weights do not belong together; download the file again or convert it anew.",
+        },
+      );
+    return t;
+  }
+
+  /** How the linear op will find this matrix: decides whether activations are quantised for it. Cheap; loads nothing. */
+  packs(ref: WeightRef): boolean {
+    const t = this.info(ref.name);
+    return !this.#exact && !FLOAT_TYPES.has(t.type) && packedLayout(t.type, t.shape[0], t.shape[1]).packed;
+  }
+
+  /** Marks a tensor as read in place (embedding table), so that packing does not drop its pages. */
+  useRaw(name: string): void {
+    this.#rawUse.add(name);
+  }
+
+  raw(name: string): { type: TensorType; n: number; k: number; buffer: DeviceBuffer } {
+    const t = this.info(name);
+    return { type: t.type, n: t.shape[0], k: t.shape[1], buffer: this.device.wrap(t.address, t.bytes) };
+  }
+
+  /** A vector (norm weight, bias) as float32. */
+  vector(name: string): DeviceBuffer {
+    const known = this.#vectors.get(name);
+    if (known) return known;
+    const t = this.info(name);
+    const count = t.shape.reduce((a, b) => a * b, 1);
+    const values = dequantize(t.type, hostView(t.address, t.bytes), count);
+    const buffer = this.#own(values);
+    this.#vectors.set(name, buffer);
+    return buffer;
+  }
+
+  /** A weight matrix, packed or converted on first use. */
+  matrix(ref: WeightRef): Matrix {
+    const key = ref.transpose ? `${ref.name}|transpose` : ref.name;
+    let m = this.#matrices.get(key);
+    if (!m) this.#matrices.set(key, (m = this.#prepare(ref)));
+    return m;
+  }
+
+  #prepare(ref: WeightRef): Matrix {
+    const t = this.info(ref.name);
+    if (ref.transpose) return this.#transposed(t);
+    const [n, k] = t.shape;
+    const inPlace = this.device.wrap(t.address, t.bytes);
+    if (FLOAT_TYPES.has(t.type)) return { type: t.type, n, k, buffer: inPlace, packed: false };
+    const ctx = { program: compileProgram.bind(null, this.device) };
+    if (this.#exact) {
+      const buffer = this.#allocate(n * k * 4);
+      this.#run(dequantDispatches(ctx, { type: t.type, n, k, src: inPlace, dst: buffer }));
+      return { type: "f32", n, k, buffer, packed: false };
+    }
+    const layout = packedLayout(t.type, n, k);
+    if (!layout.packed)
+      throw new AlloyError(
+        "unsupported_model",
+        `${this.file.path}: tensor "${t.name}" has type ${t.type}, which the matmul kernels do not take`,
+        {
+          hint: "Use a file in Q4_K_M, Q8_0, F16 or another common type.",
+        },
+      );
+    const buffer = this.#allocate(layout.bytes);
+    this.#run(packDispatches(ctx, { type: t.type, n, k, src: inPlace, dst: buffer }));
+    // The mapped pages were needed for packing only: giving them back keeps the peak near one copy of the weights.
+    if (!this.#rawUse.has(t.name)) adviseDontNeed(t.address, t.bytes);
+    return { type: t.type, n, k, buffer, packed: true };
+  }
+
+  #transposed(t: TensorInfo): Matrix {
+    const [k, n] = t.shape;
+    const from = dequantize(t.type, hostView(t.address, t.bytes), n * k);
+    const to = new Float32Array(n * k);
+    for (let i = 0; i < k; i++) for (let j = 0; j < n; j++) to[j * k + i] = from[i * n + j];
+    return { type: "f32", n, k, buffer: this.#own(to), packed: false };
+  }
+
+  #run(dispatches: Dispatch[]): void {
+    const plan = this.device.plan(dispatches, 0);
+    plan.run();
+    plan.free();
+  }
+
+  #allocate(bytes: number): DeviceBuffer {
+    this.ownedBytes += bytes;
+    return this.device.allocate(bytes);
+  }
+
+  #own(values: Float32Array): DeviceBuffer {
+    const b = this.#allocate(Math.max(4, values.byteLength));
+    b.view().set(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+    return b;
+  }
+
+  free(): void {
+    for (const v of this.#vectors.values()) v.free();
+    for (const m of this.#matrices.values()) if (m.packed || this.#exact) m.buffer.free();
+    this.#vectors.clear();
+    this.#matrices.clear();
+  }
+}

@@ -1,0 +1,21 @@
+/** What mixers and feed-forwards build with. */
+import type { LinearPart } from "../graph/ops/linear.ts";
+import type { Graph } from "../graph/graph.ts";
+import type { WeightStore } from "../graph/weights.ts";
+import type { ModelConfig, ProjectionNames } from "./config.ts";
+import type { RopeConfig } from "./rope.ts";
+
+export interface BuildContext {
+  g: Graph;
+  weights: WeightStore;
+  config: ModelConfig;
+  kvType: "f16" | "f32";
+  /** Name of the graph input that holds this rope's table; equal ropes share one. */
+  ropeTable(rope: RopeConfig | undefined, which: "cos" | "sin"): string;
+}
+
+export const part = (p: ProjectionNames, n: number): LinearPart => ({
+  weight: p.transpose ? { name: p.weight, transpose: true } : { name: p.weight },
+  bias: p.bias,
+  n,
+});
