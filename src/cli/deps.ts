@@ -22,12 +22,14 @@ export interface EngineOptions {
 export interface ModelListing {
   /** Reference that every command accepts. */
   name: string;
-  /** Which store holds it: "built-in", "ollama", "huggingface" ... */
+  /** Which store holds it: "demo", "alloy", "ollama" or "huggingface". */
   source: string;
   path: string;
-  bytes: number;
-  /** ISO time, where known. */
-  modified?: string;
+  /** ISO time of the last change. */
+  modified: string;
+  /** What its file says; left out when that cannot be read, and `problem` says why. */
+  info?: Pick<ModelInfo, "architecture" | "parameters" | "quantization" | "fileBytes" | "contextLength">;
+  problem?: string;
 }
 
 export interface ServeOptions {

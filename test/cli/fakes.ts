@@ -124,7 +124,9 @@ export function fakeDeps(parts: Partial<Deps>): Deps {
     resolveModel: async (reference) => {
       throw new AlloyError("model_not_found", `there is no model "${reference}"`, { hint: "`alloy list` shows the models" });
     },
-    listModels: async () => [{ name: "demo", source: "built-in", path: "/models/demo.gguf", bytes: 11_289_920 }],
+    listModels: async () => [
+      { name: "demo", source: "demo", path: "/models/demo.gguf", modified: "2026-11-21T00:00:00.000Z", info: DEMO_INFO },
+    ],
     describeModel: async () => DEMO_INFO,
     openTokenizer: fail("openTokenizer"),
     openRunner: fail("openRunner"),
@@ -144,7 +146,10 @@ export async function alloy(argv: string[], deps: Partial<Deps> = {}, options: F
  * A runner whose logits say (last token + 1) mod vocabulary, with the position in every entry, so that wrong positions and wrong
  * chunking are seen. Records its steps.
  */
-export function fakeRunner(vocabSize = 10, maxBatchTokens = 4): ModelRunner & { steps: { tokens: number[]; start: number; outputs: string }[] } {
+export function fakeRunner(
+  vocabSize = 10,
+  maxBatchTokens = 4,
+): ModelRunner & { steps: { tokens: number[]; start: number; outputs: string }[] } {
   const steps: { tokens: number[]; start: number; outputs: string }[] = [];
   let row = new Float32Array(vocabSize);
   return {

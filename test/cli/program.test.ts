@@ -82,7 +82,8 @@ describe("global behaviour", () => {
   });
 
   test("colour: on a terminal, unless told otherwise", async () => {
-    const colored = async (argv: string[], env: Record<string, string> = {}, tty = true) => (await alloy(argv, {}, { tty, env })).stdout.includes("\x1b[");
+    const colored = async (argv: string[], env: Record<string, string> = {}, tty = true) =>
+      (await alloy(argv, {}, { tty, env })).stdout.includes("\x1b[");
     expect(await colored([])).toBe(true);
     expect(await colored([], {}, false)).toBe(false);
     expect(await colored(["--color"], {}, false)).toBe(true);

@@ -87,7 +87,11 @@ describe("what is refused, and how", () => {
     [["m", "-x"], "unknown option -x", undefined],
     [["m", "--no-verbose"], "unknown option --no-verbose", undefined],
     [["m", "--name"], "option --name needs a value", "write --name <text>"],
-    [["m", "--name", "--verbose"], 'option --name needs a value (the next word is "--verbose")', "write --name=--verbose if that is the value"],
+    [
+      ["m", "--name", "--verbose"],
+      'option --name needs a value (the next word is "--verbose")',
+      "write --name=--verbose if that is the value",
+    ],
     [["m", "--name", "a", "-n", "b"], "option --name is given twice (a and b)", "give it once"],
     [["m", "--think", "--no-think"], "option --think is given twice (true and false)", "give it once"],
     [["m", "--count", "many"], '--count must be a whole number, got "many"', "write for example --count 3"],

@@ -1,0 +1,117 @@
+/**
+ * Builds `dist/alloy`: one executable with everything in it (kernels library, demo model, workers).
+ *
+ *   bun build.ts                          for this machine
+ *   bun build.ts --target darwin-arm64    for another one (repeatable)
+ *   bun build.ts --release                archives and checksums of every target, in dist/release/
+ *
+ * No minification anywhere: kernels are compiled from their functions' text, and stack traces stay readable.
+ */
+import { chmodSync, copyFileSync, existsSync, mkdirSync, renameSync, rmSync, statSync } from "node:fs";
+import { basename, join } from "node:path";
+import { parseArgs } from "node:util";
+import manifest from "./package.json" with { type: "json" };
+
+const ROOT = import.meta.dir;
+const DIST = join(ROOT, "dist");
+const TARGETS = ["linux-x64", "linux-arm64", "darwin-arm64", "darwin-x64"] as const;
+type Target = (typeof TARGETS)[number];
+
+/** The program, and every file that runs as a Worker: a worker is found in the executable only if it is an entry point too. */
+const ENTRY_POINTS = ["src/cli/main.ts"];
+
+const HOST = `${process.platform}-${process.arch}`;
+
+function fail(message: string): never {
+  console.error(`build: ${message}`);
+  process.exit(1);
+}
+
+/** The commit that is built, with "+" behind it when the tree has other changes; undefined outside a checkout. */
+function commit(): string | undefined {
+  const git = (...args: string[]) => Bun.spawnSync(["git", "-C", ROOT, ...args], { stderr: "ignore" });
+  const head = git("rev-parse", "--short=12", "HEAD");
+  if (!head.success) return undefined;
+  const dirty = git("status", "--porcelain", "--untracked-files=no").stdout.toString().trim() !== "";
+  return head.stdout.toString().trim() + (dirty ? "+" : "");
+}
+
+/** Compiles the executable for one target to `outfile`. */
+async function buildExecutable(target: Target, outfile: string): Promise<void> {
+  const started = performance.now();
+  const defines: Record<string, string> = { ALLOY_COMPILED: "true" };
+  const from = commit();
+  if (from !== undefined) defines.ALLOY_COMMIT = JSON.stringify(from);
+  // Bun names things inside the executable after the output file: a fixed name keeps builds of one commit identical.
+  const work = join(DIST, `.build-${target}`);
+  rmSync(work, { recursive: true, force: true });
+  mkdirSync(work, { recursive: true });
+  const result = await Bun.build({
+    entrypoints: ENTRY_POINTS.map((file) => join(ROOT, file)),
+    root: ROOT,
+    target: "bun",
+    format: "esm",
+    bytecode: true,
+    sourcemap: "inline",
+    minify: false,
+    define: defines,
+    allowUnresolved: [],
+    compile: {
+      target: `bun-${target}`,
+      outfile: join(work, "alloy"),
+      // A user's folder may hold a .env and a bunfig.toml with a preload script: neither is meant for us.
+      autoloadDotenv: false,
+      autoloadBunfig: false,
+    },
+    throw: false,
+  });
+  if (!result.success) {
+    for (const log of result.logs) console.error(String(log));
+    fail(`bundling for ${target} failed`);
+  }
+  mkdirSync(join(outfile, ".."), { recursive: true });
+  chmodSync(join(work, "alloy"), 0o755);
+  renameSync(join(work, "alloy"), outfile);
+  rmSync(work, { recursive: true });
+  const megabytes = (statSync(outfile).size / 1e6).toFixed(1);
+  console.log(`${outfile.replace(ROOT + "/", "")}: ${megabytes} MB for ${target} in ${((performance.now() - started) / 1000).toFixed(1)} s`);
+}
+
+/** `alloy-VERSION-TARGET.tar.gz` with the executable and the texts, and its `.sha256` beside it. */
+async function buildArchive(target: Target, executable: string, folder: string): Promise<void> {
+  const name = `alloy-${manifest.version}-${target}`;
+  const stage = join(folder, name);
+  rmSync(stage, { recursive: true, force: true });
+  mkdirSync(stage, { recursive: true });
+  copyFileSync(executable, join(stage, "alloy"));
+  chmodSync(join(stage, "alloy"), 0o755);
+  for (const text of ["LICENSE", "README.md", "CHANGELOG.md"]) copyFileSync(join(ROOT, text), join(stage, text));
+  const archive = `${stage}.tar.gz`;
+  const tar = Bun.spawnSync(["tar", "-czf", archive, "-C", folder, name], { stderr: "inherit" });
+  if (!tar.success) fail(`tar failed for ${archive}`);
+  rmSync(stage, { recursive: true });
+  const hash = new Bun.CryptoHasher("sha256");
+  for await (const chunk of Bun.file(archive).stream()) hash.update(chunk);
+  await Bun.write(`${archive}.sha256`, `${hash.digest("hex")}  ${basename(archive)}\n`);
+  console.log(`${archive.replace(ROOT + "/", "")}: ${(statSync(archive).size / 1e6).toFixed(1)} MB`);
+}
+
+const { values } = parseArgs({
+  options: { target: { type: "string", multiple: true }, release: { type: "boolean" }, help: { type: "boolean" } },
+  strict: true,
+});
+if (values.help) {
+  console.log("bun build.ts [--target linux-x64|linux-arm64|darwin-arm64|darwin-x64]... [--release]");
+  process.exit(0);
+}
+const chosen = values.target ?? (values.release ? [...TARGETS] : [HOST]);
+for (const target of chosen) {
+  if (!(TARGETS as readonly string[]).includes(target)) fail(`unknown target "${target}"; targets are ${TARGETS.join(", ")}`);
+}
+if (!existsSync(join(ROOT, "node_modules"))) fail("dependencies are not installed; run `bun install` (or `sh install.sh`)");
+
+for (const target of chosen as Target[]) {
+  const outfile = join(DIST, target === HOST ? "alloy" : `alloy-${target}`);
+  await buildExecutable(target, outfile);
+  if (values.release) await buildArchive(target, outfile, join(DIST, "release"));
+}
