@@ -93,8 +93,10 @@ function notInstalled(reference: string, env: NonNullable<HubOptions["env"]>): A
   const spellings = names.flatMap((name) => [name, name.replace(/:latest$/, "")]);
   const near = suggest(reference, spellings);
   const listed = names.slice(0, LISTED).join(", ") + (names.length > LISTED ? ` and ${names.length - LISTED} more` : "");
-  const what = looksLikePath(reference) ? `there is no file ${reference}, and no model of that name` : `model "${reference}"`;
-  return new AlloyError("model_not_found", `${what} is ${looksLikePath(reference) ? "" : "not "}installed`, {
+  const what = looksLikePath(reference)
+    ? `there is no file ${reference}, and no model of that name is installed`
+    : `model "${reference}" is not installed`;
+  return new AlloyError("model_not_found", what, {
     hint: `${near ? `Did you mean "${near}"? ` : ""}Installed: ${listed}.`,
     data: { model: reference },
   });
