@@ -209,6 +209,8 @@ function encodeArray(out: ByteSink, value: ArrayLike<string | boolean | number |
     else out.string(value[i] as string);
 }
 
+const NUMBER_BYTES: Readonly<Record<NumberType, number>> = { u8: 1, i8: 1, u16: 2, i16: 2, u32: 4, i32: 4, f32: 4, f64: 8, u64: 8, i64: 8 };
+
 /** A buffer that grows as little-endian values are appended. */
 class ByteSink {
   #data = new DataView(new ArrayBuffer(65536));
@@ -231,27 +233,29 @@ class ByteSink {
 
   number(type: NumberType, value: number | bigint): void {
     const n = Number(value);
+    const at = this.#reserve(NUMBER_BYTES[type]);
+    const data = this.#data;
     switch (type) {
       case "u8":
-        return this.#data.setUint8(this.#reserve(1), n);
+        return data.setUint8(at, n);
       case "i8":
-        return this.#data.setInt8(this.#reserve(1), n);
+        return data.setInt8(at, n);
       case "u16":
-        return this.#data.setUint16(this.#reserve(2), n, true);
+        return data.setUint16(at, n, true);
       case "i16":
-        return this.#data.setInt16(this.#reserve(2), n, true);
+        return data.setInt16(at, n, true);
       case "u32":
-        return this.#data.setUint32(this.#reserve(4), n, true);
+        return data.setUint32(at, n, true);
       case "i32":
-        return this.#data.setInt32(this.#reserve(4), n, true);
+        return data.setInt32(at, n, true);
       case "f32":
-        return this.#data.setFloat32(this.#reserve(4), n, true);
+        return data.setFloat32(at, n, true);
       case "f64":
-        return this.#data.setFloat64(this.#reserve(8), n, true);
+        return data.setFloat64(at, n, true);
       case "u64":
-        return this.#data.setBigUint64(this.#reserve(8), BigInt(value), true);
+        return data.setBigUint64(at, BigInt(value), true);
       case "i64":
-        return this.#data.setBigInt64(this.#reserve(8), BigInt(value), true);
+        return data.setBigInt64(at, BigInt(value), true);
     }
   }
 
