@@ -1,0 +1,144 @@
+/** The HTTP server: Elysia at the edge, the route table behind it. */
+import { Elysia } from "elysia";
+import type { Engine } from "../engine/api.ts";
+import { AlloyError } from "../support/errors.ts";
+import pkg from "../../package.json" with { type: "json" };
+import type { ServerSettings } from "./context.ts";
+import { type AccessEntry, Dispatcher } from "./dispatch.ts";
+import { Guard } from "./guard.ts";
+import { clientUrl, listenAddress } from "./listen.ts";
+import { portInUse } from "./port-holder.ts";
+import { ROUTES } from "./routes.ts";
+
+export interface ServerOptions {
+  engine: Engine;
+  /** Default: from ALLOY_HOST or OLLAMA_HOST, else 127.0.0.1. */
+  host?: string;
+  /** Default: from the same, else 11434. 0 takes any free port. */
+  port?: number;
+  /** Environment to read settings from. Default: the process's. */
+  env?: Record<string, string | undefined>;
+  /** Version shown to clients. Default: the package's. */
+  version?: string;
+  /** Vendor names (`claude-*`, `gpt-*`) never stand for another model. */
+  strictNames?: boolean;
+  /** Names that stand for other models. */
+  aliases?: Record<string, string>;
+  /** Silence on a stream before a heartbeat, in milliseconds. Default 10 s. */
+  heartbeatMs?: number;
+  /** Called once per request, when its response begins. */
+  log?: (entry: AccessEntry) => void;
+}
+
+export interface RunningServer {
+  /** Base URL for clients on this machine, without trailing slash. */
+  url: string;
+  port: number;
+  host: string;
+  /**
+   * Stops accepting, lets running requests finish for `graceMs`, then ends them with their dialect's error frame and closes.
+   * The engine stays open.
+   */
+  stop(graceMs?: number): Promise<void>;
+}
+
+/** Time that error frames get to reach clients when the grace period is over. */
+const FLUSH_MS = 1000;
+
+/** Starts listening. Throws `port_in_use` naming the holder, `bad_argument` for settings that make no sense. */
+export async function createServer(options: ServerOptions): Promise<RunningServer> {
+  const env = options.env ?? process.env;
+  const listen = listenAddress(env);
+  const host = options.host ?? listen.host;
+  const guard = new Guard({
+    bound: host,
+    origins: [env.OLLAMA_ORIGINS, env.ALLOY_ORIGINS].filter(Boolean).join(","),
+    allowedHosts: env.ALLOY_ALLOWED_HOSTS,
+    apiKeys: env.ALLOY_API_KEY,
+  });
+  const dispatcher = new Dispatcher(options.engine, settingsFrom(options, env), guard, options.log ?? (() => {}));
+  const app = buildApp(dispatcher);
+  const address = { host, port: options.port ?? listen.port };
+  const server = await bind(app, address);
+  const bound = { host, port: server.port! };
+  return { url: clientUrl(bound), ...bound, stop: (graceMs = 10_000) => stop(server, dispatcher, graceMs) };
+}
+
+/**
+ * Elysia compiles handlers from their text, so each is this one plain shape: it names what it needs and hands it on. The last route takes
+ * what Elysia's router does not know: untidy paths (`//v1/`, trailing slashes, a missing `/v1`), wrong methods, unknown paths.
+ */
+function buildApp(dispatcher: Dispatcher) {
+  const app = new Elysia();
+  const hook = { parse: "none" } as const;
+  for (const { method, path } of ROUTES) app.route(method, path, ({ request }) => dispatcher.dispatch(request), hook);
+  app.all("/*", ({ request }) => dispatcher.dispatch(request), hook);
+  app.onError(({ code, request }) => (code === "NOT_FOUND" ? dispatcher.dispatch(request) : new Response(null, { status: 500 })));
+  return app.compile();
+}
+
+async function bind(app: { fetch(request: Request): Response | Promise<Response> }, address: { host: string; port: number }) {
+  try {
+    return Bun.serve({
+      hostname: address.host,
+      port: address.port,
+      // Prefill may be silent for minutes; heartbeats, not the socket's idle timer, tell who is gone.
+      idleTimeout: 0,
+      // Bodies are limited where they are read, so that the refusal has the dialect's shape.
+      maxRequestBodySize: Number.MAX_SAFE_INTEGER,
+      fetch: (request) => app.fetch(request),
+    });
+  } catch (e) {
+    const code = (e as { code?: string }).code;
+    if (code === "EADDRINUSE") throw await portInUse(address, e);
+    throw new AlloyError(
+      "bad_argument",
+      `cannot listen on ${address.host}:${address.port}: ${e instanceof Error ? e.message : String(e)}`,
+      {
+        hint: "Check --host and --port (or OLLAMA_HOST).",
+        cause: e,
+      },
+    );
+  }
+}
+
+async function stop(server: Bun.Server<undefined>, dispatcher: Dispatcher, graceMs: number): Promise<void> {
+  dispatcher.draining = true;
+  // Resolves when the last response is sent; new connections are refused from here on.
+  const drained = server.stop(false);
+  await idle(dispatcher, graceMs);
+  const reason = new AlloyError("shutting_down", "the server is shutting down", { hint: "Try again in a moment." });
+  for (const context of dispatcher.active) context.abort(reason);
+  await idle(dispatcher, FLUSH_MS);
+  await Promise.race([drained, Bun.sleep(50)]);
+  await server.stop(true);
+}
+
+/** Waits until no request is active, at most `ms`. */
+async function idle(dispatcher: Dispatcher, ms: number): Promise<void> {
+  const until = performance.now() + ms;
+  while (dispatcher.active.size > 0 && performance.now() < until) await Bun.sleep(Math.min(20, Math.max(1, until - performance.now())));
+}
+
+function settingsFrom(options: ServerOptions, env: Record<string, string | undefined>): ServerSettings {
+  const maxBody = Number(env.ALLOY_MAX_BODY || 64 * 2 ** 20);
+  if (!Number.isSafeInteger(maxBody) || maxBody < 1) {
+    throw new AlloyError("bad_argument", `ALLOY_MAX_BODY is '${env.ALLOY_MAX_BODY}', which is not a number of bytes`, {
+      hint: "Write a whole number such as 67108864.",
+    });
+  }
+  return {
+    version: options.version ?? pkg.version,
+    heartbeatMs: options.heartbeatMs ?? 10_000,
+    maxBody,
+    defaultModel: env.ALLOY_DEFAULT_MODEL || undefined,
+    claudeModels: {
+      opus: env.ALLOY_CLAUDE_OPUS || undefined,
+      sonnet: env.ALLOY_CLAUDE_SONNET || undefined,
+      haiku: env.ALLOY_CLAUDE_HAIKU || undefined,
+      fable: env.ALLOY_CLAUDE_FABLE || undefined,
+    },
+    strictNames: options.strictNames ?? false,
+    aliases: options.aliases ?? {},
+  };
+}

@@ -1,0 +1,82 @@
+/** What every handler receives, and the shape of the route table. */
+import type { Engine } from "../engine/api.ts";
+import { AlloyError } from "../support/errors.ts";
+import type { Dialect } from "./errors.ts";
+
+/** Settings of a running server, fixed at start. */
+export interface ServerSettings {
+  version: string;
+  /** Silence after which a stream sends a heartbeat, in milliseconds. */
+  heartbeatMs: number;
+  /** Largest JSON body in bytes, before and after decompression. */
+  maxBody: number;
+  /** Model for vendor names (`claude-*`, `gpt-*`) when several models could serve them. */
+  defaultModel?: string;
+  /** Per-tier models for `claude-*` names. */
+  claudeModels: Partial<Record<"opus" | "sonnet" | "haiku" | "fable", string>>;
+  /** Unknown vendor names are 404 instead of falling back to the default model. */
+  strictNames: boolean;
+  /** User aliases: name that clients ask for -> model reference. */
+  aliases: Record<string, string>;
+}
+
+/** One request on its way through the server. */
+export class RequestContext {
+  /** Headers that the handler adds to its response, also on errors. */
+  readonly headers = new Headers();
+  /** True once a streaming response took over the request's lifetime. */
+  held = false;
+  readonly #controller = new AbortController();
+  readonly #onRelease: (context: RequestContext) => void;
+
+  constructor(
+    readonly engine: Engine,
+    readonly settings: ServerSettings,
+    readonly request: Request,
+    /** Tidy path: no duplicate or trailing slashes, still URL-encoded. */
+    readonly path: string,
+    /** What the route's `*` matched, decoded once ("" without one). */
+    readonly rest: string,
+    readonly dialect: Dialect,
+    readonly id: string,
+    onRelease: (context: RequestContext) => void,
+  ) {
+    this.#onRelease = onRelease;
+    const gone = () => this.abort(new AlloyError("cancelled", "the client closed the connection"));
+    if (request.signal.aborted) gone();
+    else request.signal.addEventListener("abort", gone, { once: true });
+  }
+
+  /** Aborted when the client went away or the server shuts down; the reason is an AlloyError. */
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  abort(reason: AlloyError): void {
+    if (!this.signal.aborted) this.#controller.abort(reason);
+  }
+
+  /** Query parameters; never throws. */
+  get query(): URLSearchParams {
+    const at = this.request.url.indexOf("?");
+    return new URLSearchParams(at < 0 ? "" : this.request.url.slice(at + 1));
+  }
+
+  /** The request is over: called once the body is sent, or the client is gone. */
+  release(): void {
+    this.#onRelease(this);
+  }
+}
+
+export type Handler = (context: RequestContext) => Promise<Response> | Response;
+export type Method = "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE";
+
+export interface Route {
+  method: Method;
+  /** Exact path, or a prefix followed by `*` for the rest of the path. */
+  path: string;
+  dialect: Dialect;
+  handle: Handler;
+  /** Served without an API key. */
+  open?: boolean;
+}

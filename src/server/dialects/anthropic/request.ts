@@ -1,0 +1,85 @@
+/** Body of /v1/messages and its count_tokens to an engine prompt (spec 3.2). */
+import { Type, type Static } from "@sinclair/typebox";
+import type { Thinking } from "../../../chat/api.ts";
+import type { ModelInfo, Prompt } from "../../../engine/api.ts";
+import { AlloyError } from "../../../support/errors.ts";
+import { fieldError } from "../../errors.ts";
+import { effort, thinkingFor } from "../../thinking.ts";
+import { opt } from "../../validate.ts";
+import { chatMessages, Message, System } from "./messages.ts";
+import { ToolChoice, Tools, toolSet, type ToolSet } from "./tools.ts";
+
+/** What both routes take. */
+export const PromptFields = {
+  model: Type.String({ minLength: 1 }),
+  messages: Type.Array(Message, { minItems: 1 }),
+  system: System,
+  tools: Tools,
+  tool_choice: ToolChoice,
+  thinking: opt(Type.Object({ type: Type.String(), budget_tokens: opt(Type.Integer({ minimum: 1 })) })),
+  output_config: opt(Type.Object({ effort: opt(Type.String()), format: opt(Type.Object({ type: Type.String() })) })),
+};
+const PromptBody = Type.Object(PromptFields);
+type PromptBody = Static<typeof PromptBody>;
+
+export interface ParsedPrompt {
+  prompt: Extract<Prompt, { kind: "chat" }>;
+  tools: ToolSet;
+}
+
+/** Throws for anything in the body that makes no conversation. */
+export function parsePrompt(info: ModelInfo, body: PromptBody): ParsedPrompt {
+  const tools = toolSet(body.tools, body.tool_choice, body.messages.some(hasReference));
+  const messages = chatMessages(body.system, body.messages, info.name, tools);
+  const thinking = requestedThinking(body);
+  const last = messages.at(-1)!;
+  const continueLast = last.role === "assistant" && !last.toolCalls;
+  if (continueLast && thinking !== "off") {
+    throw new AlloyError("invalid_value", "the last message is from the assistant, which cannot be continued while thinking is on", {
+      param: "messages",
+      data: { reason: "the last message is from the assistant, which cannot be continued while thinking is on" },
+    });
+  }
+  return {
+    tools,
+    prompt: {
+      kind: "chat",
+      messages,
+      ...(tools.visible.length > 0 ? { tools: tools.visible, toolChoice: tools.choice } : {}),
+      thinking: thinkingFor(info, thinking),
+      continueLast,
+    },
+  };
+}
+
+/** Absent means off even beside an effort: with thinking switched off Claude Code still sends one. */
+function requestedThinking(body: PromptBody): Thinking {
+  const { thinking, output_config: output } = body;
+  const level = effort(output?.effort, "output_config.effort");
+  switch (thinking?.type) {
+    case undefined:
+    case "disabled":
+      return "off";
+    case "enabled":
+      return "on";
+    case "adaptive":
+    case "between_tools":
+      return level === undefined || level === "off" ? "on" : level;
+    default:
+      throw fieldError(
+        "invalid_value",
+        "thinking.type",
+        `must be "enabled", "disabled" or "adaptive", not ${JSON.stringify(thinking!.type)}`,
+      );
+  }
+}
+
+function hasReference(message: PromptBody["messages"][number]): boolean {
+  if (typeof message.content === "string") return false;
+  return message.content.some(
+    (b) =>
+      b.type === "tool_result" &&
+      Array.isArray(b.content) &&
+      b.content.some((c: { type?: unknown } | null) => c?.type === "tool_reference"),
+  );
+}

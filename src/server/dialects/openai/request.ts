@@ -1,0 +1,103 @@
+/** Request fields that chat completions and completions share. */
+import { Type, type Static } from "@sinclair/typebox";
+import type { ModelInfo, SamplingParams } from "../../../engine/api.ts";
+import { AlloyError } from "../../../support/errors.ts";
+import { fieldError } from "../../errors.ts";
+import { samplingFor } from "../../sampling.ts";
+import { opt } from "../../validate.ts";
+
+/** Rough sampling ranges are OpenAI's own. */
+export const SharedFields = {
+  model: Type.String({ minLength: 1 }),
+  stream: opt(Type.Boolean()),
+  stream_options: opt(Type.Object({ include_usage: opt(Type.Boolean()) })),
+  temperature: opt(Type.Number({ minimum: 0, maximum: 2 })),
+  top_p: opt(Type.Number({ minimum: 0, maximum: 1 })),
+  top_k: opt(Type.Integer({ minimum: -1 })),
+  min_p: opt(Type.Number({ minimum: 0, maximum: 1 })),
+  repeat_penalty: opt(Type.Number({ exclusiveMinimum: 0 })),
+  repetition_penalty: opt(Type.Number({ exclusiveMinimum: 0 })),
+  repeat_last_n: opt(Type.Integer({ minimum: -1 })),
+  frequency_penalty: opt(Type.Number({ minimum: -2, maximum: 2 })),
+  presence_penalty: opt(Type.Number({ minimum: -2, maximum: 2 })),
+  seed: opt(Type.Integer()),
+  stop: opt(Type.Union([Type.String(), Type.Array(Type.String(), { maxItems: 16 })])),
+  n: opt(Type.Integer({ minimum: 1, maximum: 8 })),
+  logit_bias: opt(Type.Record(Type.String(), Type.Number({ minimum: -100, maximum: 100 }))),
+  ignore_eos: opt(Type.Boolean()),
+  response_format: opt(
+    Type.Object({
+      type: Type.String(),
+      json_schema: opt(Type.Object({ schema: opt(Type.Record(Type.String(), Type.Unknown())) })),
+    }),
+  ),
+  keep_alive: Type.Optional(Type.Unknown()),
+};
+
+const Shared = Type.Object(SharedFields);
+export type Shared = Static<typeof Shared>;
+
+/** Sampling parameters of a request: its own fields over `extra` (Ollama's `options`) over the model's recommendation. */
+export function openaiSampling(info: ModelInfo, body: Shared, extra: Partial<SamplingParams> = {}): Partial<SamplingParams> {
+  return samplingFor(
+    info,
+    {},
+    {
+      ...extra,
+      ...present({
+        temperature: body.temperature,
+        topP: body.top_p,
+        topK: body.top_k === -1 ? 0 : body.top_k,
+        minP: body.min_p,
+        repeatPenalty: body.repeat_penalty ?? body.repetition_penalty,
+        repeatLastN: body.repeat_last_n,
+        frequencyPenalty: body.frequency_penalty,
+        presencePenalty: body.presence_penalty,
+        seed: body.seed === -1 ? undefined : body.seed,
+        logitBias: logitBias(body.logit_bias),
+      }),
+    },
+  );
+}
+
+/** Stop strings of a request; empty ones mean nothing and are dropped. */
+export function stopStrings(stop: string | string[] | null | undefined): string[] | undefined {
+  const list = (typeof stop === "string" ? [stop] : (stop ?? [])).filter((s) => s !== "");
+  return list.length > 0 ? list : undefined;
+}
+
+/** Constrained output is not there yet: refused rather than ignored, since callers parse the answer. */
+export function refuseResponseFormat(format: Shared["response_format"]): void {
+  if (!format || format.type === "text") return;
+  if (format.type !== "json_object" && format.type !== "json_schema") {
+    throw fieldError(
+      "invalid_value",
+      "response_format.type",
+      `must be "text", "json_object" or "json_schema", not ${JSON.stringify(format.type)}`,
+    );
+  }
+  if (format.type === "json_schema" && !format.json_schema?.schema) {
+    throw fieldError("missing_parameter", "response_format.json_schema.schema", "is required");
+  }
+  throw fieldError(
+    "unsupported_feature",
+    "response_format",
+    `of type '${format.type}' is not supported yet`,
+    "Ask for JSON in the prompt and check the answer.",
+  );
+}
+
+export function requireCompletion(info: ModelInfo): void {
+  if (info.capabilities.includes("completion")) return;
+  throw new AlloyError("unsupported_capability", `the model '${info.name}' does not generate text`, { param: "model" });
+}
+
+/** Keys that are not token ids are ignored, as OpenAI does for words. */
+function logitBias(bias: Record<string, number> | null | undefined): Record<number, number> | undefined {
+  if (!bias) return undefined;
+  return Object.fromEntries(Object.entries(bias).filter(([id]) => /^\d+$/.test(id)));
+}
+
+function present<T extends Record<string, unknown>>(fields: T): Partial<T> {
+  return Object.fromEntries(Object.entries(fields).filter(([, v]) => v !== undefined && v !== null)) as Partial<T>;
+}

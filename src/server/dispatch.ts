@@ -1,0 +1,113 @@
+/** One request from guard to response: the path that all routes share. */
+import type { Engine } from "../engine/api.ts";
+import { AlloyError } from "../support/errors.ts";
+import { type Handler, RequestContext, type ServerSettings } from "./context.ts";
+import { type Dialect, errorResponse } from "./errors.ts";
+import type { Guard } from "./guard.ts";
+import { randomId } from "./request-id.ts";
+import { dialectOf, findRoute, tidyPath } from "./routes.ts";
+
+/** One line per finished request, for the log. `status` 499: the client left first. */
+export interface AccessEntry {
+  id: string;
+  method: string;
+  path: string;
+  status: number;
+  ms: number;
+  error?: AlloyError;
+}
+
+export class Dispatcher {
+  readonly active = new Set<RequestContext>();
+  draining = false;
+
+  constructor(
+    private readonly engine: Engine,
+    private readonly settings: ServerSettings,
+    private readonly guard: Guard,
+    private readonly log: (entry: AccessEntry) => void,
+  ) {}
+
+  /** Never rejects: every failure becomes a response in the path's dialect. */
+  async dispatch(request: Request): Promise<Response> {
+    const id = randomId("req_");
+    const decorate = (response: Response, headers: Iterable<[string, string]> = []) => {
+      for (const [name, value] of headers) response.headers.set(name, value);
+      response.headers.set("request-id", id);
+      response.headers.set("x-request-id", id);
+      response.headers.set("server", `alloy/${this.settings.version}`);
+      return response;
+    };
+    const verdict = this.guard.admit(request);
+    if (!verdict.pass) return decorate(verdict.response);
+    if (/^websocket$/i.test(request.headers.get("upgrade") ?? "")) {
+      // Codex falls back to plain HTTP at once on 426, and on nothing else.
+      return decorate(new Response(null, { status: 426, headers: { connection: "close", upgrade: "HTTP/1.1" } }), verdict.cors);
+    }
+    const path = tidyPath(pathOf(request.url));
+    const found = findRoute(request.method, path);
+    const route = "route" in found ? found.route : undefined;
+    const dialect = errorDialect(route?.dialect ?? dialectOf(path), path, request);
+    const context = this.#context(request, path, "rest" in found ? found.rest : "", dialect, id);
+    const handle = route?.handle ?? refuse("allow" in found ? found.allow : [], path);
+    const response = await this.#run(context, handle, route?.open ?? false);
+    return decorate(response, [...verdict.cors, ...context.headers]);
+  }
+
+  async #run(context: RequestContext, handle: Handler, open: boolean): Promise<Response> {
+    try {
+      if (!open) this.guard.authorize(context.request);
+      if (this.draining && !open) throw new AlloyError("shutting_down", "the server is shutting down", { hint: "Try again in a moment." });
+      const response = await handle(context);
+      this.#note(context, response.status);
+      return response;
+    } catch (thrown) {
+      const error = AlloyError.from(thrown);
+      const response = errorResponse(context.dialect, error, context.id);
+      this.#note(context, response.status, error);
+      return response;
+    } finally {
+      if (!context.held) context.release();
+    }
+  }
+
+  #context(request: Request, path: string, rest: string, dialect: Dialect, id: string): RequestContext {
+    const context = new RequestContext(this.engine, this.settings, request, path, rest, dialect, id, (c) => this.active.delete(c));
+    this.active.add(context);
+    this.#started.set(context, performance.now());
+    return context;
+  }
+
+  readonly #started = new WeakMap<RequestContext, number>();
+
+  #note(context: RequestContext, status: number, error?: AlloyError): void {
+    const { id, request, path } = context;
+    this.log({ id, method: request.method, path, status, ms: performance.now() - this.#started.get(context)!, error });
+  }
+}
+
+/** The path of a request URL as sent: no decoding. */
+function pathOf(url: string): string {
+  const authority = url.indexOf("://");
+  const start = authority < 0 ? 0 : url.indexOf("/", authority + 3);
+  if (start < 0) return "/";
+  const path = url.slice(start).replace(/[?#].*$/s, "");
+  return path === "" ? "/" : path;
+}
+
+/** /v1/models serves two SDKs: its errors follow the header that only Anthropic's sends. */
+function errorDialect(dialect: Dialect, path: string, request: Request): Dialect {
+  const shared = path === "/v1/models" || path.startsWith("/v1/models/");
+  return shared && request.headers.has("anthropic-version") ? "anthropic" : dialect;
+}
+
+function refuse(allow: string[], path: string): Handler {
+  return (context) => {
+    if (allow.length === 0) {
+      const message = context.dialect === "ollama" ? "404 page not found" : `unknown URL: ${context.request.method} ${path}`;
+      throw new AlloyError("not_found", message);
+    }
+    context.headers.set("allow", allow.join(", "));
+    throw new AlloyError("method_not_allowed", `${path} does not take ${context.request.method}; it takes ${allow.join(", ")}`);
+  };
+}

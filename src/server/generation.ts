@@ -1,0 +1,185 @@
+/** Between dialects and engine: admission before headers, several choices at once, and events gathered into one answer. */
+import type { ChatDelta } from "../chat/api.ts";
+import type { GenerateEvent, GenerateRequest, TokenLogprob } from "../engine/api.ts";
+import { AlloyError } from "../support/errors.ts";
+import type { RequestContext } from "./context.ts";
+
+export type StartEvent = Extract<GenerateEvent, { type: "start" }>;
+export type DeltaEvent = Extract<GenerateEvent, { type: "delta" }>;
+export type EndEvent = Extract<GenerateEvent, { type: "end" }>;
+
+/** An admitted request. `events` are its deltas followed by exactly one `end`; anything else is thrown as AlloyError. */
+export interface Generation {
+  start: StartEvent;
+  events: AsyncGenerator<DeltaEvent | EndEvent>;
+}
+
+export interface GenerationOptions {
+  /** Drop tool calls after the first (`parallel_tool_calls: false`). */
+  singleCall?: boolean;
+}
+
+/** Hands a request to the engine and waits until it is admitted and tokenised, so that errors until then keep their HTTP status. */
+export async function openGeneration(
+  context: RequestContext,
+  request: GenerateRequest,
+  options: GenerationOptions = {},
+): Promise<Generation> {
+  const source = context.engine.generate(request, context.signal);
+  try {
+    for (;;) {
+      const next = await source.next();
+      if (next.done) throw new AlloyError("internal", "the engine ended a request before it started");
+      if (next.value.type === "start") return { start: next.value, events: follow(context, source, options) };
+      if (next.value.type === "end") throw ended(context);
+    }
+  } catch (e) {
+    throw reasonOf(context, e);
+  }
+}
+
+/** Opens several requests; when one is refused the others are cancelled. */
+export async function openAll(
+  context: RequestContext,
+  requests: GenerateRequest[],
+  options: GenerationOptions = {},
+): Promise<Generation[]> {
+  const results = await Promise.allSettled(requests.map((r) => openGeneration(context, r, options)));
+  const refused = results.find((r) => r.status === "rejected");
+  const opened = results.filter((r) => r.status === "fulfilled").map((r) => r.value);
+  if (!refused) return opened;
+  await Promise.all(opened.map((g) => g.events.return(undefined)));
+  throw refused.reason;
+}
+
+async function* follow(
+  context: RequestContext,
+  source: AsyncIterableIterator<GenerateEvent>,
+  options: GenerationOptions,
+): AsyncGenerator<DeltaEvent | EndEvent> {
+  try {
+    for (;;) {
+      const next = await source.next();
+      if (next.done) throw ended(context);
+      const event = next.value;
+      if (event.type === "delta") {
+        if (!(options.singleCall && "index" in event.delta && event.delta.index > 0)) yield event;
+      } else if (event.type === "end") {
+        if (event.reason === "cancelled") throw ended(context);
+        yield event;
+        return;
+      }
+    }
+  } catch (e) {
+    throw reasonOf(context, e);
+  } finally {
+    await source.return?.();
+  }
+}
+
+function ended(context: RequestContext): AlloyError {
+  if (context.signal.aborted) return AlloyError.from(context.signal.reason);
+  return new AlloyError("engine_died", "the engine ended the request early", { hint: "Send the request again." });
+}
+
+/** An engine that was aborted reports that; what the client should hear is why (`shutting_down`). */
+function reasonOf(context: RequestContext, thrown: unknown): AlloyError {
+  return context.signal.aborted ? AlloyError.from(context.signal.reason) : AlloyError.from(thrown);
+}
+
+/** Events of several generations in order of arrival. Returning early returns all of them. */
+export async function* merge<T>(sources: AsyncGenerator<T>[]): AsyncGenerator<{ index: number; value: T }> {
+  const next = (index: number) => sources[index].next().then((result) => ({ index, result }));
+  const waiting = new Map(sources.map((_, index) => [index, next(index)]));
+  try {
+    while (waiting.size > 0) {
+      const { index, result } = await Promise.race(waiting.values());
+      if (result.done) waiting.delete(index);
+      else {
+        waiting.set(index, next(index));
+        yield { index, value: result.value };
+      }
+    }
+  } finally {
+    for (const promise of waiting.values()) promise.catch(() => {});
+    await Promise.all(sources.map((s) => s.return(undefined).catch(() => {})));
+  }
+}
+
+/** A stretch of one kind in an answer, in generation order. */
+export type Block =
+  | { type: "text"; text: string }
+  | { type: "reasoning"; text: string }
+  | { type: "tool"; id: string; name: string; arguments: string; complete: boolean };
+
+export type ToolBlock = Extract<Block, { type: "tool" }>;
+
+/** A whole answer. */
+export interface Answer {
+  blocks: Block[];
+  text: string;
+  reasoning: string;
+  /** Calls whose arguments are whole; a call cut off by the token limit is left out unless what is there parses. */
+  calls: ToolBlock[];
+  /** A call was cut off. */
+  cutCall: boolean;
+  /** Of text tokens only. */
+  logprobs: TokenLogprob[];
+  end: EndEvent;
+}
+
+/** Runs a generation to its end. */
+export async function collect(events: AsyncGenerator<DeltaEvent | EndEvent>): Promise<Answer> {
+  const blocks: Block[] = [];
+  const tools = new Map<number, ToolBlock>();
+  const logprobs: TokenLogprob[] = [];
+  for await (const event of events) {
+    if (event.type === "delta") {
+      append(blocks, tools, event.delta);
+      if (event.delta.type === "text" && event.logprobs) logprobs.push(...event.logprobs);
+      continue;
+    }
+    const calls = [...tools.values()];
+    const whole = calls.filter((c) => c.complete || isJson(c.arguments));
+    return {
+      blocks: blocks.filter((b) => b.type !== "tool" || whole.includes(b)),
+      text: joined(blocks, "text"),
+      reasoning: joined(blocks, "reasoning"),
+      calls: whole,
+      cutCall: whole.length < calls.length,
+      logprobs,
+      end: event,
+    };
+  }
+  throw new AlloyError("internal", "a generation ended without its end event");
+}
+
+function append(blocks: Block[], tools: Map<number, ToolBlock>, delta: ChatDelta): void {
+  if (delta.type === "text" || delta.type === "reasoning") {
+    const last = blocks.at(-1);
+    if (last?.type === delta.type) last.text += delta.text;
+    else if (delta.text !== "") blocks.push({ type: delta.type, text: delta.text });
+  } else if (delta.type === "tool_call_start") {
+    const tool: ToolBlock = { type: "tool", id: delta.id, name: delta.name, arguments: "", complete: false };
+    tools.set(delta.index, tool);
+    blocks.push(tool);
+  } else {
+    const tool = tools.get(delta.index);
+    if (!tool) throw new AlloyError("internal", `the engine sent part of tool call ${delta.index} before its start`);
+    if (delta.type === "tool_call_arguments") tool.arguments += delta.text;
+    else tool.complete = true;
+  }
+}
+
+function joined(blocks: Block[], type: "text" | "reasoning"): string {
+  return blocks.map((b) => (b.type === type ? b.text : "")).join("");
+}
+
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,119 @@
+/** Every endpoint, one line each. A new one is a file with its handler and a line here. */
+import { AlloyError } from "../support/errors.ts";
+import type { Handler, Method, Route } from "./context.ts";
+import { countTokens } from "./dialects/anthropic/count-tokens.ts";
+import { createMessage } from "./dialects/anthropic/create.ts";
+import { chat as ollamaChat } from "./dialects/ollama/chat.ts";
+import { generate } from "./dialects/ollama/generate.ts";
+import { ps, show, tags, version } from "./dialects/ollama/models.ts";
+import { chatCompletions } from "./dialects/openai/chat.ts";
+import { completions } from "./dialects/openai/completions.ts";
+import { listModels, retrieveModel } from "./dialects/openai/models.ts";
+import { type Dialect, errorResponse } from "./errors.ts";
+import { health, root } from "./small.ts";
+
+const SERVED: Route[] = [
+  { method: "GET", path: "/", dialect: "ollama", handle: root, open: true },
+  { method: "HEAD", path: "/", dialect: "ollama", handle: root, open: true },
+  { method: "GET", path: "/health", dialect: "openai", handle: health, open: true },
+  { method: "GET", path: "/v1/health", dialect: "openai", handle: health, open: true },
+
+  { method: "POST", path: "/v1/chat/completions", dialect: "openai", handle: chatCompletions },
+  { method: "POST", path: "/v1/completions", dialect: "openai", handle: completions },
+  { method: "GET", path: "/v1/models", dialect: "openai", handle: listModels },
+  { method: "GET", path: "/v1/models/*", dialect: "openai", handle: retrieveModel },
+
+  { method: "POST", path: "/v1/messages", dialect: "anthropic", handle: createMessage },
+  { method: "POST", path: "/v1/messages/count_tokens", dialect: "anthropic", handle: countTokens },
+
+  { method: "POST", path: "/api/chat", dialect: "ollama", handle: ollamaChat },
+  { method: "POST", path: "/api/generate", dialect: "ollama", handle: generate },
+  { method: "GET", path: "/api/tags", dialect: "ollama", handle: tags },
+  { method: "HEAD", path: "/api/tags", dialect: "ollama", handle: tags },
+  { method: "POST", path: "/api/show", dialect: "ollama", handle: show },
+  { method: "GET", path: "/api/ps", dialect: "ollama", handle: ps },
+  { method: "GET", path: "/api/version", dialect: "ollama", handle: version },
+  { method: "HEAD", path: "/api/version", dialect: "ollama", handle: version },
+];
+
+/** In the contract, not built yet: answers 501 in the dialect's shape instead of pretending that the path is unknown. */
+const NOT_BUILT: [Method, string, Dialect][] = [
+  ["POST", "/v1/embeddings", "openai"],
+  ["POST", "/v1/responses", "openai"],
+  ["GET", "/v1/responses/*", "openai"],
+  ["DELETE", "/v1/responses/*", "openai"],
+  ["POST", "/v1/responses/*", "openai"],
+  ["POST", "/v1/chat/completions/input_tokens", "openai"],
+  ["POST", "/v1/chat/completions/control", "openai"],
+  ["POST", "/v1/audio/transcriptions", "openai"],
+  ["POST", "/v1/audio/translations", "openai"],
+  ["POST", "/v1/rerank", "openai"],
+  ["POST", "/rerank", "openai"],
+  ["GET", "/metrics", "openai"],
+  ["GET", "/props", "openai"],
+  ["GET", "/slots", "openai"],
+  ["POST", "/tokenize", "openai"],
+  ["POST", "/detokenize", "openai"],
+  ["POST", "/apply-template", "openai"],
+  ["POST", "/completion", "openai"],
+  ["POST", "/infill", "openai"],
+  ["POST", "/embedding", "openai"],
+  ["POST", "/api/embed", "ollama"],
+  ["POST", "/api/embeddings", "ollama"],
+  ["POST", "/api/pull", "ollama"],
+  ["POST", "/api/push", "ollama"],
+  ["POST", "/api/create", "ollama"],
+  ["POST", "/api/copy", "ollama"],
+  ["DELETE", "/api/delete", "ollama"],
+  ["HEAD", "/api/blobs/*", "ollama"],
+  ["POST", "/api/blobs/*", "ollama"],
+];
+
+function notBuilt(what: string): Handler {
+  return (context) => {
+    const error = new AlloyError("unsupported_feature", `${what} is not supported by this version of alloy`);
+    return errorResponse(context.dialect, error, context.id, 501);
+  };
+}
+
+export const ROUTES: readonly Route[] = [
+  ...SERVED,
+  ...NOT_BUILT.map(([method, path, dialect]): Route => ({ method, path, dialect, handle: notBuilt(`${method} ${path}`) })),
+];
+
+/** For base URLs without `/v1` (spec 1.2): the path as if it had been written. */
+const WITHOUT_V1 = ["/chat/completions", "/completions", "/responses", "/models", "/messages", "/embeddings", "/audio/transcriptions"];
+
+/** A path without duplicate and trailing slashes, `/v1/v1` and missing `/v1` put right. */
+export function tidyPath(pathname: string): string {
+  const single = pathname.replace(/\/{2,}/g, "/").replace(/(.)\/$/, "$1");
+  const once = single.replace(/^\/v1\/v1(?=\/|$)/, "/v1");
+  return WITHOUT_V1.some((p) => once === p || once.startsWith(`${p}/`)) ? `/v1${once}` : once;
+}
+
+/** The route of a tidy path; otherwise the methods that the path has (none: unknown path). */
+export function findRoute(method: string, path: string): { route: Route; rest: string } | { allow: Method[] } {
+  const matching = ROUTES.filter((r) => matches(r, path));
+  // An exact path wins over a prefix.
+  const route = matching.find((r) => r.method === method && r.path === path) ?? matching.find((r) => r.method === method);
+  if (!route) return { allow: [...new Set(matching.map((r) => r.method))] };
+  return { route, rest: route.path.endsWith("*") ? decode(path.slice(route.path.length - 1)) : "" };
+}
+
+/** Whose error shape a path without route gets. */
+export function dialectOf(path: string): Dialect {
+  if (path === "/v1/messages" || path.startsWith("/v1/messages/")) return "anthropic";
+  return path === "/v1" || path.startsWith("/v1/") ? "openai" : "ollama";
+}
+
+function matches(route: Route, path: string): boolean {
+  return route.path.endsWith("*") ? path.startsWith(route.path.slice(0, -1)) : route.path === path;
+}
+
+function decode(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}

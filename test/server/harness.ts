@@ -1,0 +1,47 @@
+/** A server on a free loopback port with a scripted model behind it. */
+import { createServer, type RunningServer, type ServerOptions } from "../../src/server/app.ts";
+import { ScriptedEngine, type ScriptedOptions, type Step } from "./scripted-engine.ts";
+
+export interface Harness extends AsyncDisposable {
+  engine: ScriptedEngine;
+  server: RunningServer;
+  url: string;
+  /** POSTs JSON (or text as it is). */
+  post(path: string, body: unknown, headers?: Record<string, string>, signal?: AbortSignal): Promise<Response>;
+}
+
+export async function start(script: ScriptedOptions | Step[] = {}, options: Partial<ServerOptions> = {}): Promise<Harness> {
+  const engine = new ScriptedEngine(Array.isArray(script) ? { script: () => script } : script);
+  const server = await createServer({ engine, host: "127.0.0.1", port: 0, env: {}, ...options });
+  return {
+    engine,
+    server,
+    url: server.url,
+    post: (path, body, headers = {}, signal) =>
+      fetch(server.url + path, { method: "POST", body: typeof body === "string" ? body : JSON.stringify(body), headers, signal }),
+    [Symbol.asyncDispose]: () => server.stop(0),
+  };
+}
+
+/** Polls until `condition` holds; fails after two seconds. */
+export async function until(condition: () => boolean, what: string): Promise<void> {
+  const end = performance.now() + 2000;
+  while (!condition()) {
+    if (performance.now() > end) throw new Error(`not within 2 s: ${what}`);
+    await Bun.sleep(5);
+  }
+}
+
+/** Frames of an SSE body as `{ event, data }`, comments as `{ comment }`. Throws on anything that is not a frame. */
+export function sseFrames(text: string): { event?: string; data?: string; comment?: string }[] {
+  if (!text.endsWith("\n\n")) throw new Error(`the stream does not end with a blank line: ${JSON.stringify(text.slice(-40))}`);
+  return text
+    .slice(0, -2)
+    .split("\n\n")
+    .map((frame) => {
+      if (frame.startsWith(": ")) return { comment: frame.slice(2) };
+      const match = /^(?:event: ([^\n]+)\n)?data: ([^\n]+)$/.exec(frame);
+      if (!match) throw new Error(`not a frame: ${JSON.stringify(frame)}`);
+      return { event: match[1], data: match[2] };
+    });
+}
