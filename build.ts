@@ -74,7 +74,9 @@ async function buildExecutable(target: Target, outfile: string): Promise<void> {
   renameSync(join(work, "alloy"), outfile);
   rmSync(work, { recursive: true });
   const megabytes = (statSync(outfile).size / 1e6).toFixed(1);
-  console.log(`${outfile.replace(ROOT + "/", "")}: ${megabytes} MB for ${target} in ${((performance.now() - started) / 1000).toFixed(1)} s`);
+  console.log(
+    `${outfile.replace(ROOT + "/", "")}: ${megabytes} MB for ${target} in ${((performance.now() - started) / 1000).toFixed(1)} s`,
+  );
 }
 
 /** `alloy-VERSION-TARGET.tar.gz` with the executable and the texts, and its `.sha256` beside it. */
@@ -115,3 +117,5 @@ for (const target of chosen as Target[]) {
   await buildExecutable(target, outfile);
   if (values.release) await buildArchive(target, outfile, join(DIST, "release"));
 }
+// What install.sh asks for when no version is named.
+if (values.release) await Bun.write(join(DIST, "release", "VERSION"), `${manifest.version}\n`);
