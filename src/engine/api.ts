@@ -53,6 +53,8 @@ export interface GenerateRequest {
   model: string;
   prompt: Prompt;
   sampling: Partial<SamplingParams>;
+  /** What the caller's dialect takes where neither the request nor the model file says anything. */
+  samplingDefaults?: Partial<SamplingParams>;
   /** Undefined or larger than what is left of the window: to the window's end. */
   maxTokens?: number;
   stop?: string[];

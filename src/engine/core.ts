@@ -1,0 +1,178 @@
+/** The engine itself, on the thread it is called on: models, and requests to them. */
+import type { Device } from "../runtime/device.ts";
+import { AlloyError } from "../support/errors.ts";
+import type { Engine, GenerateEvent, GenerateRequest, LoadedModel, ModelInfo, Prompt } from "./api.ts";
+import { ModelManager } from "./manager.ts";
+import type { Model } from "./model.ts";
+import type { EngineParts } from "./parts.ts";
+import { EventQueue } from "./queue.ts";
+
+/** What an engine can be told; the same in a worker and without one. */
+export interface EngineOptions {
+  /** "cpu"; undefined: the best there is. */
+  device?: string;
+  threads?: number;
+  /** Tokens per request; undefined: what the model allows and memory holds. */
+  contextLength?: number;
+  /** Requests that generate at the same time on one model. Default 8. */
+  parallel?: number;
+  /** Requests that wait for a model. Default 512. */
+  maxQueue?: number;
+  /** Most tokens in one step. */
+  maxBatchTokens?: number;
+  /** Models to load at once. */
+  models?: string[];
+  precision?: "fast" | "exact";
+  kvType?: "f16" | "f32";
+  /** Milliseconds that an unused model stays loaded where requests do not say; Infinity forever. Default 5 minutes. */
+  keepAlive?: number;
+}
+
+const DEFAULTS = { parallel: 8, maxQueue: 512, keepAlive: 5 * 60_000 };
+
+export class EngineCore implements Engine {
+  private readonly manager: ModelManager;
+  private closing = false;
+  private readonly running = new Set<() => void>();
+
+  private constructor(
+    private readonly parts: EngineParts,
+    private readonly device: Device,
+    options: EngineOptions,
+    onStep?: () => void,
+  ) {
+    const { contextLength, maxBatchTokens, precision, kvType } = options;
+    const { parallel = DEFAULTS.parallel, maxQueue = DEFAULTS.maxQueue, keepAlive = DEFAULTS.keepAlive } = options;
+    const model = { contextLength, maxBatchTokens, precision, kvType, parallel, maxQueue, onStep };
+    this.manager = new ModelManager(parts, device, { ...model, keepAlive });
+  }
+
+  /** @param onStep called after each step of a model, for tests */
+  static async create(parts: EngineParts, options: EngineOptions, onStep?: () => void): Promise<EngineCore> {
+    const device = await parts.createDevice({ device: options.device, threads: options.threads });
+    const core = new EngineCore(parts, device, options, onStep);
+    for (const model of options.models ?? []) await core.load(model);
+    return core;
+  }
+
+  models(): Promise<ModelInfo[]> {
+    return this.parts.listModels();
+  }
+
+  async model(reference: string): Promise<ModelInfo> {
+    return (await this.parts.findModel(reference)).info;
+  }
+
+  loaded(): Promise<LoadedModel[]> {
+    return Promise.resolve(this.manager.loaded());
+  }
+
+  async load(reference: string, keepAlive?: number): Promise<void> {
+    (await this.acquire(reference, keepAlive)).release();
+  }
+
+  unload(reference: string): Promise<void> {
+    return this.manager.unload(reference);
+  }
+
+  generate(request: GenerateRequest, signal?: AbortSignal): AsyncIterableIterator<GenerateEvent> {
+    let cancel = (): void => events.fail(cancelled());
+    const abort = (): void => cancel();
+    const events = new EventQueue(abort);
+    const over = (): void => {
+      signal?.removeEventListener("abort", abort);
+      clearTimeout(timer);
+      this.running.delete(abort);
+    };
+    // Ends the wait for a model to load; once the request is queued the scheduler watches the time.
+    const timer = request.deadline === undefined ? undefined : setTimeout(() => loadTimeout(), request.deadline - Date.now());
+    const loadTimeout = (): void => {
+      over();
+      events.fail(
+        new AlloyError("timeout", `${request.model} was not loaded in time`, { hint: "allow more time, or load the model first" }),
+      );
+    };
+    if (signal?.aborted) {
+      over();
+      events.fail(cancelled());
+      return events;
+    }
+    signal?.addEventListener("abort", abort, { once: true });
+    this.running.add(abort);
+    const created = performance.now();
+    this.acquire(request.model, request.keepAlive).then(
+      ({ model, release }) => {
+        const done = (): void => {
+          over();
+          release();
+        };
+        clearTimeout(timer);
+        if (events.over) return done();
+        try {
+          cancel = model.submit(request, events, { created, loadMs: performance.now() - created }, done);
+        } catch (e) {
+          done();
+          events.fail(AlloyError.from(e));
+        }
+      },
+      (e) => {
+        over();
+        events.fail(AlloyError.from(e));
+      },
+    );
+    return events;
+  }
+
+  async tokenize(reference: string, prompt: Prompt): Promise<{ ids: number[]; text?: string }> {
+    return this.withModel(reference, (model) => {
+      const { ids, text } = model.prepare(prompt);
+      return { ids, text };
+    });
+  }
+
+  async detokenize(reference: string, ids: number[]): Promise<string> {
+    return this.withModel(reference, (model) => model.tokenizer.decode(ids));
+  }
+
+  /** Throws unless the book-keeping of every loaded model agrees with itself. */
+  check(): void {
+    for (const model of this.manager.models()) model.scheduler.check();
+  }
+
+  async close(graceMs = 0): Promise<void> {
+    if (this.closing) return;
+    this.closing = true;
+    const drain = (graceful: boolean): Promise<unknown> =>
+      Promise.all(this.manager.models().map((m) => m.scheduler.drain(shuttingDown(), graceful)));
+    if (graceMs > 0) await Promise.race([drain(true), Bun.sleep(graceMs)]);
+    for (const abort of this.running) abort();
+    await drain(false);
+    await this.manager.close();
+    this.device.close();
+  }
+
+  private async withModel<T>(reference: string, use: (model: Model) => T): Promise<T> {
+    const { model, release } = await this.acquire(reference);
+    try {
+      return use(model);
+    } finally {
+      release();
+    }
+  }
+
+  private async acquire(reference: string, keepAlive?: number): Promise<{ model: Model; release: () => void }> {
+    if (this.closing) throw shuttingDown();
+    const use = await this.manager.acquire(reference, keepAlive);
+    if (!this.closing) return use;
+    use.release();
+    throw shuttingDown();
+  }
+}
+
+/** Milliseconds until a time, as far as a timer can wait. */
+const waitUntil = (time: number): number => Math.min(Math.max(0, time - Date.now()), 2 ** 31 - 1);
+
+const loadTimeout = (request: GenerateRequest): AlloyError =>
+  new AlloyError("timeout", `${request.model} was not loaded in time`, { hint: "allow more time, or load the model first" });
+const cancelled = (): AlloyError => new AlloyError("cancelled", "the request was cancelled before it started");
+const shuttingDown = (): AlloyError => new AlloyError("shutting_down", "Alloy is shutting down", { hint: "try again once it is up" });

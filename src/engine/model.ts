@@ -1,0 +1,211 @@
+/** A loaded model: runner, tokenizer, chat format and scheduler, and the way of one request into it. */
+import type { ChatFormat, ChatMessage, ToolSpec } from "../chat/api.ts";
+import type { ModelFile } from "../formats/weights.ts";
+import type { ModelRunner } from "../models/api.ts";
+import type { Device } from "../runtime/device.ts";
+import { AlloyError } from "../support/errors.ts";
+import type { Tokenizer } from "../tokenizer/api.ts";
+import type { GenerateRequest, ModelInfo, Prompt, SamplingParams } from "./api.ts";
+import { planMemory } from "./memory.ts";
+import { Output } from "./output.ts";
+import type { EngineParts, FoundModel } from "./parts.ts";
+import type { EventQueue } from "./queue.ts";
+import { resolveSampling } from "./sampling.ts";
+import { Scheduler } from "./scheduler.ts";
+import { Sequence } from "./sequence.ts";
+
+export interface ModelOptions {
+  contextLength?: number;
+  parallel: number;
+  maxQueue: number;
+  maxBatchTokens?: number;
+  precision?: "fast" | "exact";
+  kvType?: "f16" | "f32";
+  onStep?: () => void;
+}
+
+/** A prompt as token ids, with what is needed to read the answer. */
+export interface PreparedPrompt {
+  ids: number[];
+  text?: string;
+  tools: ToolSpec[];
+  startsInReasoning: boolean;
+}
+
+export class Model {
+  private constructor(
+    readonly info: ModelInfo,
+    readonly runner: ModelRunner,
+    readonly tokenizer: Tokenizer,
+    readonly scheduler: Scheduler,
+    private readonly chat: ChatFormat | undefined,
+    private readonly file: ModelFile,
+    private readonly parts: EngineParts,
+    private readonly defaults: Partial<SamplingParams>[],
+    private readonly stops: readonly string[],
+  ) {}
+
+  /** Loads what was found. Throws `out_of_memory`, and what the readers of its parts throw. */
+  static async load(found: FoundModel, parts: EngineParts, device: Device, o: ModelOptions): Promise<Model> {
+    const { info } = found;
+    const file = await parts.openModel(info.path);
+    let runner: ModelRunner | undefined;
+    try {
+      const kvType = o.kvType ?? (o.precision === "exact" ? "f32" : "f16");
+      const sizes = parts.sizes(file, info, kvType);
+      const plan = planMemory({
+        model: info.name,
+        fileBytes: file.fileBytes,
+        sizes,
+        contextLength: o.contextLength,
+        parallel: o.parallel,
+        free: parts.freeMemory(),
+      });
+      const tokenizer = parts.loadTokenizer(file);
+      const chat = parts.loadChat(file, info, tokenizer);
+      const { precision, maxBatchTokens } = o;
+      const { contextLength, kvTokens } = plan;
+      runner = await parts.loadRunner(file, {
+        device,
+        contextLength,
+        kvTokens,
+        precision,
+        maxBatchTokens,
+        kvType,
+        maxSequences: o.parallel,
+      });
+      const parallel = Math.min(o.parallel, runner.maxSequences);
+      const scheduler = new Scheduler(runner, { parallel, maxQueue: o.maxQueue, onStep: o.onStep });
+      const defaults = [found.sampling, parts.samplingDefaults(file)];
+      return new Model(info, runner, tokenizer, scheduler, chat, file, parts, defaults, found.stops);
+    } catch (e) {
+      runner?.close();
+      file.close();
+      throw e;
+    }
+  }
+
+  get memoryBytes(): number {
+    return this.file.fileBytes + this.runner.memoryBytes;
+  }
+
+  /** Most tokens of one sequence. */
+  get contextLength(): number {
+    return Math.min(this.runner.contextLength, this.scheduler.cache.capacity);
+  }
+
+  /** Tokenises a prompt. Throws `template_error`, `unsupported_capability`, `invalid_value`. */
+  prepare(prompt: Prompt): PreparedPrompt {
+    if (prompt.kind === "chat") return this.prepareChat(prompt);
+    if (prompt.kind === "ids") return { ids: this.checkedIds(prompt.ids), tools: [], startsInReasoning: false };
+    const ids = this.tokenizer.encode(prompt.text, { addSpecial: prompt.addSpecial ?? true });
+    return { ids, text: prompt.text, tools: [], startsInReasoning: false };
+  }
+
+  /** Tokenises, checks and queues a request, and emits its start event. Returns how to cancel it. Throws what is wrong with it. */
+  submit(request: GenerateRequest, events: EventQueue, clock: { created: number; loadMs: number }, onOver: () => void): () => void {
+    const prompt = this.prepare(request.prompt);
+    const { ids } = prompt;
+    if (ids.length === 0 && this.tokenizer.bos !== undefined) ids.push(this.tokenizer.bos);
+    if (ids.length === 0)
+      throw new AlloyError("invalid_value", "the prompt is empty", { param: "prompt", hint: "give at least one token" });
+    const window = Math.min(this.contextLength, request.contextLimit ?? Infinity);
+    if (ids.length >= window) throw this.overflow(ids.length, window, request);
+    const layers = [request.sampling, ...this.defaults, request.samplingDefaults ?? {}];
+    const sampling = resolveSampling(layers, this.runner.vocabSize);
+    const chat = request.prompt.kind === "chat" ? this.chat : undefined;
+    const hiddenStops = [...this.stops, ...(chat?.stops ?? [])];
+    const { maxTokens, ignoreEos = false, logprobs, deadline, priority = 0 } = request;
+    const sequence = new Sequence({
+      id: request.id,
+      prompt: Int32Array.from(ids),
+      sampling,
+      tokenizer: this.tokenizer,
+      output: new Output({
+        stream: this.tokenizer.stream({ skipSpecial: chat === undefined }),
+        stops: this.parts.stopFilter([...(request.stop ?? []), ...hiddenStops].filter((s) => s !== "")),
+        hiddenStops: hiddenStops.filter((s) => !request.stop?.includes(s)),
+        parser: chat?.parser({ tools: prompt.tools, startsInReasoning: prompt.startsInReasoning }),
+        startsInReasoning: prompt.startsInReasoning,
+        emit: (event) => events.push(event),
+      }),
+      events,
+      window,
+      maxTokens,
+      ignoreEos,
+      logprobs,
+      deadline,
+      priority,
+      ...clock,
+      onOver,
+    });
+    const begin = (): void => {
+      const text = request.echo ? (prompt.text ?? this.tokenizer.decode(ids)) : undefined;
+      events.push({ type: "start", promptTokens: ids.length, seed: sampling.seed, prompt: text });
+    };
+    if (maxTokens !== undefined && maxTokens <= 0) {
+      begin();
+      sequence.finish(this.scheduler.cache, "length");
+      return () => {};
+    }
+    this.scheduler.submit(sequence);
+    begin();
+    return () => this.scheduler.cancel(sequence);
+  }
+
+  /** Frees everything. Only when nothing runs. */
+  close(): void {
+    this.runner.close();
+    this.file.close();
+  }
+
+  private prepareChat(prompt: Extract<Prompt, { kind: "chat" }>): PreparedPrompt {
+    if (!this.chat) {
+      throw new AlloyError("unsupported_capability", `${this.info.name} has no chat template`, {
+        hint: "use it with a plain prompt, or take a model that was made for chat",
+      });
+    }
+    const tools = offeredTools(prompt);
+    const rendered = this.chat.render(prompt.messages, {
+      tools: tools.length > 0 ? tools : undefined,
+      thinking: prompt.thinking,
+      addGenerationPrompt: !(prompt.continueLast && endsWithAssistant(prompt.messages)),
+      extra: prompt.templateExtra,
+    });
+    const ids = this.tokenizer.encode(rendered.text, { addSpecial: false });
+    // Most templates write the beginning-of-sequence token themselves; the others leave it to the tokenizer.
+    const { bos, addBos } = this.tokenizer;
+    if (addBos && bos !== undefined && ids[0] !== bos) ids.unshift(bos);
+    return { ids, text: rendered.text, tools, startsInReasoning: rendered.startsInReasoning };
+  }
+
+  private checkedIds(ids: readonly number[]): number[] {
+    const wrong = ids.find((id) => !(Number.isInteger(id) && id >= 0 && id < this.runner.vocabSize));
+    if (wrong === undefined) return [...ids];
+    throw new AlloyError("invalid_value", `token id ${wrong} does not exist in ${this.info.name}`, {
+      param: "prompt",
+      hint: `ids run from 0 to ${this.runner.vocabSize - 1}`,
+    });
+  }
+
+  private overflow(tokens: number, window: number, request: GenerateRequest): AlloyError {
+    const hint =
+      window < this.info.contextLength && request.contextLimit !== window
+        ? `shorten the prompt, or load the model with a longer context (it allows ${this.info.contextLength})`
+        : "shorten the prompt";
+    return new AlloyError("context_length_exceeded", `the prompt has ${tokens} tokens, and the context window holds ${window}`, {
+      hint,
+      data: { tokens, window },
+    });
+  }
+}
+
+/** The tools that a prompt may show to the model: none, the named one, or all. */
+function offeredTools(prompt: Extract<Prompt, { kind: "chat" }>): ToolSpec[] {
+  const { tools = [], toolChoice } = prompt;
+  if (toolChoice === "none") return [];
+  if (typeof toolChoice === "object") return tools.filter((t) => t.name === toolChoice.name);
+  return tools;
+}
+
+const endsWithAssistant = (messages: readonly ChatMessage[]): boolean => messages.at(-1)?.role === "assistant";

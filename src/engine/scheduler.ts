@@ -1,0 +1,223 @@
+/**
+ * Continuous batching over one model. Each step runs one ragged batch: the next token of every decoding request, and with what is left of
+ * the token budget the next chunks of prompts. Requests start in order of priority and arrival, when their prompt's blocks can be had;
+ * when a decoding request needs a block and none is left, the latest one gives its blocks back and is computed again later.
+ */
+import type { ModelRunner, SequenceStep } from "../models/api.ts";
+import { AlloyError } from "../support/errors.ts";
+import { KvCache, type Lease } from "./cache/kv.ts";
+import type { Sequence } from "./sequence.ts";
+
+export interface SchedulerOptions {
+  /** Requests that generate at the same time. */
+  parallel: number;
+  /** Requests that wait. */
+  maxQueue: number;
+  /** Called after each step; tests check the invariants here. */
+  onStep?: () => void;
+}
+
+interface Part {
+  sequence: Sequence;
+  step: SequenceStep;
+}
+
+/** Share of the step's token budget that prompts get while other requests decode, so that those do not stall. */
+const PREFILL_SHARE = 4;
+
+export class Scheduler {
+  readonly cache: KvCache;
+  private readonly queue: Sequence[] = [];
+  /** In the order of `before`: what a preemption takes first stands last. */
+  private readonly running: Sequence[] = [];
+  private arrivals = 0;
+  private loop: Promise<void> | undefined;
+
+  constructor(
+    private readonly runner: ModelRunner,
+    private readonly o: SchedulerOptions,
+  ) {
+    this.cache = new KvCache(runner.blockCount, runner.blockTokens);
+  }
+
+  get counts(): { running: number; queued: number } {
+    return { running: this.running.length, queued: this.queue.length };
+  }
+
+  /** Queues a request. Throws `queue_full`. */
+  submit(sequence: Sequence): void {
+    if (this.queue.length >= this.o.maxQueue + Math.max(0, this.o.parallel - this.running.length)) {
+      throw new AlloyError("queue_full", `${this.queue.length} requests are waiting already`, {
+        hint: "try again in a moment, or start Alloy with a longer queue",
+        data: { queued: this.queue.length, running: this.running.length },
+      });
+    }
+    sequence.arrival = this.arrivals++;
+    this.enqueue(sequence);
+    this.loop ??= this.run();
+  }
+
+  /** Ends a request at the next step's boundary. */
+  cancel(sequence: Sequence): void {
+    sequence.cancelled = true;
+  }
+
+  /** Graceful: fails what waits and lets the rest finish. Otherwise cancels all. Resolves when nothing is left. */
+  async drain(error: AlloyError, graceful: boolean): Promise<void> {
+    if (graceful) for (const s of this.queue.splice(0)) s.fail(this.cache, error);
+    if (!graceful) for (const s of [...this.running, ...this.queue]) this.cancel(s);
+    await this.loop;
+  }
+
+  /** Throws unless blocks, leases and states agree. */
+  check(): void {
+    const leases: Lease[] = [];
+    for (const s of this.running) {
+      const covered = s.lease ? this.cache.covered(s.lease) : -1;
+      if (s.computed > covered) throw new Error(`${s.o.id}: ${s.computed} tokens computed in blocks for ${covered}`);
+      if (s.state !== "prefill" && s.state !== "decode") throw new Error(`${s.o.id} runs in state ${s.state}`);
+      leases.push(s.lease!);
+    }
+    for (const s of this.queue) if (s.lease || s.state !== "waiting") throw new Error(`${s.o.id} waits in state ${s.state}`);
+    this.cache.check(leases);
+  }
+
+  private async run(): Promise<void> {
+    try {
+      while (this.queue.length + this.running.length > 0) {
+        await nextTurn();
+        await this.step();
+        this.o.onStep?.();
+      }
+    } finally {
+      this.loop = undefined;
+    }
+  }
+
+  private async step(): Promise<void> {
+    this.sweep();
+    this.admit();
+    const batch = this.compose();
+    if (batch.length === 0) return;
+    try {
+      const result = await this.runner.step(batch.map((p) => p.step));
+      let row = 0;
+      for (const part of batch) this.guarded(part, () => this.apply(part, result, part.step.outputs === "last" ? row++ : -1));
+    } catch (e) {
+      for (const { sequence } of batch) this.remove(sequence, () => sequence.fail(this.cache, e));
+    }
+  }
+
+  /** Lets go of requests that were cancelled or whose time is up. */
+  private sweep(): void {
+    const now = Date.now();
+    for (const s of [...this.running, ...this.queue]) {
+      if (s.cancelled) this.remove(s, () => s.finish(this.cache, "cancelled"));
+      else if (s.o.deadline !== undefined && now >= s.o.deadline) this.remove(s, () => s.fail(this.cache, timeout(s)));
+    }
+  }
+
+  /** Starts waiting requests in order while there is room. One that shares its beginning with a prompt being computed waits for that. */
+  private admit(): void {
+    for (const s of this.queue.slice()) {
+      if (this.running.length >= this.o.parallel) return;
+      const lease = this.cache.open(s.tokens, s.length - 1);
+      const cached = this.cache.covered(lease);
+      if (this.running.some((r) => this.sharedBlocks(r, s) > Math.max(cached, r.computed))) {
+        this.cache.close(lease);
+        continue;
+      }
+      const spare = this.running.length;
+      const needed = this.cache.blocksFor(s.length) - this.cache.blocksFor(cached);
+      if (needed + spare > this.cache.available || !this.cache.grow(lease, s.length)) {
+        this.cache.close(lease);
+        return;
+      }
+      this.queue.splice(this.queue.indexOf(s), 1);
+      s.admit(lease, cached);
+      insert(this.running, s);
+    }
+  }
+
+  /** Tokens of whole blocks at the beginning that `running` is still computing and `waiting` could use. */
+  private sharedBlocks(running: Sequence, waiting: Sequence): number {
+    if (running.state !== "prefill") return 0;
+    const limit = Math.min(running.length, waiting.length - 1);
+    let n = 0;
+    while (n < limit && running.tokens[n] === waiting.tokens[n]) n++;
+    return n - (n % this.cache.blockTokens);
+  }
+
+  private compose(): Part[] {
+    const batch: Part[] = [];
+    const take = (sequence: Sequence, count: number): void => {
+      batch.push({ sequence, step: sequence.part(this.cache, count) });
+    };
+    for (const s of this.running.slice()) if (s.state === "decode" && this.makeRoom(s)) take(s, 1);
+    let budget = this.runner.maxBatchTokens - batch.length;
+    if (batch.length > 0) budget = Math.min(budget, Math.ceil(this.runner.maxBatchTokens / PREFILL_SHARE));
+    // Short prompts first, each getting at most an equal share of what is left: none waits for a long one to end.
+    const prompts = this.running.filter((s) => s.state === "prefill").sort((a, b) => a.pending - b.pending);
+    prompts.forEach((s, i) => {
+      const count = Math.min(s.pending, Math.ceil(budget / (prompts.length - i)));
+      if (count > 0) take(s, count);
+      budget -= count;
+    });
+    return batch;
+  }
+
+  /** Finds room for a decoding request's next token, at the cost of later requests. False: it had to give way itself. */
+  private makeRoom(s: Sequence): boolean {
+    while (s.state === "decode" && !this.cache.grow(s.lease!, s.length)) {
+      const victim = this.running.pop()!;
+      victim.preempt(this.cache);
+      this.enqueue(victim);
+    }
+    return s.state === "decode";
+  }
+
+  private apply({ sequence: s, step }: Part, result: Awaited<ReturnType<ModelRunner["step"]>>, row: number): void {
+    s.advance(this.cache, step.tokens.length);
+    if (row === -1 || s.cancelled) return;
+    const reason = s.accept(result, row);
+    if (reason) this.remove(s, () => s.finish(this.cache, reason));
+  }
+
+  /** A request whose text or tool calls break something fails alone. */
+  private guarded({ sequence }: Part, action: () => void): void {
+    try {
+      action();
+    } catch (e) {
+      this.remove(sequence, () => sequence.fail(this.cache, e));
+    }
+  }
+
+  private remove(s: Sequence, end: () => void): void {
+    for (const list of [this.running, this.queue]) {
+      const at = list.indexOf(s);
+      if (at !== -1) list.splice(at, 1);
+    }
+    end();
+  }
+
+  private enqueue(s: Sequence): void {
+    insert(this.queue, s);
+  }
+}
+
+const before = (a: Sequence, b: Sequence): boolean => (a.o.priority !== b.o.priority ? a.o.priority > b.o.priority : a.arrival < b.arrival);
+
+function insert(list: Sequence[], s: Sequence): void {
+  const at = list.findIndex((other) => before(s, other));
+  list.splice(at === -1 ? list.length : at, 0, s);
+}
+
+function timeout(s: Sequence): AlloyError {
+  return new AlloyError("timeout", `the request's time was up after ${s.generated} tokens`, {
+    hint: "allow more time, or ask for fewer tokens",
+    data: { tokens: s.generated },
+  });
+}
+
+/** Lets messages, timers and aborts in between two steps. */
+const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));

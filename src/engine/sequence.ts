@@ -1,0 +1,181 @@
+/** One request on its way through the scheduler. Every change of its state is a method here. */
+import type { SequenceStep, StepResult } from "../models/api.ts";
+import { AlloyError } from "../support/errors.ts";
+import type { Tokenizer } from "../tokenizer/api.ts";
+import type { FinishReason } from "./api.ts";
+import type { KvCache, Lease } from "./cache/kv.ts";
+import type { Output } from "./output.ts";
+import type { EventQueue } from "./queue.ts";
+import { RowBuilder, tokenLogprob, type ResolvedSampling } from "./sampling.ts";
+
+export interface SequenceOptions {
+  id: string;
+  prompt: Int32Array;
+  sampling: ResolvedSampling;
+  tokenizer: Tokenizer;
+  output: Output;
+  events: EventQueue;
+  /** Most tokens, prompt included. */
+  window: number;
+  maxTokens?: number;
+  ignoreEos: boolean;
+  logprobs?: number;
+  /** Milliseconds since epoch. */
+  deadline?: number;
+  priority: number;
+  /** `performance.now()` when the request came in, and how long it waited for its model. */
+  created: number;
+  loadMs: number;
+  /** Called once when the request is over, however it ended. */
+  onOver(): void;
+}
+
+/** waiting: in the queue; prefill: tokens not all in the cache; decode: only the last one is not; over: gone from the scheduler. */
+export type SequenceState = "waiting" | "prefill" | "decode" | "over";
+
+export class Sequence {
+  state: SequenceState = "waiting";
+  /** Prompt and generated tokens; only the first `length` count. */
+  tokens: Int32Array;
+  length: number;
+  /** Tokens whose keys and values are in the cache. */
+  computed = 0;
+  lease: Lease | undefined;
+  /** Position in the order of arrival; the scheduler sets it. */
+  arrival = 0;
+  cancelled = false;
+
+  private readonly rows: RowBuilder;
+  private cachedTokens: number | undefined;
+  private admittedAt: number | undefined;
+  private firstTokenAt: number | undefined;
+
+  constructor(readonly o: SequenceOptions) {
+    this.length = o.prompt.length;
+    this.tokens = new Int32Array(Math.min(o.window, this.length + 256));
+    this.tokens.set(o.prompt);
+    this.rows = new RowBuilder(o.sampling, o.prompt);
+  }
+
+  get generated(): number {
+    return this.length - this.o.prompt.length;
+  }
+
+  /** Tokens that have to be put into the cache before the next one can be drawn. */
+  get pending(): number {
+    return this.length - this.computed;
+  }
+
+  /** waiting → prefill, with a lease that has room for all tokens so far. */
+  admit(lease: Lease, cached: number): void {
+    this.state = "prefill";
+    this.lease = lease;
+    this.computed = cached;
+    this.cachedTokens ??= cached;
+    this.admittedAt ??= performance.now();
+  }
+
+  /** prefill or decode → waiting: gives its blocks back and will compute its tokens again. */
+  preempt(cache: KvCache): void {
+    this.release(cache);
+    this.state = "waiting";
+    this.computed = 0;
+  }
+
+  /** The next `count` tokens as part of a step. */
+  part(cache: KvCache, count: number): SequenceStep {
+    const reachesEnd = count === this.pending;
+    return {
+      tokens: this.tokens.slice(this.computed, this.computed + count),
+      start: this.computed,
+      blocks: cache.table(this.lease!),
+      outputs: reachesEnd ? "last" : "none",
+      sampling: reachesEnd ? this.rows.row(this.generated) : null,
+    };
+  }
+
+  /** `count` more tokens are in the cache. */
+  advance(cache: KvCache, count: number): void {
+    this.computed += count;
+    cache.commit(this.lease!, this.tokens, this.computed);
+    if (this.generated > 0) return;
+    this.o.events.push({ type: "prefill", done: this.computed, total: this.length });
+  }
+
+  /** Takes the token drawn in output row `row`: → decode, or a reason to end. */
+  accept(result: StepResult, row: number): FinishReason | undefined {
+    const { tokenizer, ignoreEos, logprobs, output, maxTokens, window } = this.o;
+    const token = result.tokens[row];
+    if (token < 0) {
+      throw new AlloyError("device_error", "the model gave no finite logit, so no token can be drawn", {
+        hint: "the model file may be damaged, or the logit bias bans every token",
+      });
+    }
+    this.firstTokenAt ??= performance.now();
+    const ends = tokenizer.endTokens.has(token);
+    if (ends && !ignoreEos) return "stop";
+    this.state = "decode";
+    this.append(token);
+    const logprob =
+      logprobs === undefined ? undefined : tokenLogprob(token, result.logits(row), result.logSumExp[row], logprobs, tokenizer);
+    if (output.push(token, logprob)) return "stop";
+    if (this.generated === maxTokens) return "length";
+    if (this.length >= window) return "context";
+    return undefined;
+  }
+
+  /** → over, with an end event. */
+  finish(cache: KvCache, reason: FinishReason): void {
+    this.release(cache);
+    this.state = "over";
+    const { output, events, created, loadMs } = this.o;
+    if (reason !== "cancelled") output.finish();
+    const now = performance.now();
+    const admitted = this.admittedAt ?? now;
+    const firstToken = this.firstTokenAt ?? now;
+    events.push({
+      type: "end",
+      reason: reason === "stop" && output.calledTool ? "tool_calls" : reason,
+      stop: output.stop,
+      usage: {
+        promptTokens: this.o.prompt.length,
+        cachedTokens: this.cachedTokens ?? 0,
+        completionTokens: this.generated,
+        reasoningTokens: Math.min(output.reasoningTokens, this.generated),
+      },
+      timings: {
+        load: loadMs,
+        queued: Math.max(0, admitted - created - loadMs),
+        prefill: firstToken - admitted,
+        decode: now - firstToken,
+        total: now - created,
+      },
+      ids: [...this.tokens.subarray(this.o.prompt.length, this.length)],
+    });
+    events.end();
+    this.o.onOver();
+  }
+
+  /** → over, with an error. */
+  fail(cache: KvCache, error: unknown): void {
+    this.release(cache);
+    this.state = "over";
+    this.o.events.fail(AlloyError.from(error));
+    this.o.onOver();
+  }
+
+  private append(token: number): void {
+    if (this.length === this.tokens.length) {
+      const larger = new Int32Array(Math.min(this.o.window, this.length * 2));
+      larger.set(this.tokens);
+      this.tokens = larger;
+    }
+    this.tokens[this.length++] = token;
+    this.rows.add(this.tokens, this.length);
+  }
+
+  private release(cache: KvCache): void {
+    if (this.lease) cache.close(this.lease);
+    this.lease = undefined;
+  }
+}
