@@ -1,12 +1,11 @@
 /** Weights on a device: mapped tensors in place, quantised matrices repacked for the matmul kernels, small vectors as float32. */
-import { adviseDontNeed } from "../formats/mmap.ts";
+import { adviseDontNeed, bytesAt } from "../formats/mmap.ts";
 import { dequantize } from "../formats/quant/table.ts";
 import type { ModelFile, TensorInfo, TensorType } from "../formats/weights.ts";
 import { dequantDispatches, packDispatches, packedLayout } from "../../kernels/linear-api.ts";
 import { compileProgram } from "../compiler/program.ts";
 import type { Device, DeviceBuffer, Dispatch } from "../runtime/device.ts";
 import { AlloyError } from "../support/errors.ts";
-import { hostView } from "../formats/mmap.ts";
 
 /** Which tensor of the file, and what is done with it first. Plain data, so that it can be an attribute of a graph node. */
 export interface WeightRef {
@@ -93,7 +92,7 @@ export class WeightStore {
     if (known) return known;
     const t = this.info(name);
     const count = t.shape.reduce((a, b) => a * b, 1);
-    const values = dequantize(t.type, hostView(t.address, t.bytes), count);
+    const values = dequantize(t.type, bytesAt(t.address, t.bytes), count);
     const buffer = this.#own(values);
     this.#vectors.set(name, buffer);
     return buffer;
@@ -137,7 +136,7 @@ export class WeightStore {
 
   #transposed(t: TensorInfo): Matrix {
     const [k, n] = t.shape;
-    const from = dequantize(t.type, hostView(t.address, t.bytes), n * k);
+    const from = dequantize(t.type, bytesAt(t.address, t.bytes), n * k);
     const to = new Float32Array(n * k);
     for (let i = 0; i < k; i++) for (let j = 0; j < n; j++) to[j * k + i] = from[i * n + j];
     return { type: "f32", n, k, buffer: this.#own(to), packed: false };

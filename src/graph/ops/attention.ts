@@ -25,9 +25,14 @@ export interface AttentionAttrs {
   softcap: number;
 }
 
+/** Tokens in a full prefill tile; layers with other head groups have other tiles. */
+export const prefillTileTokens = (heads: number, kvHeads: number): number => Math.max(1, Math.floor(24 / (heads / kvHeads)));
+/** Name of the graph input (and of the step size that counts them) of the prefill tiles for a head group. */
+export const prefillTilesName = (heads: number, kvHeads: number): string => `prefillTiles.${prefillTileTokens(heads, kvHeads)}`;
+
 /**
  * Stores the new keys and values in the paged cache, then attends causally: qkv [T, stride] -> [T, heads · headDim].
- * Inputs: qkv, slots [T], block table, prefill tiles, decode tiles (see kernels/attention.ts). The step's sizes give tilesPrefill, tilesDecode.
+ * Inputs: qkv, slots [T], block table, prefill tiles, decode tiles (see kernels/attention.ts). The step's sizes count the tiles under the inputs' names.
  */
 export const attention: OpDef<AttentionAttrs> = {
   name: "attention",
@@ -55,7 +60,8 @@ export const attention: OpDef<AttentionAttrs> = {
     const attend = (phase: "prefill" | "decode"): Dispatch => {
       const c = attentionConfig({ D: a.headDim, G, kv: a.kv, sinks: a.sinks !== undefined, softcap: a.softcap > 0, phase });
       const tiles = phase === "prefill" ? prefillTiles : decodeTiles;
-      const count = phase === "prefill" ? ctx.slot("tilesPrefill", (s) => s.tilesPrefill) : ctx.slot("tilesDecode", (s) => s.tilesDecode);
+      const key = phase === "prefill" ? prefillTilesName(a.heads, a.kvHeads) : "decodeTiles";
+      const count = ctx.slot(key, (s) => s[key]);
       // Every sequence may add one tile that is not full.
       const most = phase === "prefill" ? Math.ceil(ctx.max.T / c.tokens) + Math.min(ctx.max.T, 256) : ctx.max.T;
       return {

@@ -1,6 +1,6 @@
 /** Rotary embedding settings as GGUF files and config.json files (transformers 4 and 5) write them. */
 import { dequantize } from "../../formats/quant/table.ts";
-import { hostView } from "../../formats/mmap.ts";
+import { bytesAt } from "../../formats/mmap.ts";
 import type { ModelFile } from "../../formats/weights.ts";
 import { AlloyError } from "../../support/errors.ts";
 import type { RopeConfig, RopeScaling } from "../rope.ts";
@@ -108,7 +108,7 @@ function tensorValues(file: ModelFile, name: string): number[] | undefined {
     t && [
       ...dequantize(
         t.type,
-        hostView(t.address, t.bytes),
+        bytesAt(t.address, t.bytes),
         t.shape.reduce((a, b) => a * b, 1),
       ),
     ]

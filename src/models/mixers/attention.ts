@@ -1,6 +1,6 @@
 /** The attention mixer: projections, optional q/k norm, rotary positions, paged attention, output projection. */
 import { applyLinear, type LinearPart } from "../../graph/ops/linear.ts";
-import { attention } from "../../graph/ops/attention.ts";
+import { attention, prefillTilesName } from "../../graph/ops/attention.ts";
 import { rope } from "../../graph/ops/rope.ts";
 import type { Tensor } from "../../graph/tensor.ts";
 import { AlloyError } from "../../support/errors.ts";
@@ -38,7 +38,7 @@ export function buildAttention(
       qkv,
       g.input("slots", ["T"], "i32"),
       g.input("blockTable", [1], "i32"),
-      g.input("prefillTiles", ["T", 4], "i32"),
+      g.input(prefillTilesName(c.heads, c.kvHeads), ["T", 4], "i32"),
       g.input("decodeTiles", ["T", 4], "i32"),
     ],
     {

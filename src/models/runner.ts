@@ -1,0 +1,265 @@
+/** Runs a model: holds its weights, caches and plans, and turns ragged batches into logits and sampled tokens. */
+import { BLOCK_TOKENS } from "../../kernels/kv-cache.ts";
+import type { ModelFile } from "../formats/weights.ts";
+import { type LoweredGraph, lowerGraph } from "../graph/lower.ts";
+import { prefillTileTokens } from "../graph/ops/attention.ts";
+import { WeightStore } from "../graph/weights.ts";
+import type { Device, DeviceBuffer } from "../runtime/device.ts";
+import { AlloyError } from "../support/errors.ts";
+import type { LoadRunner, ModelRunner, RunnerOptions, SequenceStep, StepResult } from "./api.ts";
+import { type BatchArrays, fillBatch } from "./batch.ts";
+import { type BuiltModel, buildModel } from "./build.ts";
+import type { ModelConfig } from "./config.ts";
+import { describeModel } from "./registry.ts";
+import { ropeFrequencies, writeRopeRow } from "./rope.ts";
+import { Sampler } from "./sampler.ts";
+
+/** Plans are built for these numbers of tokens (or output rows) and for the largest batch; a step uses the smallest that fits. */
+const CLASSES = [1, 2, 4, 8, 16, 64];
+
+export const loadRunner: LoadRunner = async (file, options) => {
+  const description = describeModel(file);
+  const weights = new WeightStore(options.device, file, options.precision === "exact");
+  const kvType = options.kvType ?? (options.precision === "exact" ? "f32" : "f16");
+  const built = buildModel(description, weights, kvType);
+  await prepareWeights(built, weights, options.onProgress);
+  return new Runner(file, description.config, built, weights, kvType, options);
+};
+
+/** Packs every matrix now rather than in the first step, yielding between tensors so that progress shows. */
+async function prepareWeights(built: BuiltModel, weights: WeightStore, onProgress?: (done: number, total: number) => void): Promise<void> {
+  const refs = [built.body.graph, built.head.graph].flatMap((g) =>
+    g.nodes.flatMap((n) =>
+      "parts" in (n.attrs as object)
+        ? (n.attrs as { parts: { weight: { name: string; transpose?: boolean } }[] }).parts.map((p) => p.weight)
+        : [],
+    ),
+  );
+  for (const [i, ref] of refs.entries()) {
+    weights.matrix(ref);
+    onProgress?.(i + 1, refs.length);
+    if (onProgress && i % 8 === 7) await new Promise((done) => setImmediate(done));
+  }
+}
+
+class Runner implements ModelRunner {
+  readonly architecture: string;
+  readonly vocabSize: number;
+  readonly contextLength: number;
+  readonly maxBatchTokens: number;
+  readonly maxSequences: number;
+  readonly blockTokens = BLOCK_TOKENS;
+  readonly blockCount: number;
+  readonly #device: Device;
+  readonly #config: ModelConfig;
+  readonly #built: BuiltModel;
+  readonly #weights: WeightStore;
+  readonly #buffers = new Map<string, DeviceBuffer>();
+  readonly #arrays: BatchArrays;
+  readonly #ropes: { cos: Float32Array; sin: Float32Array }[];
+  readonly #bodies = new Map<number, LoweredGraph>();
+  readonly #heads = new Map<number, { plan: LoweredGraph; logits: DeviceBuffer }>();
+  readonly #sampler: Sampler;
+  #arena?: DeviceBuffer;
+  #scratch?: DeviceBuffer;
+  #owned = 0;
+  #logits?: DeviceBuffer;
+
+  constructor(
+    file: ModelFile,
+    config: ModelConfig,
+    built: BuiltModel,
+    weights: WeightStore,
+    kvType: "f16" | "f32",
+    options: RunnerOptions,
+  ) {
+    this.#device = options.device;
+    this.#config = config;
+    this.#built = built;
+    this.#weights = weights;
+    this.architecture = config.architecture;
+    this.vocabSize = config.vocab;
+    this.contextLength = options.contextLength;
+    this.maxBatchTokens = options.maxBatchTokens ?? 512;
+    this.maxSequences = Math.min(options.maxSequences ?? 64, this.maxBatchTokens);
+    this.blockCount = Math.ceil(options.kvTokens / BLOCK_TOKENS);
+    if (config.learnedPositions && this.contextLength > config.contextLength)
+      throw new AlloyError(
+        "bad_argument",
+        `${file.path}: a context of ${this.contextLength} tokens is more than the ${config.contextLength} learned positions`,
+        {
+          hint: `Ask for at most ${config.contextLength}.`,
+        },
+      );
+
+    const T = this.maxBatchTokens;
+    const int = (name: string, count: number): Int32Array => {
+      const b = this.#allocate(name, count * 4);
+      return new Int32Array(b.view().buffer, b.view().byteOffset, count);
+    };
+    const float = (name: string, count: number): Float32Array => {
+      const v = this.#allocate(name, Math.max(4, count * 4)).view();
+      return new Float32Array(v.buffer, v.byteOffset, count);
+    };
+    const groups = new Set(config.layers.map((l) => prefillTileTokens(l.mixer.heads, l.mixer.kvHeads)));
+    const perSequence = Math.ceil(this.contextLength / BLOCK_TOKENS);
+    this.#arrays = {
+      tokens: int("tokens", T),
+      positions: int("positions", T),
+      slots: int("slots", T),
+      blockTable: int("blockTable", Math.min(this.maxSequences * perSequence, this.blockCount + this.maxSequences * 4096)),
+      decodeTiles: int("decodeTiles", 4 * T),
+      prefillTiles: new Map([...groups].map((n) => [n, int(`prefillTiles.${n}`, 4 * T)])),
+      rows: int("rows", T),
+    };
+    this.#ropes = built.ropes.map((r, i) => ({
+      cos: float(`rope.${i}.cos`, (T * r.dim) / 2),
+      sin: float(`rope.${i}.sin`, (T * r.dim) / 2),
+    }));
+    float("rope.none", 1);
+    this.#allocate("hidden", T * config.hidden * 4);
+    config.layers.forEach(({ mixer }, i) => {
+      const bytes = this.blockCount * BLOCK_TOKENS * mixer.kvHeads * mixer.headDim * (kvType === "f16" ? 2 : 4);
+      this.#allocate(`keys.${i}`, bytes);
+      this.#allocate(`values.${i}`, bytes);
+    });
+    this.#sampler = new Sampler(this.#device, config.vocab, this.maxSequences);
+  }
+
+  #allocate(name: string, bytes: number): DeviceBuffer {
+    const b = this.#device.allocate(bytes);
+    this.#owned += bytes;
+    this.#buffers.set(name, b);
+    return b;
+  }
+
+  get memoryBytes(): number {
+    return this.#owned + this.#weights.ownedBytes + this.#sampler.bytes;
+  }
+
+  async step(sequences: readonly SequenceStep[]): Promise<StepResult> {
+    this.#check(sequences);
+    const counts = fillBatch(sequences, BLOCK_TOKENS, this.#arrays);
+    this.#fillRopes(sequences);
+    const prefill = Object.fromEntries([...counts.prefillTiles].map(([n, count]) => [`prefillTiles.${n}`, count]));
+    const sizes = { T: counts.T, R: counts.R, decodeTiles: counts.decodeTiles, ...prefill };
+    await this.#body(counts.T).run(sizes);
+    if (counts.R === 0) return { tokens: new Int32Array(0), logSumExp: new Float32Array(0), logits: noLogits };
+    const head = this.#head(counts.R);
+    await head.plan.run(sizes);
+    this.#logits = head.logits;
+    const rows = sequences.flatMap((s) =>
+      s.outputs === "none" ? [] : s.outputs === "last" ? [s.sampling] : Array.from(s.tokens, () => null),
+    );
+    const { tokens, logSumExp } = await this.#sampler.sample(head.logits, rows);
+    return {
+      tokens,
+      logSumExp,
+      logits: (row) => {
+        if (this.#logits !== head.logits || row < 0 || row >= counts.R) throw new AlloyError("internal", `no logits for row ${row}`);
+        const v = head.logits.view(row * this.vocabSize * 4, this.vocabSize * 4);
+        return new Float32Array(v.buffer, v.byteOffset, this.vocabSize);
+      },
+    };
+  }
+
+  #check(sequences: readonly SequenceStep[]): void {
+    const total = sequences.reduce((n, s) => n + s.tokens.length, 0);
+    const bad = (what: string): never => {
+      throw new AlloyError("internal", `step: ${what}`);
+    };
+    if (sequences.length === 0 || total === 0) bad("empty batch");
+    if (total > this.maxBatchTokens) bad(`${total} tokens, at most ${this.maxBatchTokens}`);
+    if (sequences.length > this.maxSequences) bad(`${sequences.length} sequences, at most ${this.maxSequences}`);
+    for (const s of sequences) {
+      const end = s.start + s.tokens.length;
+      if (s.tokens.length === 0) bad("a sequence without tokens");
+      if (end > this.contextLength) bad(`position ${end} is beyond the context of ${this.contextLength}`);
+      if (s.blocks.length * BLOCK_TOKENS < end) bad(`${s.blocks.length} blocks do not hold ${end} tokens`);
+      for (const t of s.tokens) if (t < 0 || t >= this.vocabSize) bad(`token id ${t} is outside the vocabulary of ${this.vocabSize}`);
+      for (const b of s.blocks) if (b < 0 || b >= this.blockCount) bad(`block ${b} of ${this.blockCount}`);
+    }
+  }
+
+  #fillRopes(sequences: readonly SequenceStep[]): void {
+    this.#built.ropes.forEach((rope, i) => {
+      const { cos, sin } = this.#ropes[i];
+      let row = 0;
+      for (const s of sequences) {
+        const f = ropeFrequencies(rope, s.start + s.tokens.length);
+        for (let j = 0; j < s.tokens.length; j++) writeRopeRow(f, s.start + j, row++, cos, sin);
+      }
+    });
+  }
+
+  /** Arena and scratch are shared by all plans (they never run at the same time) and grow as larger classes appear. */
+  #lower(which: "body" | "head", max: { T: number; R: number }, result: DeviceBuffer): LoweredGraph {
+    const { graph, result: tensor } = this.#built[which];
+    return lowerGraph(graph, {
+      device: this.#device,
+      weights: this.#weights,
+      max,
+      buffers: this.#buffers,
+      results: new Map([[tensor, result]]),
+      arena: (bytes) => (this.#arena = this.#grow(this.#arena, bytes)),
+      scratch: (bytes) => (this.#scratch = this.#grow(this.#scratch, bytes)),
+    });
+  }
+
+  // Plans made earlier keep the smaller buffer that they were built with.
+  #grow(buffer: DeviceBuffer | undefined, bytes: number): DeviceBuffer {
+    if (buffer && buffer.bytes >= bytes) return buffer;
+    return this.#allocate(`work.${this.#buffers.size}`, bytes);
+  }
+
+  #class(n: number): number {
+    return Math.min(CLASSES.find((c) => c >= n) ?? this.maxBatchTokens, this.maxBatchTokens);
+  }
+
+  #body(tokens: number): LoweredGraph {
+    const T = this.#class(tokens);
+    let plan = this.#bodies.get(T);
+    if (!plan) this.#bodies.set(T, (plan = this.#lower("body", { T, R: 1 }, this.#buffers.get("hidden")!)));
+    return plan;
+  }
+
+  #head(rows: number): { plan: LoweredGraph; logits: DeviceBuffer } {
+    const R = this.#class(rows);
+    let head = this.#heads.get(R);
+    if (!head) {
+      const logits = this.#allocate(`logits.${R}`, R * this.vocabSize * 4);
+      this.#heads.set(R, (head = { plan: this.#lower("head", { T: this.maxBatchTokens, R }, logits), logits }));
+    }
+    return head;
+  }
+
+  copyBlock(from: number, to: number, tokens: number): void {
+    if (tokens <= 0) return;
+    for (const i of this.#config.layers.keys()) {
+      for (const name of [`keys.${i}`, `values.${i}`]) {
+        const b = this.#buffers.get(name)!;
+        const size = b.bytes / this.blockCount;
+        // Keys hold all tokens of a block side by side, so the whole block moves; what lies behind `tokens` is overwritten before it is read.
+        b.view(to * size, size).set(b.view(from * size, size));
+      }
+    }
+  }
+
+  /** Milliseconds per dispatch of the last class used for this many tokens: for `alloy bench --profile` and tests. */
+  profile(tokens: number): ReturnType<LoweredGraph["profile"]> {
+    const tiles = Object.fromEntries([...this.#arrays.prefillTiles.keys()].map((n) => [`prefillTiles.${n}`, 0]));
+    return this.#body(tokens).profile({ T: tokens, R: 1, decodeTiles: tokens, ...tiles });
+  }
+
+  close(): void {
+    for (const p of this.#bodies.values()) p.free();
+    for (const h of this.#heads.values()) h.plan.free();
+    for (const b of this.#buffers.values()) b.free();
+    this.#sampler.close();
+    this.#weights.free();
+  }
+}
+
+const noLogits = (row: number): Float32Array => {
+  throw new AlloyError("internal", `no logits for row ${row}: the step had no output rows`);
+};
