@@ -19,7 +19,7 @@ const MADV_DONTNEED = 4;
 
 const LIBC_NAMES =
   process.platform === "darwin"
-    ? ["libSystem.B.dylib"]
+    ? ["/usr/lib/libSystem.B.dylib"]
     : ["libc.so.6", `libc.musl-${process.arch === "arm64" ? "aarch64" : "x86_64"}.so.1`];
 
 /** Opened on first use, so that importing this file costs nothing. */
@@ -56,7 +56,10 @@ function symbols(): NonNullable<typeof libc> {
 /** Live maps of this thread, so that a window on an address can be checked before it is made. */
 const live = new Set<MappedFile>();
 
-/** A file mapped read-only. Reading beyond it throws; reading through a window after `close` is undefined, as with any map. */
+/**
+ * A file mapped read-only. Reading beyond it throws. As with any map, reading through a window after `close`, or after another
+ * process has cut the file short, is undefined and may kill the process.
+ */
 export class MappedFile {
   readonly path: string;
   /** Size of the file in bytes. */

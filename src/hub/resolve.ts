@@ -29,9 +29,9 @@ const LISTED = 12;
 export async function resolveModel(reference: string, options: HubOptions = {}): Promise<ResolvedModel> {
   const env = options.env ?? process.env;
   const paths = options.paths ?? true;
-  if (paths && looksLikePath(reference)) {
+  if (paths) {
     const path = expandHome(reference, env);
-    if (existsSync(path) || !/^[^/\\]+\.gguf$/i.test(reference)) return fromPath(path);
+    if (isPath(reference) || (isGgufName(reference) && existsSync(path))) return fromPath(path);
   }
   if (isCloudName(reference))
     throw new AlloyError("model_not_found", `"${reference}" is a cloud model; Alloy runs models on this machine only`, {
@@ -47,8 +47,12 @@ export async function resolveModel(reference: string, options: HubOptions = {}):
 }
 
 /** A reference that can only be a path, whether or not anything is there. */
-function looksLikePath(reference: string): boolean {
-  return /^(?:\.{0,2}\/|~\/|~$|\.{1,2}$|[A-Za-z]:\\)/.test(reference) || /\.gguf$/i.test(reference);
+function isPath(reference: string): boolean {
+  return /^(?:\.{0,2}\/|~\/|~$|\.{1,2}$|[A-Za-z]:\\)/.test(reference);
+}
+
+function isGgufName(reference: string): boolean {
+  return /\.gguf$/i.test(reference);
 }
 
 function findInstalled(name: string, env: NonNullable<HubOptions["env"]>): ResolvedModel | undefined {
@@ -93,7 +97,7 @@ function notInstalled(reference: string, env: NonNullable<HubOptions["env"]>): A
   const spellings = names.flatMap((name) => [name, name.replace(/:latest$/, "")]);
   const near = suggest(reference, spellings);
   const listed = names.slice(0, LISTED).join(", ") + (names.length > LISTED ? ` and ${names.length - LISTED} more` : "");
-  const what = looksLikePath(reference)
+  const what = isGgufName(reference)
     ? `there is no file ${reference}, and no model of that name is installed`
     : `model "${reference}" is not installed`;
   return new AlloyError("model_not_found", what, {
