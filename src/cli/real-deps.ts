@@ -6,7 +6,11 @@ const missing = (what: string) => () => Promise.reject(new AlloyError("unsupport
 
 export const realDeps: Deps = {
   createEngine: missing("the engine"),
-  startServer: missing("the server"),
+
+  async startServer(engine, { host, port }) {
+    const { createServer } = await import("../server/app.ts");
+    return createServer({ engine, host, port });
+  },
 
   async isModel(reference) {
     const { resolveModel } = await import("../hub/resolve.ts");

@@ -11,8 +11,8 @@ const HAS_WGET = Bun.which("wget") !== null;
 
 let work: string;
 let server: ReturnType<typeof Bun.serve>;
-/** What the server gives for a path: bytes, or a way of failing. */
-const files = new Map<string, Uint8Array | string | "cut">();
+/** What the server gives for a path. */
+const files = new Map<string, Uint8Array<ArrayBuffer> | string>();
 const asked: string[] = [];
 
 beforeAll(async () => {
@@ -72,7 +72,7 @@ async function install(prefix: string, { env = {}, args = [], piped = true, base
     stdout: "pipe",
     stderr: "pipe",
   });
-  const [code, stderr] = await Promise.all([child.exited, child.stderr.text()]);
+  const [code, stderr] = await Promise.all([child.exited, new Response(child.stderr).text()]);
   const leftovers = readdirSync(folder).filter((f) => f.startsWith("alloy-install"));
   return { code, stderr, leftovers };
 }
@@ -96,7 +96,7 @@ function installed(prefix: string): { version: string | undefined; files: string
 const archive = (version: string) => `/download/v${version}/alloy-${version}-${PLATFORM}.tar.gz`;
 
 /** Changes what the server gives while `body` runs. */
-async function withFile(path: string, value: Uint8Array | string | undefined, body: () => Promise<void>): Promise<void> {
+async function withFile(path: string, value: Uint8Array<ArrayBuffer> | string | undefined, body: () => Promise<void>): Promise<void> {
   const before = files.get(path)!;
   if (value === undefined) files.delete(path);
   else files.set(path, value);
@@ -177,7 +177,7 @@ describe("a good download", () => {
       stdin: new Blob([script]),
       stderr: "pipe",
     });
-    const [code, stderr] = await Promise.all([child.exited, child.stderr.text()]);
+    const [code, stderr] = await Promise.all([child.exited, new Response(child.stderr).text()]);
     expect(stderr).toContain(`${home}/.local/bin is not in your PATH`);
     expect(code).toBe(0);
     expect(installed(join(home, ".local")).version).toBe("1.1.0");
@@ -199,7 +199,7 @@ describe("a bad download leaves everything as it was", () => {
   }
 
   test("corrupted", async () => {
-    const bytes = (files.get(archive("1.1.0")) as Uint8Array).slice();
+    const bytes = (files.get(archive("1.1.0")) as Uint8Array<ArrayBuffer>).slice();
     bytes[bytes.length >> 1] ^= 1;
     await withFile(archive("1.1.0"), bytes, () => refuses(/the download is damaged: SHA-256 is [0-9a-f]{64}, not [0-9a-f]{64}/));
   });

@@ -1,11 +1,11 @@
 /** `alloy doctor`: does this machine have what Alloy needs? */
 import { accessSync, constants, mkdirSync, readFileSync, statfsSync } from "node:fs";
 import { availableParallelism, cpus, freemem, totalmem } from "node:os";
+import { clientUrl, listenAddress } from "../../server/listen.ts";
 import { cacheDir } from "../../support/paths.ts";
 import { COMMIT, COMPILED, VERSION } from "../../support/version.ts";
 import { formatBytes, printJson, type Context } from "../context.ts";
 import { EXIT } from "../exit.ts";
-import { clientUrl, listenAddress } from "../listen.ts";
 import { probe } from "../probe.ts";
 import { strictCommand } from "../strict.ts";
 
@@ -25,7 +25,7 @@ export default strictCommand({
   examples: [["alloy doctor --json", "attach this to a bug report"]],
   async run(_, context: Context) {
     const { io, json, style } = context;
-    const checks = [program(), processor(), memory(), compiler(io.env), cache(), await stores(context), await port(context)];
+    const checks = [program(), processor(), memory(), compiler(io.env), cache(io.env), await stores(context), await port(context)];
     const failed = checks.some((c) => c.status === "fail");
     if (json) printJson(io, { ok: !failed, checks });
     else {
@@ -95,8 +95,8 @@ function compiler(env: Readonly<Record<string, string | undefined>>): Check {
   };
 }
 
-function cache(): Check {
-  const folder = cacheDir();
+function cache(env: Readonly<Record<string, string | undefined>>): Check {
+  const folder = cacheDir(env);
   try {
     mkdirSync(folder, { recursive: true });
     accessSync(folder, constants.W_OK);
@@ -120,7 +120,7 @@ async function stores({ deps }: Context): Promise<Check> {
 }
 
 async function port({ io }: Context): Promise<Check> {
-  const address = listenAddress({}, io);
+  const address = listenAddress(io.env);
   const found = await probe(clientUrl(address));
   const where = `${address.host}:${address.port}`;
   if (found.kind === "nobody") return { name: "port", status: "ok", detail: `${where} is free` };

@@ -1,7 +1,7 @@
 /** `alloy launch`: a coding tool on a local model. */
+import { clientUrl, listenAddress } from "../../server/listen.ts";
 import { AlloyError, suggest } from "../../support/errors.ts";
 import { table, type Context } from "../context.ts";
-import { clientUrl, listenAddress } from "../listen.ts";
 import { probe } from "../probe.ts";
 import { strictCommand, UsageError } from "../strict.ts";
 import { GENERIC_TOOL, TOOLS, type Endpoint } from "../tools.ts";
@@ -39,8 +39,8 @@ exec starts any other program with the variables that OpenAI, Anthropic and Olla
       throw new AlloyError("not_found", `"${program}" is not installed (not found in PATH)`, { hint: how });
     }
 
-    const address = listenAddress(args, io);
-    const url = clientUrl(address);
+    const { host, port } = listenAddress(io.env);
+    const url = clientUrl({ host: args.host ?? host, port: args.port ?? port });
     const found = await probe(url);
     const chosen = args.host !== undefined || args.port !== undefined;
     if (found.kind !== "alloy" && chosen) {

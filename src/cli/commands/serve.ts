@@ -1,7 +1,7 @@
 /** `alloy serve`. */
+import { listenAddress } from "../../server/listen.ts";
 import { VERSION } from "../../support/version.ts";
 import { printJson, type Context } from "../context.ts";
-import { listenAddress } from "../listen.ts";
 import { EXIT } from "../exit.ts";
 import { strictCommand } from "../strict.ts";
 
@@ -33,7 +33,8 @@ names them, or at once with --model. SIGTERM or Ctrl-C lets running requests fin
     ["alloy serve --host 0.0.0.0", "also for other machines (set ALLOY_API_KEY)"],
   ],
   async run(args, { io, json, style, deps }: Context) {
-    const { host, port } = listenAddress(args, io);
+    const address = listenAddress(io.env);
+    if (address.warning !== undefined) io.err(`alloy: ${address.warning}\n`);
     const engine = await deps.createEngine({
       models: args.model,
       contextLength: args.ctx,
@@ -46,7 +47,7 @@ names them, or at once with --model. SIGTERM or Ctrl-C lets running requests fin
     const graceMs = args.grace * 1000;
     let signals = 0;
     try {
-      const server = await deps.startServer(engine, { host, port });
+      const server = await deps.startServer(engine, { host: args.host ?? address.host, port: args.port ?? address.port });
       const forget = io.onInterrupt(() => {
         signals++;
         if (signals === 1) {

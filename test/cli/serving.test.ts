@@ -1,0 +1,265 @@
+/** `serve`, `launch` and `doctor`: the real server on a free loopback port, with a scripted model behind it. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { EngineOptions } from "../../src/cli/deps.ts";
+import { probe } from "../../src/cli/probe.ts";
+import { TOOLS } from "../../src/cli/tools.ts";
+import { createServer } from "../../src/server/app.ts";
+import { start, until } from "../server/harness.ts";
+import { ScriptedEngine, scriptedModel, type ScriptedOptions } from "../server/scripted-engine.ts";
+import { alloy, fakeIo, type FakeIoOptions } from "./fakes.ts";
+
+let work: string;
+beforeAll(() => void (work = mkdtempSync(join(tmpdir(), "alloy-cli-test-"))));
+afterAll(() => rmSync(work, { recursive: true, force: true }));
+
+function parts(options: ScriptedOptions = {}) {
+  const engine = new ScriptedEngine({ models: [scriptedModel("demo")], ...options });
+  const asked: EngineOptions[] = [];
+  const deps = {
+    createEngine: async (o: EngineOptions) => {
+      asked.push(o);
+      return engine;
+    },
+    startServer: async (e: typeof engine, o: { host: string; port: number }) => createServer({ engine: e, ...o, env: {} }),
+  };
+  return { engine, asked, deps: deps as never };
+}
+
+/** Starts `alloy serve` and resolves when it listens. */
+async function serve(argv: string[], options: ScriptedOptions = {}, ioOptions: FakeIoOptions = {}) {
+  const io = fakeIo(ioOptions);
+  const { engine, asked, deps } = parts(options);
+  const done = alloy(["serve", "--port", "0", ...argv], deps, io);
+  await until(() => io.stdout.includes("\n") || io.stderr.includes("alloy:"), "the server listens");
+  return { io, engine, asked, done, url: /http:\/\/[\d.]+:\d+/.exec(io.stdout)?.[0] ?? "" };
+}
+
+describe("serve", () => {
+  test("prints where it listens and a curl line that works; Ctrl-C ends it with 0", async () => {
+    const { io, engine, done, url } = await serve([]);
+    const curl = /curl (\S+) -H '[^']*' \\\n +-d '([^']*)'/.exec(io.stdout)!;
+    const response = await fetch(curl[1], { method: "POST", body: curl[2] });
+    expect(await response.json()).toMatchObject({ choices: [{ message: { content: "echo: What is the capital of France?" } }] });
+    expect(curl[1]).toBe(`${url}/v1/chat/completions`);
+    io.interrupt();
+    expect((await done).code).toBe(0);
+    expect(engine.closed).toBe(true);
+    expect((await probe(url)).kind).toBe("nobody");
+  });
+
+  test("--json prints one line for programs; options reach the engine", async () => {
+    const { io, asked, done } = await serve("--json -m demo -m other --ctx 512 --parallel 3 --queue 7 --threads 2".split(" "));
+    expect(JSON.parse(io.stdout)).toMatchObject({
+      url: expect.stringContaining("http://127.0.0.1:"),
+      models: ["demo", "other"],
+      pid: process.pid,
+    });
+    expect(asked[0]).toEqual({ models: ["demo", "other"], contextLength: 512, parallel: 3, maxQueue: 7, threads: 2, device: undefined });
+    io.interrupt();
+    await done;
+  });
+
+  test("a running request finishes after the first signal; a second one ends it", async () => {
+    for (const signals of [1, 2]) {
+      const text = "one two three four five six seven eight nine ten eleven twelve";
+      const { io, done, url } = await serve([], { script: () => [{ type: "text", text }], delayMs: 20 });
+      const body = JSON.stringify({ model: "demo", stream: false, messages: [{ role: "user", content: "hi" }] });
+      const response = fetch(`${url}/api/chat`, { method: "POST", body });
+      await Bun.sleep(60);
+      for (let i = 0; i < signals; i++) io.interrupt();
+      const answer = await response;
+      if (signals === 1) expect(await answer.json()).toMatchObject({ message: { content: text } });
+      else expect(answer.status).toBe(503);
+      expect((await done).code).toBe(0);
+      expect(io.stderr).toContain("finishing running requests");
+    }
+  });
+
+  test("a port in use: exit 1, says by whom, and the engine is closed", async () => {
+    await using other = await start();
+    const io = fakeIo();
+    const { engine, deps } = parts();
+    const { code, stderr } = await alloy(["serve", "--host", "127.0.0.1", "--port", String(other.server.port)], deps, io);
+    expect(code).toBe(1);
+    expect(stderr).toContain(`port ${other.server.port} on 127.0.0.1 is already in use by process ${process.pid}`);
+    expect(stderr).toContain("another Alloy server");
+    expect(engine.closed).toBe(true);
+  });
+
+  test("a port that is none is a usage error", async () => {
+    expect((await alloy(["serve", "--port", "70000"])).stderr).toContain("--port must be between 0 and 65535, got 70000");
+  });
+});
+
+/** A "tool" that writes its arguments and chosen variables to a file and ends with a code. */
+function fakeTool(name: string, variables: string[], code = 0): { PATH: string; report: () => Record<string, string> } {
+  const folder = mkdtempSync(join(work, "tool-"));
+  const file = join(folder, "report");
+  const lines = variables.map((v) => `echo "${v}=\${${v}-unset}" >> "${file}"`);
+  writeFileSync(join(folder, name), `#!/bin/sh\necho "args=$*" > "${file}"\n${lines.join("\n")}\nexit ${code}\n`);
+  chmodSync(join(folder, name), 0o755);
+  const report = () =>
+    Object.fromEntries(
+      readFileSync(file, "utf8")
+        .trim()
+        .split("\n")
+        .map((l) => l.split(/=(.*)/s).slice(0, 2) as [string, string]),
+    );
+  return { PATH: `${folder}:/usr/bin:/bin`, report };
+}
+
+describe("launch", () => {
+  const nowhere = { ALLOY_HOST: "127.0.0.1:1" };
+
+  test("without a tool: the list", async () => {
+    const { stdout } = await alloy(["launch"], {}, { env: { PATH: "/nonexistent" } });
+    for (const name of Object.keys(TOOLS)) expect(stdout).toMatch(new RegExp(`\n${name} +no `));
+    expect(JSON.parse((await alloy(["launch", "--json"], {}, { env: { PATH: "" } })).stdout).tools).toHaveLength(Object.keys(TOOLS).length);
+  });
+
+  test("claude: its variables, its arguments, its exit code; the server it started is gone afterwards", async () => {
+    const names = ["ANTHROPIC_BASE_URL", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY", "ANTHROPIC_MODEL", "CLAUDE_CODE_SUBAGENT_MODEL"];
+    const tool = fakeTool("claude", [...names, "CLAUDE_CODE_MAX_CONTEXT_TOKENS"], 7);
+    const { engine, deps } = parts({ contextLength: 40_000 });
+    const { code, stderr } = await alloy(["launch", "claude", "--", "-p", "hi there"], deps, { env: { ...nowhere, PATH: tool.PATH } });
+    expect(stderr).toBe("");
+    expect(code).toBe(7);
+    const report = tool.report();
+    expect(report).toMatchObject({
+      args: "-p hi there",
+      ANTHROPIC_AUTH_TOKEN: "alloy",
+      ANTHROPIC_API_KEY: "",
+      ANTHROPIC_MODEL: "demo",
+      CLAUDE_CODE_SUBAGENT_MODEL: "demo",
+      CLAUDE_CODE_MAX_CONTEXT_TOKENS: "40000",
+    });
+    expect(report.ANTHROPIC_BASE_URL).toMatch(/^http:\/\/127\.0\.0\.1:\d+$/);
+    expect((await probe(report.ANTHROPIC_BASE_URL)).kind).toBe("nobody");
+    expect(engine.closed).toBe(true);
+  });
+
+  test("an Alloy that runs already is used, and left running", async () => {
+    await using running = await start({ models: [scriptedModel("demo")] });
+    const tool = fakeTool("aider", ["OPENAI_API_BASE", "OPENAI_API_KEY"]);
+    const env = { ALLOY_HOST: `127.0.0.1:${running.server.port}`, PATH: tool.PATH };
+    expect((await alloy(["launch", "aider", "-m", "demo"], {}, { env })).code).toBe(0);
+    expect(tool.report()).toEqual({
+      args: "--model openai/demo --no-show-model-warnings",
+      OPENAI_API_BASE: `${running.url}/v1`,
+      OPENAI_API_KEY: "alloy",
+    });
+    expect((await probe(running.url)).kind).toBe("alloy");
+  });
+
+  test("the configuration of the others, as --print shows it", async () => {
+    const plan = async (tool: string, ...args: string[]) => {
+      const { deps } = parts({ contextLength: 65_536 });
+      const { stdout, stderr } = await alloy(["launch", tool, "--print", "--json", "--", ...args], deps, { env: { ...nowhere, PATH: "" } });
+      expect(stderr).toBe("");
+      return JSON.parse(stdout.replaceAll(/127\.0\.0\.1:\d+/g, "HOST"));
+    };
+    expect((await plan("codex", "exec", "hi")).command).toEqual([
+      "codex",
+      ...[
+        "-c",
+        'model_provider="alloy"',
+        "-c",
+        'model_providers.alloy.name="Alloy"',
+        "-c",
+        'model_providers.alloy.base_url="http://HOST/v1"',
+      ],
+      ...["-c", 'model_providers.alloy.wire_api="responses"', "-c", 'model_providers.alloy.env_key="ALLOY_LAUNCH_KEY"'],
+      ...["-c", "model_providers.alloy.stream_idle_timeout_ms=3600000", "-c", "model_context_window=65536", "-m", "demo", "exec", "hi"],
+    ]);
+    expect(JSON.parse((await plan("opencode")).env.OPENCODE_CONFIG_CONTENT)).toMatchObject({
+      model: "alloy/demo",
+      provider: { alloy: { options: { baseURL: "http://HOST/v1" }, models: { demo: { limit: { context: 65_536, output: 16_384 } } } } },
+    });
+    expect(await plan("goose")).toMatchObject({
+      command: ["goose", "session"],
+      env: { GOOSE_PROVIDER: "openai", OPENAI_HOST: "http://HOST" },
+    });
+    expect((await plan("qwen")).env).toMatchObject({ OPENAI_BASE_URL: "http://HOST/v1", OPENAI_MODEL: "demo" });
+  });
+
+  test("--print is a script that a shell reads back", async () => {
+    const { deps } = parts();
+    const { stdout } = await alloy(["launch", "opencode", "--print", "--", "it's", "$HOME"], deps, { env: { ...nowhere, PATH: "" } });
+    const shell = Bun.spawnSync(["sh", "-c", stdout.replace(/^opencode/m, "printf '%s|'") + '\nprintf %s "$OPENCODE_CONFIG_CONTENT"']);
+    expect(shell.stdout.toString()).toStartWith("it's|$HOME|{");
+    expect(JSON.parse(shell.stdout.toString().slice("it's|$HOME|".length)).model).toBe("alloy/demo");
+  });
+
+  test("exec: any program", async () => {
+    const tool = fakeTool("agent", ["OPENAI_BASE_URL", "ANTHROPIC_BASE_URL", "OLLAMA_HOST", "ALLOY_MODEL"]);
+    const { deps } = parts();
+    expect((await alloy(["launch", "exec", "--", "agent", "--flag"], deps, { env: { ...nowhere, PATH: tool.PATH } })).code).toBe(0);
+    expect(tool.report()).toMatchObject({ args: "--flag", ALLOY_MODEL: "demo" });
+  });
+
+  test("a small context is warned of, and a tool that a signal ended reports as shells do", async () => {
+    const folder = mkdtempSync(join(work, "tool-"));
+    writeFileSync(join(folder, "goose"), "#!/bin/sh\nkill -TERM $$\n");
+    chmodSync(join(folder, "goose"), 0o755);
+    const { deps } = parts({ contextLength: 2048 });
+    const { code, stderr } = await alloy(["launch", "goose"], deps, { env: { ...nowhere, PATH: `${folder}:/usr/bin:/bin` } });
+    expect(code).toBe(143);
+    expect(stderr).toBe("alloy: goose wants at least 16384 tokens of context; demo has 2048\n");
+  });
+
+  test("errors: not installed, unknown tool, unknown model, no Alloy where one was named", async () => {
+    const absent = await alloy(["launch", "codex"], {}, { env: { PATH: "/nonexistent" } });
+    expect(absent.code).toBe(1);
+    expect(absent.stderr).toBe(
+      'alloy: "codex" is not installed (not found in PATH)\nhint: install it with: npm install -g @openai/codex\n',
+    );
+
+    const unknown = await alloy(["launch", "cluade"]);
+    expect(unknown.code).toBe(2);
+    expect(unknown.stderr).toContain("did you mean claude?");
+
+    const { engine, deps } = parts();
+    const model = await alloy(["launch", "claude", "--print", "-m", "nope"], deps, { env: { ...nowhere, PATH: "" } });
+    expect(model.code).toBe(1);
+    expect(model.stderr).toContain("nope");
+    expect(engine.closed).toBe(true);
+
+    const nobody = await alloy(["launch", "claude", "--print", "--port", "1"], {}, { env: { PATH: "" } });
+    expect(nobody.stderr).toContain("nothing listens at http://127.0.0.1:1, no Alloy");
+  });
+});
+
+describe("doctor", () => {
+  const doctor = async (env: Record<string, string>) => {
+    const { code, stdout } = await alloy(["doctor", "--json"], {}, { env: { ALLOY_HOST: "127.0.0.1:1", PATH: process.env.PATH!, ...env } });
+    return { code, checks: Object.fromEntries(JSON.parse(stdout).checks.map((c: { name: string }) => [c.name, c])) };
+  };
+
+  test("covers program, processor, memory, compiler, cache, models and port", async () => {
+    const { code, checks } = await doctor({});
+    expect(Object.keys(checks)).toEqual(["alloy", "processor", "memory", "compiler", "cache", "models", "port"]);
+    expect(code).toBe(0);
+    expect(checks.models.detail).toBe("1 demo");
+    expect(checks.port.detail).toBe("127.0.0.1:1 is free");
+  });
+
+  test("no compiler is a warning; an Alloy on the port is fine, another program is not", async () => {
+    expect((await doctor({ PATH: "/nonexistent" })).checks.compiler.status).toBe("warn");
+    await using running = await start();
+    const taken = await doctor({ ALLOY_HOST: `127.0.0.1:${running.server.port}` });
+    expect(taken.checks.port).toMatchObject({ status: "ok", detail: expect.stringContaining("Alloy") });
+    const stranger = Bun.serve({ port: 0, hostname: "127.0.0.1", fetch: () => new Response("hello") });
+    const strange = await doctor({ ALLOY_HOST: `127.0.0.1:${stranger.port}` });
+    expect(strange.checks.port).toMatchObject({ status: "warn", detail: expect.stringContaining("another program") });
+    await stranger.stop(true);
+  });
+
+  test("a cache folder that cannot be made is a failure: exit 1", async () => {
+    const { code, checks } = await doctor({ ALLOY_CACHE_DIR: "/etc/passwd/alloy" });
+    expect(checks.cache).toMatchObject({ status: "fail", hint: expect.stringContaining("ALLOY_CACHE_DIR") });
+    expect(code).toBe(1);
+  });
+});
