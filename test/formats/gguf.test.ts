@@ -7,7 +7,7 @@ import { quantize } from "../../src/formats/quant/table.ts";
 import { elementCount, readRows, readTensor, tensorBytes } from "../../src/formats/read.ts";
 import { rmSync, writeFileSync, readFileSync, renameSync } from "node:fs";
 import { join } from "node:path";
-import { alloyError, DEMO, generator, inFolder, RawGguf, weights } from "./tools.ts";
+import { alloyError, DEMO, generator, inFolder, printedSeed, RawGguf, weights } from "./tools.ts";
 
 /** A model of a few tensors with every kind of metadata. */
 function sample(): GgufModel & { values: Float32Array } {
@@ -98,6 +98,43 @@ describe("writer and reader", () => {
       alloyError(() => readRows(file.tensors.get("plain")!, 1, 2), "bad_argument");
       file.close();
       alloyError(() => tensorBytes(file.tensors.get("plain")!), "internal");
+    }));
+
+  test("@huggingface/gguf reads what is written", () =>
+    inFolder(async (folder) => {
+      const path = join(folder, "m.gguf");
+      const model = sample();
+      writeGguf(path, model);
+      const theirs = await gguf(path, { allowLocalFile: true });
+      const metadata = theirs.metadata as Record<string, unknown>;
+      expect(metadata["general.name"]).toBe("größe 🦊");
+      expect(metadata["a.f64"]).toBe(Math.PI);
+      expect(metadata["a.i64"]).toBe(-(2n ** 60n));
+      expect(metadata["a.strings"]).toEqual(model.metadata["a.strings"]);
+      expect(metadata["a.bools"]).toEqual(model.metadata["a.bools"]);
+      expect(metadata["a.floats"]).toEqual([1, 2.5, -3]);
+      expect(theirs.tensorInfos.map(({ name, dtype, offset }) => [name, dtype, Number(offset)])).toEqual([
+        ["plain", 0, 0],
+        ["scalar", 0, 2048],
+        ["quantized", 12, 2080],
+        ["pieces", 8, 2368],
+      ]);
+    }));
+
+  test("a vocabulary of 150k strings is walked at once and decoded on demand", () =>
+    inFolder((folder) => {
+      const random = generator(printedSeed("vocabulary"));
+      const alphabet = ["a", "e", "Ġ", "▁", "日", "🦊", "x", "é"];
+      const tokens = Array.from({ length: 150_000 }, (_, i) => i + alphabet[Math.floor(random() * 8)].repeat(1 + Math.floor(random() * 4)));
+      const path = join(folder, "m.gguf");
+      writeGguf(path, { metadata: { "tokenizer.ggml.tokens": tokens }, tensors: [] });
+      const start = performance.now();
+      const file = openModel(path);
+      const decoded = file.metadata.get("tokenizer.ggml.tokens");
+      // Some 40 ms on a desktop; the bound is for slow and busy machines.
+      expect(performance.now() - start).toBeLessThan(1000);
+      expect(decoded).toEqual(tokens);
+      file.close();
     }));
 
   test("another alignment is kept", () =>

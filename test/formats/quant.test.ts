@@ -6,6 +6,7 @@ import { openModel } from "../../src/formats/open.ts";
 import { dequantize, QUANT_TYPES, quantize, typeBytes } from "../../src/formats/quant/table.ts";
 import { readTensor } from "../../src/formats/read.ts";
 import type { TensorType } from "../../src/formats/weights.ts";
+import independent from "../fixtures/formats/dequantize.json";
 import { alloyError, DEMO, generator, printedSeed, SHARED, weights } from "./tools.ts";
 
 /** Relative RMS error that a format may have on weights of different spreads (measured some 10 % below), and its bits per value. */
@@ -87,6 +88,14 @@ describe("codecs", () => {
     expect([...dequantize("i32", quantize("i32", ints), 8)]).toEqual([-(2 ** 31), -129, -1, 0, 1, 3, 200, 2 ** 31]);
     expect([...dequantize("i64", quantize("i64", ints), 8)]).toEqual([-1e10, -129, -1, 0, 1, 3, 200, 1e10]);
     expect([...dequantize("bool", quantize("bool", ints), 8)]).toEqual([1, 1, 1, 0, 1, 1, 1, 1]);
+  });
+});
+
+describe("against another implementation (test/fixtures/formats/dequantize.json)", () => {
+  const floats = (base64: string) => new Float32Array(new Uint8Array(Buffer.from(base64, "base64")).buffer);
+
+  test.each(Object.entries(independent.types))("%s: random bytes give the same values to the last bit", (type, { bytes, values }) => {
+    expect(dequantize(type as TensorType, Buffer.from(bytes, "base64"), 512)).toEqual(floats(values));
   });
 });
 
