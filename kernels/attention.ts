@@ -8,6 +8,7 @@
  * scratch: per program, probabilities [MR][BT], then per group running maximum [MR], sum [MR], accumulator [MR][D].
  * Grid: (tiles, KVH).
  */
+import type { Instance } from "./instances.ts";
 import { constexpr, dim, f16, f32, i32, kernel, ptr, scalar } from "../src/compiler/language/index.ts";
 import { BLOCK_TOKENS } from "./kv-cache.ts";
 
@@ -89,11 +90,11 @@ const attention = (name: string, type: typeof f16 | typeof f32) =>
             s = al.where(seen, s, -Infinity);
             const m = state + g * GROUP;
             const before = al.load(m + r);
-            const now = al.max(before, al.max(s, 1));
+            const now = al.max(before, al.max(s, { axis: 1 }));
             const e = al.exp(s - al.col(now));
             const shrink = al.exp(before - now);
             al.store(m + r, now);
-            al.store(m + MR + r, al.load(m + MR + r) * shrink + al.sum(e, 1));
+            al.store(m + MR + r, al.load(m + MR + r) * shrink + al.sum(e, { axis: 1 }));
             al.store(work + al.col(r) * BT + al.row(al.arange(BT)), e);
             for (let c = 0; c < D; c += DC) {
               const cell = m + 2 * MR + al.col(r) * D + c + al.row(al.arange(DC));
@@ -157,7 +158,7 @@ export function attentionConfig(shape: AttentionShape) {
   };
 }
 
-export const instances = [64, 96, 128].flatMap((D) =>
+export const instances: Instance[] = [64, 96, 128].flatMap((D) =>
   [1, 2, 3, 4, 5, 6].map((G) => {
     const { kernel, constexprs } = attentionConfig({ D, G, kv: "f16", phase: "decode" });
     return { kernel, constexprs };

@@ -1,4 +1,5 @@
 /** Elementwise kernels of a transformer step. All float32; grid: (ceil(columns / BLOCK), rows). */
+import type { Instance } from "./instances.ts";
 import { constexpr, dim, f32, fn, i32, kernel, ptr, scalar } from "../src/compiler/language/index.ts";
 
 const BLOCK = 256;
@@ -99,7 +100,7 @@ export const ACTIVATIONS = ["silu", "gelu", "gelu_tanh", "relu", "relu2"] as con
 export type Activation = (typeof ACTIVATIONS)[number];
 export const ELEMENTWISE_BLOCK = BLOCK;
 
-export const instances = [
+export const instances: Instance[] = [
   ...ACTIVATIONS.flatMap((ACT) => [
     { kernel: gatedActivation, constexprs: { ACT, BLOCK } },
     { kernel: activation, constexprs: { ACT, BLOCK } },

@@ -3,6 +3,7 @@
  * keys [KVH][D][BT] (tokens innermost, so that scores are computed with tokens in the lanes), values [KVH][BT][D].
  * Grid: (KVH, T).
  */
+import type { Instance } from "./instances.ts";
 import { constexpr, dim, f16, f32, i32, kernel, ptr } from "../src/compiler/language/index.ts";
 
 /** Tokens per block. */
@@ -46,4 +47,4 @@ const kvStore = (name: string, type: typeof f16 | typeof f32) =>
 export const kvStoreF16 = kvStore("kv_store_f16", f16);
 export const kvStoreF32 = kvStore("kv_store_f32", f32);
 
-export const instances = [kvStoreF16, kvStoreF32].map((kernel) => ({ kernel, constexprs: { BT: BLOCK_TOKENS, LANES: 16 } }));
+export const instances: Instance[] = [kvStoreF16, kvStoreF32].map((kernel) => ({ kernel, constexprs: { BT: BLOCK_TOKENS, LANES: 16 } }));

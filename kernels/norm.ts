@@ -1,4 +1,5 @@
 /** RMSNorm (Zhang & Sennrich 2019) and LayerNorm (Ba et al. 2016) over rows of float32. Grid: (1, rows). */
+import type { Instance } from "./instances.ts";
 import { constexpr, dim, f32, kernel, out, ptr, scalar } from "../src/compiler/language/index.ts";
 
 const BLOCK = 64;
@@ -51,7 +52,7 @@ export const layerNorm = kernel(
   },
 );
 
-export const instances = [
+export const instances: Instance[] = [
   { kernel: rmsNorm, constexprs: { BLOCK } },
   { kernel: layerNorm, constexprs: { BLOCK } },
 ];

@@ -2,6 +2,7 @@
  * Rotary position embedding (Su et al. 2021) on heads inside a wider row, optionally after an RMSNorm of each head (Qwen3's q/k norm).
  * Cosines and sines come as tables, so that every scaling rule (linear, llama3, YaRN, longrope) is the same kernel. Grid: (heads, T).
  */
+import type { Instance } from "./instances.ts";
 import { constexpr, dim, f32, kernel, ptr, scalar } from "../src/compiler/language/index.ts";
 
 const BLOCK = 16;
@@ -65,6 +66,6 @@ export const ropeHeads = kernel(
   },
 );
 
-export const instances = [false, true].flatMap((INTERLEAVED) =>
+export const instances: Instance[] = [false, true].flatMap((INTERLEAVED) =>
   [false, true].map((NORM) => ({ kernel: ropeHeads, constexprs: { INTERLEAVED, NORM, BLOCK } })),
 );

@@ -1,5 +1,5 @@
 /** From a graph to dispatches on a device: one plan per class of sizes, run with the step's actual sizes in slots. */
-import type { Kernel } from "../compiler/language/index.ts";
+import type { AnyKernel } from "../compiler/language/index.ts";
 import { compileProgram } from "../compiler/program.ts";
 import type { Device, DeviceBuffer, Dispatch, Plan, Program, Slot } from "../runtime/device.ts";
 import { AlloyError } from "../support/errors.ts";
@@ -17,7 +17,7 @@ export interface LowerContext {
   weights: WeightStore;
   /** Upper bounds of the symbolic dimensions in this plan. */
   max: Sizes;
-  program(kernel: Kernel, constexprs: Record<string, number | string | boolean>): Program;
+  program(kernel: AnyKernel, constexprs: Record<string, number | string | boolean>): Program;
   /** Memory of a tensor: in the arena, or the caller's buffer for inputs. */
   buffer(t: Tensor): DeviceBuffer;
   /** A named buffer of the caller (KV cache of a layer, tables). */

@@ -92,7 +92,6 @@ export const linear: OpDef<LinearAttrs> = {
         T: rowSlot(ctx, rows),
         maxT: ctx.max[rows],
         tile: tokenTile(ctx.max[rows]),
-        rows,
         bias: part.bias ? ctx.weights.vector(part.bias) : undefined,
         residual,
       });
