@@ -1,9 +1,10 @@
 /** Open a model from a path, by what is there and not by its name. */
-import { closeSync, existsSync, openSync, readSync, statSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { AlloyError } from "../support/errors.ts";
 import { openGguf } from "./gguf.ts";
 import { openHuggingFace } from "./huggingface.ts";
+import { mapFile } from "./mmap.ts";
 import type { ModelFile } from "./weights.ts";
 
 /**
@@ -11,30 +12,26 @@ import type { ModelFile } from "./weights.ts";
  * Throws `model_not_found`, `bad_file` or `unsupported_model`, with the path and what to do.
  */
 export function openModel(path: string): ModelFile {
-  const stat = statSync(path, { throwIfNoEntry: false });
-  if (stat?.isDirectory()) return openHuggingFace(path);
-  if (!stat || stat.size === 0) return openGguf(path);
+  if (isFolder(path)) return openHuggingFace(path);
   const start = firstBytes(path);
   if (start.toString("latin1", 0, 4) === "GGUF") return openGguf(path);
   throw notGguf(path, start);
 }
 
+function isFolder(path: string): boolean {
+  try {
+    return statSync(path).isDirectory();
+  } catch {
+    // Opening it as a file says what is wrong.
+    return false;
+  }
+}
+
 function firstBytes(path: string): Buffer {
-  const bytes = Buffer.alloc(16);
-  let fd: number;
-  try {
-    fd = openSync(path, "r");
-  } catch (e) {
-    throw new AlloyError("bad_file", `cannot open ${path}: ${(e as { code?: string }).code ?? String(e)}`, {
-      hint: "Check the permissions of the file and its folders.",
-      cause: e,
-    });
-  }
-  try {
-    return bytes.subarray(0, readSync(fd, bytes, 0, 16, 0));
-  } finally {
-    closeSync(fd);
-  }
+  const file = mapFile(path);
+  const start = Buffer.from(file.window(0, Math.min(16, file.bytes)));
+  file.close();
+  return start;
 }
 
 /** What the file seems to be instead, so that the hint can name the next step. */

@@ -18,6 +18,11 @@ export const DEMO_NAME = "demo";
 /** How many installed names an error message lists. */
 const LISTED = 12;
 
+/** No path or name is longer; a request may hold anything. */
+const MAX_REFERENCE = 4096;
+/** Longer names are not compared with what is installed: the time grows with their length. */
+const MAX_SUGGESTED = 200;
+
 /**
  * The model that a reference means: a path, `demo`, a name in Alloy's own store, an Ollama name, or `org/repo[:QUANT]` in the
  * Hugging Face cache; the first store that has it wins. Names are compared without regard to case, and what clients add to
@@ -29,6 +34,8 @@ const LISTED = 12;
 export async function resolveModel(reference: string, options: HubOptions = {}): Promise<ResolvedModel> {
   const env = options.env ?? process.env;
   const paths = options.paths ?? true;
+  if (reference.length > MAX_REFERENCE)
+    throw new AlloyError("model_not_found", `no model has a name of ${reference.length} characters ("${reference.slice(0, 40)}...")`);
   if (paths) {
     const path = expandHome(reference, env);
     if (isPath(reference) || (isGgufName(reference) && existsSync(path))) return fromPath(path);
@@ -95,7 +102,7 @@ function notInstalled(reference: string, env: NonNullable<HubOptions["env"]>): A
   const names = installedModels({ env }).map(({ name }) => name);
   // People leave out the default tag, so a name is close with or without it.
   const spellings = names.flatMap((name) => [name, name.replace(/:latest$/, "")]);
-  const near = suggest(reference, spellings);
+  const near = reference.length <= MAX_SUGGESTED ? suggest(reference, spellings) : undefined;
   const listed = names.slice(0, LISTED).join(", ") + (names.length > LISTED ? ` and ${names.length - LISTED} more` : "");
   const what = isGgufName(reference)
     ? `there is no file ${reference}, and no model of that name is installed`

@@ -197,6 +197,8 @@ describe("openModel", () => {
       writeFileSync(join(folder, "empty.gguf"), "");
       expect(alloyError(() => openModel(join(folder, "empty.gguf")), "bad_file").message).toContain("empty");
       alloyError(() => openModel(join(folder, "none.gguf")), "model_not_found");
+      alloyError(() => openModel(join(folder, "empty.gguf/deeper")), "model_not_found");
+      for (const path of ["x".repeat(5000), "a\0b"]) alloyError(() => openModel(join(folder, path)), "bad_file");
       mkdirSync(join(folder, "dir"));
       alloyError(() => openModel(join(folder, "dir")), "model_not_found");
     }));
