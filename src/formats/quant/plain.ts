@@ -1,5 +1,5 @@
 /** Formats that store values one by one: floats and integers. */
-import { bf16ToNumber, f16Table, numberToBf16, numberToF16 } from "../half.ts";
+import { bf16ToNumber, f16Table, f32ToNumber, numberToBf16, numberToF16 } from "../half.ts";
 import { putU16, roundClamp, u16, type QuantType } from "./codec.ts";
 
 const scratch = new DataView(new ArrayBuffer(8));
@@ -26,12 +26,18 @@ function scalar(
   };
 }
 
-export const f32 = scalar(
-  0,
-  4,
-  (v) => v.getFloat32(0, true),
-  (v, x) => v.setFloat32(0, x, true),
-);
+export const f32: QuantType = {
+  ggml: 0,
+  blockSize: 1,
+  blockBytes: 4,
+  decode(bytes, at, out, to) {
+    out[to] = f32ToNumber(u16(bytes, at) | (u16(bytes, at + 2) << 16));
+  },
+  encode(values, from, bytes, at) {
+    scratch.setFloat32(0, values[from], true);
+    for (let i = 0; i < 4; i++) bytes[at + i] = scratch.getUint8(i);
+  },
+};
 
 export const f16: QuantType = {
   ggml: 1,
