@@ -1,0 +1,12 @@
+/** Hermes 2 Pro, Qwen 2.5, Qwen 3, SmolLM3 and many others: `<tool_call>{"name": ..., "arguments": {...}}</tool_call>`. */
+import type { ToolFormat } from "./format.ts";
+import { JsonCalls } from "./json-calls.ts";
+
+export const hermes: ToolFormat = {
+  name: "hermes",
+  matches: (template) => template.includes("<tool_call>") && !template.includes("<function=") && !template.includes("<arg_key>"),
+  openers: ["<tool_call>"],
+  closers: ["</tool_call>"],
+  bare: false,
+  reader: (_opener, calls) => new JsonCalls(calls, { closer: "</tool_call>" }),
+};

@@ -1,0 +1,177 @@
+/** Conversations in the shape that a template takes, with what it cannot show written another way. */
+import type { ChatMessage, ToolCall, ToolSpec } from "./api.ts";
+import type { TemplateProfile } from "./profile.ts";
+
+export type TemplateMessage = Record<string, unknown>;
+
+/** Tools as templates expect them (the OpenAI shape). */
+export function templateTools(tools: readonly ToolSpec[]): Record<string, unknown>[] {
+  return tools.map(({ name, description, parameters, strict }) => ({
+    type: "function",
+    function: {
+      name,
+      description: description ?? "",
+      parameters: parameters ?? { type: "object", properties: {} },
+      ...(strict === undefined ? {} : { strict }),
+    },
+  }));
+}
+
+/** Messages for a template of this profile. `tools` are those that the template itself cannot show. */
+export function templateMessages(
+  messages: readonly ChatMessage[],
+  profile: TemplateProfile,
+  tools: readonly ToolSpec[] = [],
+): TemplateMessage[] {
+  let list = messages.map((m): ChatMessage => (m.role === "developer" ? { ...m, role: "system" } : m));
+  if (tools.length > 0) list = withToolInstructions(list, tools);
+  if (!profile.callHistory) list = list.map(callsAsText);
+  if (!profile.toolRole) list = list.map(resultAsUser);
+  if (!profile.parallelCalls) list = oneCallAtATime(list);
+  if (profile.textApart) list = list.flatMap(textApart);
+  list = placeSystem(list, profile);
+  if (profile.alternate) list = merged(list);
+  return list.map((m) => templateMessage(m, profile));
+}
+
+function templateMessage(m: ChatMessage, profile: TemplateProfile): TemplateMessage {
+  const hasCalls = m.toolCalls !== undefined && m.toolCalls.length > 0;
+  const text: unknown = profile.typedContent ? [{ type: "text", text: m.content }] : m.content;
+  const out: TemplateMessage = { role: m.role, content: m.content === "" && hasCalls ? profile.emptyContent : text };
+  if (m.role === "assistant" && m.reasoning && profile.reasoningField && !(profile.reasoningAlone && hasCalls && m.content !== ""))
+    out[profile.reasoningField] = m.reasoning;
+  if (hasCalls) out.tool_calls = m.toolCalls?.map((c) => templateCall(c, profile));
+  if (m.role === "tool") {
+    out.tool_call_id = profile.shortIds ? shortId(m.toolCallId ?? "") : (m.toolCallId ?? "");
+    if (m.name !== undefined) out.name = m.name;
+  }
+  return out;
+}
+
+function templateCall(call: ToolCall, profile: TemplateProfile): Record<string, unknown> {
+  const text = call.arguments.trim() === "" ? "{}" : call.arguments;
+  return {
+    id: profile.shortIds ? shortId(call.id) : call.id,
+    type: "function",
+    function: { name: call.name, arguments: profile.objectArguments ? argumentsObject(text) : text },
+  };
+}
+
+/** Arguments as an object; text that is none is kept in one field, so that a model's slip does not end the conversation. */
+export function argumentsObject(text: string): Record<string, unknown> {
+  try {
+    const v: unknown = JSON.parse(text);
+    if (v !== null && typeof v === "object" && !Array.isArray(v)) return v as Record<string, unknown>;
+  } catch {
+    // Not JSON: below.
+  }
+  return { arguments: text };
+}
+
+/** Nine letters and digits, as Mistral's templates demand; the same for the same id. */
+export function shortId(id: string): string {
+  return /^[A-Za-z0-9]{9}$/.test(id) ? id : Bun.hash(id).toString(36).padStart(9, "0").slice(-9);
+}
+
+const callText = (c: ToolCall) =>
+  `<tool_call>\n{"name": ${JSON.stringify(c.name)}, "arguments": ${c.arguments.trim() === "" ? "{}" : c.arguments}}\n</tool_call>`;
+
+function callsAsText(m: ChatMessage): ChatMessage {
+  if (m.role !== "assistant" || !m.toolCalls?.length) return m;
+  return { role: m.role, reasoning: m.reasoning, content: [m.content, ...m.toolCalls.map(callText)].filter((s) => s !== "").join("\n") };
+}
+
+const resultAsUser = (m: ChatMessage): ChatMessage =>
+  m.role === "tool" ? { role: "user", content: `<tool_response>\n${m.content}\n</tool_response>` } : m;
+
+/** An assistant message with several calls becomes several, each followed by its result. */
+function oneCallAtATime(list: readonly ChatMessage[]): ChatMessage[] {
+  const out: ChatMessage[] = [];
+  for (let i = 0; i < list.length; i++) {
+    const m = list[i];
+    if (!m.toolCalls || m.toolCalls.length < 2) {
+      out.push(m);
+      continue;
+    }
+    const results: ChatMessage[] = [];
+    while (list[i + 1]?.role === "tool") results.push(list[++i]);
+    m.toolCalls.forEach((call, n) => {
+      out.push({ ...m, content: n === 0 ? m.content : "", reasoning: n === 0 ? m.reasoning : undefined, toolCalls: [call] });
+      const at = results.findIndex((r) => r.toolCallId === call.id);
+      if (at >= 0) out.push(...results.splice(at, 1));
+    });
+    out.push(...results);
+  }
+  return out;
+}
+
+/** Text before calls as a message of its own, for templates that show calls only in messages without text. */
+function textApart(m: ChatMessage): ChatMessage[] {
+  if (!m.toolCalls?.length || m.content === "") return [m];
+  return [
+    { role: "assistant", content: m.content, reasoning: m.reasoning },
+    { role: "assistant", content: "", toolCalls: m.toolCalls },
+  ];
+}
+
+const reminder = (text: string) => `<system-reminder>\n${text}\n</system-reminder>`;
+const joined = (a: string, b: string) => (a === "" ? b : b === "" ? a : `${a}\n\n${b}`);
+
+/**
+ * Where the template has no place for a system message: one at the head goes into the first user turn, a later one into
+ * the user turn before it (never to the head: that would change the beginning of every prompt of the conversation).
+ */
+function placeSystem(list: readonly ChatMessage[], profile: TemplateProfile): ChatMessage[] {
+  const start = list.findIndex((m) => m.role !== "system");
+  const head = start < 0 ? list : list.slice(0, start);
+  const body = start < 0 ? [] : list.slice(start);
+  const out: ChatMessage[] = [];
+  const text = head.map((m) => m.content).reduce(joined, "");
+  let first = text;
+  if (profile.system && head.length > 0) {
+    out.push(...(profile.lateSystem ? head : [{ ...head[0], content: text }]));
+    first = "";
+  }
+  for (const m of body) {
+    const last = out.at(-1);
+    if (m.role === "user" && first !== "") {
+      out.push({ ...m, content: joined(first, m.content) });
+      first = "";
+    } else if (m.role !== "system" || profile.lateSystem) out.push(m);
+    else if (last?.role === "user") out[out.length - 1] = { ...last, content: joined(last.content, reminder(m.content)) };
+    else out.push({ role: "user", content: reminder(m.content) });
+  }
+  return first === "" ? out : [{ role: "user", content: first }, ...out];
+}
+
+/** Neighbours of the same role as one message, for templates that insist on turns. */
+function merged(list: readonly ChatMessage[]): ChatMessage[] {
+  const out: ChatMessage[] = [];
+  for (const m of list) {
+    const last = out.at(-1);
+    const mergeable = last && last.role === m.role && m.role !== "tool" && !last.toolCalls?.length && !m.toolCalls?.length;
+    if (mergeable) out[out.length - 1] = { ...last, content: joined(last.content, m.content) };
+    else out.push(m);
+  }
+  return out;
+}
+
+/** For templates without tools: the tools and the way to call them, in the system message, as Hermes models know it. */
+function withToolInstructions(list: readonly ChatMessage[], tools: readonly ToolSpec[]): ChatMessage[] {
+  const text = [
+    "# Tools",
+    "",
+    "You may call one or more functions to help with the user's request. Their signatures are within <tools></tools>:",
+    "<tools>",
+    ...templateTools(tools).map((t) => JSON.stringify(t)),
+    "</tools>",
+    "",
+    "For each call, return a JSON object with the function's name and arguments within <tool_call></tool_call>:",
+    "<tool_call>",
+    '{"name": <function-name>, "arguments": <arguments-object>}',
+    "</tool_call>",
+  ].join("\n");
+  const [head, ...rest] = list;
+  if (head?.role === "system") return [{ ...head, content: joined(head.content, text) }, ...rest];
+  return [{ role: "system", content: text }, ...list];
+}
