@@ -85,13 +85,8 @@ export class EngineCore implements Engine {
       this.running.delete(abort);
     };
     // Ends the wait for a model to load; once the request is queued the scheduler watches the time.
-    const timer = request.deadline === undefined ? undefined : setTimeout(() => loadTimeout(), request.deadline - Date.now());
-    const loadTimeout = (): void => {
-      over();
-      events.fail(
-        new AlloyError("timeout", `${request.model} was not loaded in time`, { hint: "allow more time, or load the model first" }),
-      );
-    };
+    const { deadline } = request;
+    const timer = deadline === undefined ? undefined : setTimeout(() => events.fail(loadTimeout(request)), waitUntil(deadline));
     if (signal?.aborted) {
       over();
       events.fail(cancelled());

@@ -31,7 +31,6 @@ export class WeightStore {
   readonly #exact: boolean;
   readonly #matrices = new Map<string, Matrix>();
   readonly #vectors = new Map<string, DeviceBuffer>();
-  readonly #rawUse = new Set<string>();
   /** Bytes held beyond the mapped file. */
   ownedBytes = 0;
 
@@ -76,11 +75,7 @@ export class WeightStore {
     return !this.#exact && !FLOAT_TYPES.has(t.type) && packedLayout(t.type, t.shape[0], t.shape[1]).packed;
   }
 
-  /** Marks a tensor as read in place (embedding table), so that packing does not drop its pages. */
-  useRaw(name: string): void {
-    this.#rawUse.add(name);
-  }
-
+  /** A tensor read in place, whatever its type (embedding tables). */
   raw(name: string): { type: TensorType; n: number; k: number; buffer: DeviceBuffer } {
     const t = this.info(name);
     return { type: t.type, n: t.shape[0], k: t.shape[1], buffer: this.device.wrap(t.address, t.bytes) };
@@ -129,8 +124,9 @@ export class WeightStore {
       );
     const buffer = this.#allocate(layout.bytes);
     this.#run(packDispatches(ctx, { type: t.type, n, k, src: inPlace, dst: buffer }));
-    // The mapped pages were needed for packing only: giving them back keeps the peak near one copy of the weights.
-    if (!this.#rawUse.has(t.name)) adviseDontNeed(t.address, t.bytes);
+    // The mapped pages were needed for packing only: giving them back keeps the peak near one copy of the weights. Rows that the
+    // embedding reads later come back from the page cache.
+    adviseDontNeed(t.address, t.bytes);
     return { type: t.type, n, k, buffer, packed: true };
   }
 

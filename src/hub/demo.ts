@@ -1,18 +1,10 @@
-/**
- * Where the embedded demo model lies. From a checkout it is the file in assets/; the compiled executable cannot map what it
- * embeds, so its entry point extracts the file and says here where to.
- */
-import { fileURLToPath } from "node:url";
+/** Where the demo model lies: in assets/ of a checkout, and inside the executable, from where it is unpacked on first use. */
+import embedded from "../../assets/alloy-demo-q8_0.gguf" with { type: "file" };
+import { embeddedFile } from "../support/embedded.ts";
 
-let locate = (): string => fileURLToPath(new URL("../../assets/alloy-demo-q8_0.gguf", import.meta.url));
+let found: string | undefined;
 
-/** Path of the demo model's GGUF file. */
+/** Path of the demo model's GGUF file. Throws `io_error` when the executable cannot unpack it anywhere. */
 export function demoPath(): string {
-  return locate();
-}
-
-/** Replace where the demo model is found; the function is called on first use of the model. */
-export function setDemoLocation(find: () => string): void {
-  let found: string | undefined;
-  locate = () => (found ??= find());
+  return (found ??= embeddedFile(embedded));
 }

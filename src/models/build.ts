@@ -41,7 +41,6 @@ export function buildModel({ config, names }: ModelDescription, weights: WeightS
   const context = (g: Graph): BuildContext => ({ g, weights, config, kvType, ropeTable });
 
   weights.expect(names.embedding, [config.vocab, config.hidden]);
-  weights.useRaw(names.embedding);
   const body = new Graph();
   let x = body.apply(embedding, [body.input("tokens", ["T"], "i32")], {
     table: names.embedding,
@@ -55,7 +54,6 @@ export function buildModel({ config, names }: ModelDescription, weights: WeightS
       { table: names.positions, dim: config.hidden, scale: 1 },
       "positions",
     );
-    weights.useRaw(names.positions);
     x = body.apply(add, [x, p], { scale: 1 });
   }
   config.layers.forEach((layer, i) => {

@@ -20,6 +20,9 @@ export interface ServerSettings {
   aliases: Record<string, string>;
 }
 
+/** An iterator that runs for a request. */
+type Work = Pick<AsyncIterator<unknown>, "return">;
+
 /** One request on its way through the server. */
 export class RequestContext {
   /** Headers that the handler adds to its response, also on errors. */
@@ -27,6 +30,7 @@ export class RequestContext {
   /** True once a streaming response took over the request's lifetime. */
   held = false;
   readonly #controller = new AbortController();
+  readonly #work = new Set<Work>();
   readonly #onRelease: (context: RequestContext) => void;
 
   constructor(
@@ -62,8 +66,21 @@ export class RequestContext {
     return new URLSearchParams(at < 0 ? "" : this.request.url.slice(at + 1));
   }
 
-  /** The request is over: called once the body is sent, or the client is gone. */
+  /** Ties work to this request: what is not disowned before the request is over is stopped then. */
+  own(work: Work): void {
+    this.#work.add(work);
+  }
+
+  disown(work: Work): void {
+    this.#work.delete(work);
+  }
+
+  /** The request is over: called once the body is sent, the client is gone, or the handler failed. */
   release(): void {
+    if (this.#work.size > 0) this.abort(new AlloyError("cancelled", "the request ended before its work"));
+    // A generator that waits between two steps hears no signal; only its return ends it.
+    for (const work of this.#work) void Promise.resolve(work.return?.()).catch(() => {});
+    this.#work.clear();
     this.#onRelease(this);
   }
 }

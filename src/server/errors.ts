@@ -13,6 +13,9 @@ const OPENAI_CODES: Partial<Record<ErrorCode, string | null>> = {
   internal: null,
 };
 
+/** The field at fault where the error comes from the engine, which knows no fields. */
+const OPENAI_PARAMS: Partial<Record<ErrorCode, string>> = { model_not_found: "model", context_length_exceeded: "messages" };
+
 const ANTHROPIC_TYPES: Record<number, string> = {
   400: "invalid_request_error",
   401: "authentication_error",
@@ -54,7 +57,7 @@ export function errorBody(dialect: Dialect, error: AlloyError, requestId: string
     error: {
       message,
       type: status >= 500 ? "server_error" : "invalid_request_error",
-      param: error.param ?? (error.code === "model_not_found" ? "model" : null),
+      param: error.param ?? OPENAI_PARAMS[error.code] ?? null,
       code: known === undefined ? error.code : known,
     },
   };

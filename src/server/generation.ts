@@ -26,6 +26,7 @@ export async function openGeneration(
   options: GenerationOptions = {},
 ): Promise<Generation> {
   const source = context.engine.generate(request, context.signal);
+  context.own(source);
   try {
     for (;;) {
       const next = await source.next();
@@ -38,18 +39,17 @@ export async function openGeneration(
   }
 }
 
-/** Opens several requests; when one is refused the others are cancelled. */
+/** Opens several requests; when one is refused the others are cancelled, also those that still wait for admission. */
 export async function openAll(
   context: RequestContext,
   requests: GenerateRequest[],
   options: GenerationOptions = {},
 ): Promise<Generation[]> {
-  const results = await Promise.allSettled(requests.map((r) => openGeneration(context, r, options)));
-  const refused = results.find((r) => r.status === "rejected");
-  const opened = results.filter((r) => r.status === "fulfilled").map((r) => r.value);
-  if (!refused) return opened;
-  await Promise.all(opened.map((g) => g.events.return(undefined)));
-  throw refused.reason;
+  const refuse = (e: unknown): never => {
+    context.abort(AlloyError.from(e));
+    throw e;
+  };
+  return Promise.all(requests.map((r) => openGeneration(context, r, options).catch(refuse)));
 }
 
 async function* follow(
@@ -66,14 +66,15 @@ async function* follow(
         if (!(options.singleCall && "index" in event.delta && event.delta.index > 0)) yield event;
       } else if (event.type === "end") {
         if (event.reason === "cancelled") throw ended(context);
+        context.disown(source);
+        // `end` is the last event, but only its return lets an engine written as a generator leave its slot.
+        await source.return?.();
         yield event;
         return;
       }
     }
   } catch (e) {
     throw reasonOf(context, e);
-  } finally {
-    await source.return?.();
   }
 }
 
@@ -87,7 +88,7 @@ function reasonOf(context: RequestContext, thrown: unknown): AlloyError {
   return context.signal.aborted ? AlloyError.from(context.signal.reason) : AlloyError.from(thrown);
 }
 
-/** Events of several generations in order of arrival. Returning early returns all of them. */
+/** Events of several generations in order of arrival. When it is left early the request's release ends the generations. */
 export async function* merge<T>(sources: AsyncGenerator<T>[]): AsyncGenerator<{ index: number; value: T }> {
   const next = (index: number) => sources[index].next().then((result) => ({ index, result }));
   const waiting = new Map(sources.map((_, index) => [index, next(index)]));
@@ -102,7 +103,6 @@ export async function* merge<T>(sources: AsyncGenerator<T>[]): AsyncGenerator<{ 
     }
   } finally {
     for (const promise of waiting.values()) promise.catch(() => {});
-    await Promise.all(sources.map((s) => s.return(undefined).catch(() => {})));
   }
 }
 

@@ -18,15 +18,28 @@ export function validate<T extends TSchema>(schema: T, value: unknown): Static<T
   throw toAlloyError(deepest(check.Errors(value).First()!));
 }
 
-/** Of a union's branches the error that got furthest into the value: that branch is the one that was meant. */
+/** Errors of a value that has the right type: a branch that fails like this is the one that was meant. */
+const RANGE_ERRORS = new Set([
+  ValueErrorType.NumberMinimum,
+  ValueErrorType.NumberMaximum,
+  ValueErrorType.NumberExclusiveMinimum,
+  ValueErrorType.IntegerMinimum,
+  ValueErrorType.IntegerMaximum,
+  ValueErrorType.ArrayMinItems,
+  ValueErrorType.ArrayMaxItems,
+  ValueErrorType.StringMinLength,
+]);
+
+/** Of a union's branches the error that got furthest into the value. */
 function deepest(error: ValueError): ValueError {
   if (error.type !== ValueErrorType.Union) return error;
+  const rank = (e: ValueError) => e.path.length * 2 + (RANGE_ERRORS.has(e.type) ? 1 : 0);
   let best = error;
   for (const branch of error.errors) {
     const first = branch.First();
     if (!first) continue;
     const candidate = deepest(first);
-    if (candidate.path.length > best.path.length) best = candidate;
+    if (rank(candidate) > rank(best)) best = candidate;
   }
   return best;
 }
@@ -40,6 +53,8 @@ function toAlloyError(error: ValueError): AlloyError {
     case ValueErrorType.NumberMinimum:
     case ValueErrorType.IntegerMinimum:
       return fieldError("invalid_value", param, `must be at least ${error.schema.minimum}, not ${describeValue(error.value)}`);
+    case ValueErrorType.NumberExclusiveMinimum:
+      return fieldError("invalid_value", param, `must be more than ${error.schema.exclusiveMinimum}, not ${describeValue(error.value)}`);
     case ValueErrorType.NumberMaximum:
     case ValueErrorType.IntegerMaximum:
       return fieldError("invalid_value", param, `must be at most ${error.schema.maximum}, not ${describeValue(error.value)}`);

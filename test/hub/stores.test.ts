@@ -3,7 +3,6 @@ import { describe, expect, test } from "bun:test";
 import { copyFileSync, cpSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { ggufNumber, writeGguf } from "../../src/formats/gguf-write.ts";
-import { demoPath, setDemoLocation } from "../../src/hub/demo.ts";
 import { installedModels, listModels, resolveModel } from "../../src/hub/resolve.ts";
 import { modelInfo } from "../../src/hub/info.ts";
 import { Machine } from "./machine.ts";
@@ -245,22 +244,6 @@ describe("our own store, paths and the demo", () => {
       expect(model).toMatchObject({ name: "demo", source: "demo" });
       expect(modelInfo(model)).toMatchObject({ architecture: "qwen3", quantization: "Q8_0", contextLength: 4096, parameters: 10_493_696 });
       expect(modelInfo(model).capabilities).toEqual(["completion", "tools", "thinking"]);
-    }
-  });
-
-  test("a build can say where the demo lies", async () => {
-    using machine = new Machine();
-    const extracted = machine.gguf(machine.path("extracted.gguf"));
-    const before = demoPath();
-    let asked = 0;
-    setDemoLocation(() => (asked++, extracted));
-    try {
-      expect(asked).toBe(0);
-      expect((await machine.resolve("demo")).path).toBe(extracted);
-      expect((await machine.resolve("demo")).path).toBe(extracted);
-      expect(asked).toBe(1);
-    } finally {
-      setDemoLocation(() => before);
     }
   });
 

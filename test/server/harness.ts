@@ -32,6 +32,16 @@ export async function until(condition: () => boolean, what: string): Promise<voi
   }
 }
 
+/** What a promise is rejected with. The SDKs' promises are lazy, which `expect().rejects` does not see. */
+export async function failure(promise: PromiseLike<unknown>): Promise<Error> {
+  try {
+    await promise;
+  } catch (e) {
+    return e as Error;
+  }
+  throw new Error("expected a failure");
+}
+
 /** Frames of an SSE body as `{ event, data }`, comments as `{ comment }`. Throws on anything that is not a frame. */
 export function sseFrames(text: string): { event?: string; data?: string; comment?: string }[] {
   if (!text.endsWith("\n\n")) throw new Error(`the stream does not end with a blank line: ${JSON.stringify(text.slice(-40))}`);
@@ -44,4 +54,28 @@ export function sseFrames(text: string): { event?: string; data?: string; commen
       if (!match) throw new Error(`not a frame: ${JSON.stringify(frame)}`);
       return { event: match[1], data: match[2] };
     });
+}
+
+/** Sends bytes over a raw socket and returns what comes back until the server closes, or until `idleMs` of silence. */
+export async function rawRequest(port: number, text: string, idleMs = 150): Promise<string> {
+  let out = "";
+  let last = performance.now();
+  let closed = false;
+  const socket = await Bun.connect({
+    hostname: "127.0.0.1",
+    port,
+    socket: {
+      data(_, data) {
+        out += data.toString("utf8");
+        last = performance.now();
+      },
+      close() {
+        closed = true;
+      },
+    },
+  });
+  socket.write(text);
+  while (!closed && (out === "" || performance.now() - last < idleMs) && performance.now() - last < 3000) await Bun.sleep(10);
+  socket.end();
+  return out;
 }

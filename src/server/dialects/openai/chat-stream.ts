@@ -30,22 +30,16 @@ async function* chunks(context: RequestContext, generations: Generation[], reply
   const choices = generations.map(() => new ChoiceStream(reply));
   const ends: EndEvent[] = [];
   let open = generations.length;
-  // From here on `merge` owns the generations: should the client leave between these frames, it returns them.
-  const events = merge(generations.map((g) => g.events));
-  try {
-    for (const index of generations.keys()) yield chunk(index, { role: "assistant", content: "" });
-    for await (const { index, value } of events) {
-      if (value.type === "delta") {
-        for (const delta of choices[index].push(value.delta)) yield chunk(index, delta, { logprobs: chunkLogprobs(value, reply) });
-        continue;
-      }
-      ends[index] = value;
-      open--;
-      const extra = open === 0 && !reply.includeUsage ? { timings: timingsOf(value) } : {};
-      yield chunk(index, {}, { finish_reason: finishReason(value.reason, choices[index].called, reply.tools) }, extra);
+  for (const index of generations.keys()) yield chunk(index, { role: "assistant", content: "" });
+  for await (const { index, value } of merge(generations.map((g) => g.events))) {
+    if (value.type === "delta") {
+      for (const delta of choices[index].push(value.delta)) yield chunk(index, delta, { logprobs: chunkLogprobs(value, reply) });
+      continue;
     }
-  } finally {
-    await events.return(undefined);
+    ends[index] = value;
+    open--;
+    const extra = open === 0 && !reply.includeUsage ? { timings: timingsOf(value) } : {};
+    yield chunk(index, {}, { finish_reason: finishReason(value.reason, choices[index].called, reply.tools) }, extra);
   }
   if (reply.includeUsage) yield sse({ ...base, choices: [], usage: usageOf(ends, ends.length), timings: timingsOf(ends[0]) });
   yield DONE;

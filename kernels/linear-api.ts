@@ -1,0 +1,153 @@
+/**
+ * What the graph's lowering asks of the weight-side kernels: sizes of their buffers, and the dispatches that pack a weight,
+ * quantise activations, multiply, embed and dequantise.
+ */
+import type { AnyKernel } from "../src/compiler/language/index.ts";
+import type { TensorType } from "../src/formats/weights.ts";
+import type { DeviceBuffer, Dispatch, Program, Slot } from "../src/runtime/device.ts";
+import { AlloyError } from "../src/support/errors.ts";
+import {
+  CHUNK,
+  dequantFloatKernels,
+  dequantQuantisedKernels,
+  embedFloatKernels,
+  embedQuantisedKernels,
+  valueConstexprs,
+} from "./embed.ts";
+import { FAMILIES, isFloatType, isQuantised, panelBytes, type QuantisedType } from "./families.ts";
+import { FLOAT_TILES, linearFloats, ROWS } from "./linear-float.ts";
+import { linear, linearConstexprs, PANELS } from "./linear.ts";
+import { quantize, RECORD } from "./quantize.ts";
+import { packConstexprs, packKernels } from "./repack.ts";
+
+export interface KernelContext {
+  program(kernel: AnyKernel, constexprs: Record<string, number | string | boolean>): Program;
+}
+/** A context that can also compute values of a step when a plan runs. */
+export interface StepContext extends KernelContext {
+  slot(key: string, f: (sizes: Readonly<Record<string, number>>) => number): Slot;
+}
+
+export interface WeightShape {
+  type: TensorType;
+  /** Rows (output features). */
+  n: number;
+  /** Columns (input features). */
+  k: number;
+}
+
+const TILES = [1, 2, 4, 8] as const;
+const PREFILL_TILE = 6;
+
+/** Whether the linear kernels want a weight packed, and how many bytes the packed form takes. */
+export function packedLayout(type: TensorType, n: number, k: number): { packed: boolean; bytes: number } {
+  if (!isQuantised(type) || k % FAMILIES[type].block !== 0) return { packed: false, bytes: 0 };
+  return { packed: true, bytes: Math.ceil(n / 16) * panelBytes(FAMILIES[type], k) };
+}
+
+/** Packs a weight `src` as it lies in the file to `dst` (packedLayout(...).bytes). */
+export function packDispatches(ctx: KernelContext, o: WeightShape & { src: DeviceBuffer; dst: DeviceBuffer }): Dispatch[] {
+  const type = quantised(o);
+  const program = ctx.program(packKernels[type], packConstexprs(type));
+  const args = [o.src, o.src, o.dst, o.dst, o.dst, o.n, o.k / 32, panelBytes(FAMILIES[type], o.k) / 4];
+  return [{ program, grid: [Math.ceil(o.n / 16), 1, 1], args, label: "pack" }];
+}
+
+/** Tokens per tile (MR) in plans of at most `maxTokens` tokens. */
+export function tokenTile(maxTokens: number): number {
+  return TILES.find((tile) => maxTokens <= tile) ?? PREFILL_TILE;
+}
+
+/** Bytes of the quantised form of [maxTokens, k] activations. */
+export function quantizedActivationBytes(maxTokens: number, k: number): number {
+  const tile = tokenTile(maxTokens);
+  return Math.ceil(maxTokens / tile) * tile * Math.ceil(k / 32) * RECORD * 4;
+}
+
+/** Quantises x [T, k] for packed weights. `rows` names the size that T holds, for the grid. */
+export function quantizeDispatches(
+  ctx: StepContext,
+  o: { x: DeviceBuffer; xq: DeviceBuffer; T: Slot | number; maxT: number; k: number; tile: number; rows: string },
+): Dispatch[] {
+  const blocks = o.k / 32;
+  const tiles = typeof o.T === "number" ? Math.ceil(o.T / o.tile) : ctx.slot(`${o.rows}/${o.tile}`, (s) => Math.ceil(s[o.rows] / o.tile));
+  // A single tile is split over its columns so that all threads have work.
+  const splits = o.maxT <= o.tile ? Math.max(1, Math.min(8, blocks >> 3)) : 1;
+  return [{ program: ctx.program(quantize, { MR: o.tile }), grid: [tiles, splits, 1], args: [o.x, o.xq, o.xq, o.T, blocks, o.k], label: "quantize" }];
+}
+
+export interface LinearOptions extends WeightShape {
+  /** The weight, packed if packedLayout says so. */
+  w: DeviceBuffer;
+  packed?: boolean;
+  /** Activations [T, k]: f32, and quantised for packed weights. */
+  x: DeviceBuffer;
+  xq?: DeviceBuffer;
+  /** Result: y[token * yStride + yOffset + row]. */
+  y: DeviceBuffer;
+  yStride: number;
+  yOffset: number;
+  T: Slot | number;
+  maxT: number;
+  tile: number;
+  /** f32 [n]. */
+  bias?: DeviceBuffer;
+  /** f32, laid out as y; may be y. */
+  residual?: DeviceBuffer;
+}
+
+/** Fewest programs that a large matmul is cut into, for machines with many cores. */
+const PROGRAMS = 64;
+
+/** y = x Wᵀ (+ bias) (+ residual). */
+export function linearDispatches(ctx: KernelContext, o: LinearOptions): Dispatch[] {
+  const bias = o.bias ?? o.y;
+  const residual = o.residual ?? o.y;
+  const epilogue = (o.bias ? 1 : 0) + (o.residual ? 2 : 0);
+  const grid = (groups: number, tile: number): Dispatch["grid"] => {
+    const splits = Math.min(Math.ceil(o.maxT / tile), Math.ceil(PROGRAMS / groups));
+    return [groups, Math.max(1, splits), 1];
+  };
+  if (isFloatType(o.type)) {
+    const MT = FLOAT_TILES.find((tile) => o.maxT <= tile) ?? FLOAT_TILES[FLOAT_TILES.length - 1];
+    const program = ctx.program(linearFloats[o.type], { RN: ROWS, MT });
+    const args = [o.w, o.x, o.y, bias, residual, o.T, o.n, o.k, o.k, o.yStride, o.yOffset, epilogue];
+    return [{ program, grid: grid(Math.ceil(o.n / ROWS), MT), args }];
+  }
+  const type = quantised(o);
+  if (!o.xq) throw new AlloyError("internal", `linear: a packed ${type} weight needs quantised activations`);
+  const NV = PANELS[o.tile];
+  const program = ctx.program(linear, linearConstexprs(type, o.tile, NV));
+  const size = panelBytes(FAMILIES[type], o.k) / 4;
+  const args = [o.w, o.w, o.w, o.xq, o.xq, o.y, bias, residual, o.T, o.n, o.k / 32, size, o.yStride, o.yOffset, epilogue];
+  return [{ program, grid: grid(Math.ceil(o.n / (16 * NV)), o.tile), args }];
+}
+
+/** y [T, k] = rows `ids` (i32 [T]) of a table of any type, times `scale`. Ids are clamped to the table. */
+export function embedDispatches(
+  ctx: KernelContext,
+  o: WeightShape & { buffer: DeviceBuffer; ids: DeviceBuffer; y: DeviceBuffer; T: Slot | number; scale: number },
+): Dispatch[] {
+  const grid: Dispatch["grid"] = [o.T, Math.ceil(o.k / CHUNK), 1];
+  const rest = [o.ids, o.y, o.n, o.k, o.k, o.scale];
+  if (isFloatType(o.type)) return [{ program: ctx.program(embedFloatKernels[o.type], {}), grid, args: [o.buffer, ...rest] }];
+  const type = quantised(o);
+  return [{ program: ctx.program(embedQuantisedKernels[type], valueConstexprs(type)), grid, args: [o.buffer, o.buffer, ...rest] }];
+}
+
+/** dst [n, k] f32 = a weight of any type. */
+export function dequantDispatches(ctx: KernelContext, o: WeightShape & { src: DeviceBuffer; dst: DeviceBuffer }): Dispatch[] {
+  const grid: Dispatch["grid"] = [o.n, Math.ceil(o.k / CHUNK), 1];
+  if (isFloatType(o.type)) return [{ program: ctx.program(dequantFloatKernels[o.type], {}), grid, args: [o.src, o.dst, o.k] }];
+  const type = quantised(o);
+  return [{ program: ctx.program(dequantQuantisedKernels[type], valueConstexprs(type)), grid, args: [o.src, o.src, o.dst, o.k] }];
+}
+
+/** The type, checked to be one with whole blocks in a row. */
+function quantised(o: WeightShape): QuantisedType {
+  if (!isQuantised(o.type) || o.k % FAMILIES[o.type].block !== 0)
+    throw new AlloyError("unsupported_model", `no kernel reads a [${o.n}, ${o.k}] weight of type ${o.type}`, {
+      hint: "Use a file in Q4_K_M, Q8_0, F16 or another common type.",
+    });
+  return o.type;
+}

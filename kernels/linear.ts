@@ -1,0 +1,177 @@
+/**
+ * y = x Wᵀ over packed panels (./repack.ts) and quantised activations (./quantize.ts), in integers with one float scaling per
+ * group of columns. One source for every type, for decode (one token tile, weights stream from memory) and for prefill (the
+ * panels of a program stay in cache while all token tiles pass).
+ */
+import { constexpr, dim, f16, f32, i32, kernel, ptr, u8, type Tile } from "../src/compiler/language/index.ts";
+import { halfPower } from "./embed.ts";
+import { FAMILIES, FP4_TABLE, IQ4_TABLE, QUANTISED_TYPES, type QuantisedType } from "./families.ts";
+
+/** Panels per program, by tokens per tile: what fits 32 vector registers, measured. */
+export const PANELS: Readonly<Record<number, number>> = { 1: 2, 2: 2, 4: 2, 6: 2, 8: 1 };
+
+const iq4 = IQ4_TABLE;
+const fp4 = FP4_TABLE;
+
+/**
+ * Grid: (groups of NV panels, splits): token tiles are dealt over the second axis.
+ * The panels are passed once per element type they hold. `blocks`: 32-column blocks of a row. `epilogue` adds bias [n] (bit 0)
+ * and residual, laid out as y (bit 1; may be y itself); without them any buffer will do. y[token, row] is at
+ * token * stride + offset + row.
+ */
+export const linear = kernel(
+  "linear",
+  {
+    w: ptr(i32),
+    w8: ptr(u8),
+    w16: ptr(f16),
+    x: ptr(i32),
+    xf: ptr(f32),
+    y: ptr(f32),
+    bias: ptr(f32),
+    residual: ptr(f32),
+    t: dim,
+    n: dim,
+    blocks: dim,
+    panelWords: dim,
+    stride: dim,
+    offset: dim,
+    epilogue: dim,
+    BASE: constexpr(8),
+    HIGH: constexpr(0),
+    GROUP: constexpr(32),
+    SCALES: constexpr("d"),
+    OFFSET: constexpr(0),
+    TABLE: constexpr(""),
+    MR: constexpr(1),
+    NV: constexpr(1),
+  },
+  (al, p) => {
+    const { w, w8, w16, x, xf, y, bias, residual, t, n, blocks, panelWords, stride, offset, epilogue } = p;
+    const { BASE, HIGH, GROUP, SCALES, OFFSET, TABLE, MR, NV } = p;
+    const lanes = al.arange(16);
+    const PER = SCALES === "d" || SCALES === "dm" || SCALES === "e" ? 1 : 8;
+    const STEPS = GROUP / 4;
+    const FIELDS = 8 / BASE;
+    const VECS = STEPS / FIELDS;
+    const MIN = SCALES === "dm" || SCALES === "kn" || SCALES === "km";
+    const PARTS = 256 / GROUP;
+    const bytes = SCALES === "km" ? PARTS * 32 : PARTS * 16;
+    const size = SCALES === "d" ? 32 : SCALES === "dm" ? 64 : SCALES === "e" ? 16 : SCALES === "k" ? bytes + 32 : bytes + 64;
+    const panels = al.cdiv(n, 16);
+    const planes: Tile[] = [];
+    const scales: Tile[] = [];
+    for (const v of al.unroll(NV)) {
+      const at = al.min(al.programId(0) * NV + v, panels - 1) * panelWords;
+      planes.push(at);
+      scales.push((at + blocks * ((BASE + HIGH) * 16)) * 4);
+    }
+    for (let tile = al.programId(1); tile * MR < t; tile += al.numPrograms(1)) {
+      const f: Tile[] = [];
+      for (const i of al.unroll(MR * NV)) f.push(al.zeros([16]));
+      for (let i = 0; i < al.idiv(blocks, PER); i++) {
+        const d: Tile[] = [];
+        const dm: Tile[] = [];
+        for (const v of al.unroll(NV)) {
+          const at = scales[v] + i * size;
+          if (SCALES === "e") d.push(halfPower(al.load(w8 + at + lanes)));
+          else {
+            const units = w16 + (PER === 1 ? at >> 1 : (at + bytes) >> 1) + lanes;
+            d.push(al.cast(al.load(units), al.f32));
+            if (MIN) dm.push(al.cast(al.load(units + 16), al.f32));
+          }
+        }
+        for (let j = 0; j < PER; j++) {
+          const block = i * PER + j;
+          const xr = (tile * blocks + block) * (16 * MR);
+          for (const g of al.unroll(32 / GROUP)) {
+            const c: Tile[] = [];
+            for (const m of al.unroll(MR)) {
+              const start = OFFSET === 0 ? 0 : al.load(x + xr + (GROUP === 32 ? 9 : 11 + g) * MR + m) * -OFFSET;
+              for (const v of al.unroll(NV)) c.push(al.full([16], start, al.i32));
+            }
+            for (const i of al.unroll(VECS)) {
+              const raw: Tile[] = [];
+              for (const v of al.unroll(NV))
+                raw.push(al.load(w + planes[v] + block * ((BASE + HIGH) * 16) + (g * VECS + i) * 16 + lanes));
+              for (const field of al.unroll(FIELDS)) {
+                const step = g * STEPS + i + field * VECS;
+                const u: Tile[] = [];
+                for (const v of al.unroll(NV)) {
+                  let value = BASE === 8 ? raw[v] : (raw[v] >> (field * BASE)) & (BASE === 4 ? 0x0f0f0f0f : 0x03030303);
+                  if (TABLE === "iq4") value = al.byteLookup(iq4, value);
+                  if (TABLE === "fp4") value = al.byteLookup(fp4, value);
+                  if (HIGH > 0) {
+                    const vector = HIGH === 1 ? 0 : step >> 2;
+                    const from = HIGH === 1 ? step : 2 * (step & 3);
+                    const high = al.load(w + planes[v] + block * ((BASE + HIGH) * 16) + (BASE + vector) * 16 + lanes);
+                    const moved = from > BASE ? high >> (from - BASE) : high << (BASE - from);
+                    value = value | (moved & ((HIGH === 1 ? 0x01010101 : 0x03030303) << BASE));
+                  }
+                  u.push(value);
+                }
+                for (const m of al.unroll(MR)) {
+                  const a = al.load(x + xr + step * MR + m);
+                  for (const v of al.unroll(NV)) c[m * NV + v] = al.dot4(u[v], a, c[m * NV + v]);
+                }
+              }
+            }
+            const scale: Tile[] = [];
+            const min: Tile[] = [];
+            for (const v of al.unroll(NV)) {
+              if (PER === 1) {
+                scale.push(d[v]);
+                if (MIN) min.push(dm[v]);
+              } else {
+                const part = j * (32 / GROUP) + g;
+                const byte = al.cast(al.load(w8 + scales[v] + i * size + part * 16 + lanes), al.i32);
+                if (SCALES === "k") scale.push(d[v] * al.cast((byte ^ 128) - 128, al.f32));
+                if (SCALES === "kn") {
+                  scale.push(d[v] * al.cast(byte & 15, al.f32));
+                  min.push(dm[v] * al.cast(byte >> 4, al.f32));
+                }
+                if (SCALES === "km") {
+                  scale.push(d[v] * al.cast(byte, al.f32));
+                  const low = al.cast(al.load(w8 + scales[v] + i * size + (PARTS + part) * 16 + lanes), al.i32);
+                  min.push(dm[v] * al.cast(low, al.f32));
+                }
+              }
+            }
+            for (const m of al.unroll(MR)) {
+              const sx = al.load(xf + xr + 8 * MR + m);
+              for (const v of al.unroll(NV)) f[m * NV + v] += al.cast(c[m * NV + v], al.f32) * (scale[v] * sx);
+              if (MIN) {
+                const sum = al.load(xf + xr + (GROUP === 32 ? 10 : 13 + g) * MR + m);
+                // A minimum of the k kinds is taken away, that of `dm` is added.
+                for (const v of al.unroll(NV)) f[m * NV + v] += (SCALES === "dm" ? min[v] : -min[v]) * sum;
+              }
+            }
+          }
+        }
+      }
+      for (const v of al.unroll(NV)) {
+        const columns = (al.programId(0) * NV + v) * 16 + lanes;
+        for (const m of al.unroll(MR)) {
+          const row = tile * MR + m;
+          const mask = columns < n && row < t;
+          let value = f[m * NV + v];
+          const at = row * stride + offset + columns;
+          if ((epilogue & 1) !== 0) value += al.load(bias + columns, { mask });
+          if ((epilogue & 2) !== 0) value += al.load(residual + at, { mask });
+          al.store(y + at, value, { mask });
+        }
+      }
+    }
+  },
+  { uses: { halfPower, iq4, fp4 } },
+);
+
+/** Constexprs of `linear` for a type. */
+export const linearConstexprs = (type: QuantisedType, MR: number, NV: number) => {
+  const { base, high, group, scales, offset, table } = FAMILIES[type];
+  return { BASE: base, HIGH: high, GROUP: group, SCALES: scales, OFFSET: offset, TABLE: table, MR, NV };
+};
+
+export const instances = QUANTISED_TYPES.flatMap((type) =>
+  Object.entries(PANELS).map(([MR, NV]) => ({ kernel: linear, constexprs: linearConstexprs(type, Number(MR), NV) })),
+);
