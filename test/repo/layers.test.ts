@@ -70,3 +70,15 @@ test("nothing imports what is not there, or tests, or benchmarks", () => {
   const wrong = edges().filter(({ to }) => !files.has(to) || /^(test|bench)\//.test(to));
   expect(wrong.map(({ from, to }) => `${from} imports ${to}`)).toEqual([]);
 });
+
+test("no computed import(): it would be missing from the executable", () => {
+  const computed = repositoryFiles(".ts")
+    .filter((f) => layerOf(f) !== undefined)
+    .flatMap((f) =>
+      read(f)
+        .split("\n")
+        .filter((line) => /\bimport\((?!["'])/.test(line) && !/^\s*(\*|\/\/|\/\*)/.test(line))
+        .map((line) => `${f}: ${line.trim()}`),
+    );
+  expect(computed).toEqual([]);
+});
