@@ -36,7 +36,7 @@ const sixBits = fn(
   { uses: { byteAt } },
 );
 
-const noParts = fn((al, b, h, block, g) => [1, 0]);
+const noParts = fn((_al, _b, _h, _block, _g) => [1, 0]);
 
 export const q8_0 = {
   // Signed bytes: flipping the top bit adds 128.

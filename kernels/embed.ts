@@ -2,6 +2,7 @@
  * Rows of a weight of any type, in place, as f32: token embedding, and whole tensors for the exact mode.
  * A program handles CHUNK columns of one row: grid (rows, columns / CHUNK rounded up).
  */
+import type { Instance } from "./instances.ts";
 import { bf16, constexpr, dim, f16, f32, fn, i32, kernel, ptr, scalar, u16, u8 } from "../src/compiler/language/index.ts";
 import { BLOCKS } from "./blocks.ts";
 import { FAMILIES, FP4_TABLE, IQ4_TABLE, QUANTISED_TYPES, type FloatType, type QuantisedType } from "./families.ts";
@@ -102,7 +103,6 @@ const dequantQuantised = (type: QuantisedType) => {
   );
 };
 
-
 const dequantFloat = (type: FloatType) =>
   kernel(`dequant_${type}`, { w: ptr(FLOATS[type]), y: ptr(f32), columns: dim }, (al, { w, y, columns }) => {
     const row = al.programId(0);
@@ -121,7 +121,7 @@ export const embedFloatKernels = table(FLOAT_TYPES, embedFloat);
 export const dequantQuantisedKernels = table(QUANTISED_TYPES, dequantQuantised);
 export const dequantFloatKernels = table(FLOAT_TYPES, dequantFloat);
 
-export const instances = [
+export const instances: Instance[] = [
   ...QUANTISED_TYPES.flatMap((type) => [
     { kernel: embedQuantisedKernels[type], constexprs: valueConstexprs(type) },
     { kernel: dequantQuantisedKernels[type], constexprs: valueConstexprs(type) },

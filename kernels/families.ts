@@ -6,19 +6,7 @@ import type { TensorType } from "../src/formats/weights.ts";
 
 /** Types whose weights are integers with scales. */
 export type QuantisedType =
-  | "q8_0"
-  | "q4_0"
-  | "q4_1"
-  | "q5_0"
-  | "q5_1"
-  | "q2_k"
-  | "q3_k"
-  | "q4_k"
-  | "q5_k"
-  | "q6_k"
-  | "iq4_nl"
-  | "iq4_xs"
-  | "mxfp4";
+  "q8_0" | "q4_0" | "q4_1" | "q5_0" | "q5_1" | "q2_k" | "q3_k" | "q4_k" | "q5_k" | "q6_k" | "iq4_nl" | "iq4_xs" | "mxfp4";
 /** Types that are read in place, value by value. */
 export type FloatType = "f32" | "f16" | "bf16";
 

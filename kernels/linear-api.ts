@@ -6,14 +6,7 @@ import type { AnyKernel } from "../src/compiler/language/index.ts";
 import type { TensorType } from "../src/formats/weights.ts";
 import type { DeviceBuffer, Dispatch, Program, Slot } from "../src/runtime/device.ts";
 import { AlloyError } from "../src/support/errors.ts";
-import {
-  CHUNK,
-  dequantFloatKernels,
-  dequantQuantisedKernels,
-  embedFloatKernels,
-  embedQuantisedKernels,
-  valueConstexprs,
-} from "./embed.ts";
+import { CHUNK, dequantFloatKernels, dequantQuantisedKernels, embedFloatKernels, embedQuantisedKernels, valueConstexprs } from "./embed.ts";
 import { FAMILIES, isFloatType, isQuantised, panelBytes, type QuantisedType } from "./families.ts";
 import { FLOAT_TILES, linearFloats, ROWS } from "./linear-float.ts";
 import { linear, linearConstexprs, PANELS } from "./linear.ts";
@@ -73,7 +66,14 @@ export function quantizeDispatches(
   const tiles = typeof o.T === "number" ? Math.ceil(o.T / o.tile) : ctx.slot(`${o.rows}/${o.tile}`, (s) => Math.ceil(s[o.rows] / o.tile));
   // A single tile is split over its columns so that all threads have work.
   const splits = o.maxT <= o.tile ? Math.max(1, Math.min(8, blocks >> 3)) : 1;
-  return [{ program: ctx.program(quantize, { MR: o.tile }), grid: [tiles, splits, 1], args: [o.x, o.xq, o.xq, o.T, blocks, o.k], label: "quantize" }];
+  return [
+    {
+      program: ctx.program(quantize, { MR: o.tile }),
+      grid: [tiles, splits, 1],
+      args: [o.x, o.xq, o.xq, o.T, blocks, o.k],
+      label: "quantize",
+    },
+  ];
 }
 
 export interface LinearOptions extends WeightShape {

@@ -2,6 +2,7 @@
  * y = x Wᵀ for weights that are plain floats, read in place (row-major [n, k], as mapped): lanes run along k, a program holds
  * RN rows × MT tokens of partial sums in registers. Sums are f32, in 16 partial sums per result.
  */
+import type { Instance } from "./instances.ts";
 import { bf16, constexpr, dim, f16, f32, kernel, ptr, type Pointer, type Tile } from "../src/compiler/language/index.ts";
 import type { FloatType } from "./families.ts";
 
@@ -46,7 +47,7 @@ const linearFloat = (type: FloatType) =>
         const tokens: Pointer[] = [];
         for (const m of al.unroll(MT)) tokens.push(x + al.min(tile * MT + m, t - 1) * xStride);
         const sums: Tile[] = [];
-        for (const i of al.unroll(RN * MT)) sums.push(al.zeros([16]));
+        for (const _ of al.unroll(RN * MT)) sums.push(al.zeros([16]));
         for (let i = 0; i < whole; i += 16) {
           const v: Tile[] = [];
           for (const r of al.unroll(RN)) v.push(al.cast(al.load(rows[r] + i + lanes), al.f32));
@@ -80,6 +81,6 @@ const linearFloat = (type: FloatType) =>
 
 export const linearFloats = { f32: linearFloat("f32"), f16: linearFloat("f16"), bf16: linearFloat("bf16") };
 
-export const instances = Object.values(linearFloats).flatMap((kernel) =>
+export const instances: Instance[] = Object.values(linearFloats).flatMap((kernel) =>
   FLOAT_TILES.map((MT) => ({ kernel, constexprs: { RN: ROWS, MT } })),
 );

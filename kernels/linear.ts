@@ -3,6 +3,7 @@
  * group of columns. One source for every type, for decode (one token tile, weights stream from memory) and for prefill (the
  * panels of a program stay in cache while all token tiles pass).
  */
+import type { Instance } from "./instances.ts";
 import { constexpr, dim, f16, f32, i32, kernel, ptr, u8, type Tile } from "../src/compiler/language/index.ts";
 import { halfPower } from "./embed.ts";
 import { FAMILIES, FP4_TABLE, IQ4_TABLE, QUANTISED_TYPES, type QuantisedType } from "./families.ts";
@@ -68,7 +69,7 @@ export const linear = kernel(
     }
     for (let tile = al.programId(1); tile * MR < t; tile += al.numPrograms(1)) {
       const f: Tile[] = [];
-      for (const i of al.unroll(MR * NV)) f.push(al.zeros([16]));
+      for (const _ of al.unroll(MR * NV)) f.push(al.zeros([16]));
       for (let i = 0; i < al.idiv(blocks, PER); i++) {
         const d: Tile[] = [];
         const dm: Tile[] = [];
@@ -92,8 +93,7 @@ export const linear = kernel(
             }
             for (const i of al.unroll(VECS)) {
               const raw: Tile[] = [];
-              for (const v of al.unroll(NV))
-                raw.push(al.load(w + planes[v] + block * ((BASE + HIGH) * 16) + (g * VECS + i) * 16 + lanes));
+              for (const v of al.unroll(NV)) raw.push(al.load(w + planes[v] + block * ((BASE + HIGH) * 16) + (g * VECS + i) * 16 + lanes));
               for (const field of al.unroll(FIELDS)) {
                 const step = g * STEPS + i + field * VECS;
                 const u: Tile[] = [];
@@ -172,6 +172,6 @@ export const linearConstexprs = (type: QuantisedType, MR: number, NV: number) =>
   return { BASE: base, HIGH: high, GROUP: group, SCALES: scales, OFFSET: offset, TABLE: table, MR, NV };
 };
 
-export const instances = QUANTISED_TYPES.flatMap((type) =>
+export const instances: Instance[] = QUANTISED_TYPES.flatMap((type) =>
   Object.entries(PANELS).map(([MR, NV]) => ({ kernel: linear, constexprs: linearConstexprs(type, Number(MR), NV) })),
 );

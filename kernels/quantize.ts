@@ -6,6 +6,7 @@
  * 0 … 7 the 32 quants, four to a word; 8 the scale (f32); 9 the sum of the quants (i32); 10 scale times that sum (f32);
  * 11, 12 the sums of the two halves; 13, 14 scale times those; 15 nothing. Tokens that fill up the last tile are zeros.
  */
+import type { Instance } from "./instances.ts";
 import { constexpr, dim, f32, i32, kernel, ptr } from "../src/compiler/language/index.ts";
 
 /** 32-bit words per 32 values of one token. */
@@ -44,4 +45,4 @@ export const quantize = kernel(
   },
 );
 
-export const instances = [1, 2, 4, 6, 8].map((MR) => ({ kernel: quantize, constexprs: { MR } }));
+export const instances: Instance[] = [1, 2, 4, 6, 8].map((MR) => ({ kernel: quantize, constexprs: { MR } }));

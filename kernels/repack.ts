@@ -11,6 +11,7 @@
  * (`k`: a signed byte per group, f16 d; `kn`: a byte scale | minimum << 4 per group, f16 d, f16 dmin; `km`: a byte scale per
  * group, a byte minimum per group, f16 d, f16 dmin). Rows beyond the last repeat it.
  */
+import type { Instance } from "./instances.ts";
 import { constexpr, dim, i32, kernel, ptr, u16, u8, type Tile } from "../src/compiler/language/index.ts";
 import { BLOCKS } from "./blocks.ts";
 import { FAMILIES, QUANTISED_TYPES, type QuantisedType } from "./families.ts";
@@ -110,4 +111,4 @@ export const packConstexprs = (type: QuantisedType) => {
   return { PER: block / 32, BASE: base, HIGH: high, GROUP: group, SCALES: scales };
 };
 
-export const instances = QUANTISED_TYPES.map((type) => ({ kernel: packKernels[type], constexprs: packConstexprs(type) }));
+export const instances: Instance[] = QUANTISED_TYPES.map((type) => ({ kernel: packKernels[type], constexprs: packConstexprs(type) }));

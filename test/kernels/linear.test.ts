@@ -1,0 +1,152 @@
+/** Packing and the integer and float matmuls: every type against the reference codecs and a float64 product. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { dequantize, quantize } from "../../src/formats/quant/table.ts";
+import type { TensorType } from "../../src/formats/weights.ts";
+import { QUANTISED_TYPES } from "../../kernels/families.ts";
+import {
+  linearDispatches,
+  packDispatches,
+  packedLayout,
+  quantizeDispatches,
+  quantizedActivationBytes,
+  tokenTile,
+} from "../../kernels/linear-api.ts";
+import { openCpuDevice } from "../../src/runtime/cpu/device.ts";
+import { deviceRunner, interpreterRunner, random, type Runner, SEED, uniform } from "./runners.ts";
+
+interface Case {
+  type: TensorType;
+  n: number;
+  k: number;
+  t: number;
+  bias?: boolean;
+  residual?: boolean;
+  yOffset?: number;
+}
+
+/** What llama.cpp's Q8_0 makes of activations, as numbers: round(x * 127 / max) * max / 127 per 32. */
+function roundActivations(x: Float32Array): Float64Array {
+  const out = new Float64Array(x.length);
+  for (let i = 0; i < x.length; i += 32) {
+    let peak = 0;
+    for (let j = i; j < i + 32; j++) peak = Math.max(peak, Math.abs(x[j]));
+    const inverse = peak > 0 ? Math.fround(127 / peak) : 0;
+    const d = Math.fround(peak / 127);
+    for (let j = i; j < i + 32; j++) {
+      const v = Math.fround(x[j] * inverse);
+      const r = Math.round(v);
+      out[j] = d * (Math.abs(v % 1) === 0.5 && r % 2 !== 0 ? r - 1 : r);
+    }
+  }
+  return out;
+}
+
+function check(r: Runner, c: Case, seed: number): void {
+  const next = random(seed);
+  const { type, n, k, t } = c;
+  const stored = quantize(type, uniform(next, n * k));
+  const weights = dequantize(type, stored, n * k);
+  const x = uniform(next, t * k, 4);
+  // An all-zero block has no scale.
+  x.fill(0, 0, 32);
+  const yOffset = c.yOffset ?? 0;
+  const yStride = n + yOffset + 3;
+  const start = uniform(next, t * yStride);
+  const bias = c.bias ? uniform(next, n) : undefined;
+  const layout = packedLayout(type, n, k);
+  const xb = r.buffer(x);
+  const src = r.buffer(stored);
+  const y = r.buffer(start);
+  const tile = tokenTile(t);
+  let w = src;
+  let xq;
+  if (layout.packed) {
+    w = r.buffer(layout.bytes);
+    r.run(packDispatches(r.ctx, { type, n, k, src, dst: w }));
+    xq = r.buffer(quantizedActivationBytes(t, k));
+    r.run(quantizeDispatches(r.ctx, { x: xb, xq, T: t, maxT: t, k, tile, rows: "T" }));
+  }
+  r.run(
+    linearDispatches(r.ctx, {
+      type,
+      n,
+      k,
+      w,
+      x: xb,
+      xq,
+      y,
+      yStride,
+      yOffset,
+      T: t,
+      maxT: t,
+      tile,
+      bias: bias && r.buffer(bias),
+      residual: c.residual ? y : undefined,
+    }),
+  );
+  const got = new Float32Array(y.view(0, start.byteLength).slice().buffer);
+  const xr = layout.packed ? roundActivations(x) : x;
+  let worst = 0;
+  for (let m = 0; m < t; m++) {
+    for (let i = 0; i < yStride; i++) {
+      const at = m * yStride + i;
+      const row = i - yOffset;
+      if (row < 0 || row >= n) {
+        expect(got[at]).toBe(start[at]);
+        continue;
+      }
+      let sum = bias ? bias[row] : 0;
+      if (c.residual) sum += start[at];
+      let size = Math.abs(sum);
+      for (let j = 0; j < k; j++) {
+        const p = weights[row * k + j] * xr[m * k + j];
+        sum += p;
+        size += Math.abs(p);
+      }
+      worst = Math.max(worst, Math.abs(got[at] - sum) / (size + 1e-9));
+    }
+  }
+  expect(worst).toBeLessThan(2e-6);
+}
+
+const TYPES: TensorType[] = ["f32", "f16", "bf16", ...QUANTISED_TYPES];
+
+describe("interpreter", () => {
+  const r = interpreterRunner();
+  for (const type of TYPES) {
+    test(`${type}: 19 rows, 256 columns, 3 tokens`, () => check(r, { type, n: 19, k: 256, t: 3, yOffset: 5, bias: true }, SEED));
+  }
+  test("q8_0: one column block, one token", () => check(r, { type: "q8_0", n: 1, k: 32, t: 1 }, SEED));
+  test("f16: columns that are no whole vector", () => check(r, { type: "f16", n: 3, k: 37, t: 2 }, SEED));
+});
+
+describe("cpu", () => {
+  let device: ReturnType<typeof openCpuDevice>;
+  let r: Runner;
+  beforeAll(() => {
+    device = openCpuDevice();
+    r = deviceRunner(device);
+  });
+  afterAll(() => device.close());
+  for (const type of TYPES) {
+    test(`${type}: decode and prefill sizes`, () => {
+      for (const [i, t] of [1, 2, 3, 4, 5, 8, 9, 13, 24].entries()) {
+        check(
+          r,
+          { type, n: [33, 64, 100, 1, 48][i % 5], k: 256 * (1 + (i % 3)), t, bias: i % 2 === 0, residual: i % 3 === 0, yOffset: i % 4 },
+          SEED + i,
+        );
+      }
+    });
+  }
+  for (const type of ["q8_0", "q4_0", "q5_1", "iq4_nl", "mxfp4"] as const) {
+    test(`${type}: columns that are no multiple of 256`, () => {
+      for (const k of [32, 96, 896]) check(r, { type, n: 40, k, t: 2, residual: true }, SEED + k);
+    });
+  }
+  for (const type of ["f32", "f16", "bf16"] as const) {
+    test(`${type}: columns that are no whole vector`, () => {
+      for (const k of [1, 15, 16, 17, 100]) for (const t of [1, 2, 7]) check(r, { type, n: 6, k, t }, SEED + k);
+    });
+  }
+});
