@@ -26,7 +26,7 @@ export interface ServerOptions {
   aliases?: Record<string, string>;
   /** Silence on a stream before a heartbeat, in milliseconds. Default 10 s. */
   heartbeatMs?: number;
-  /** Called once per request, when its response begins. */
+  /** Called once per request, when its response is complete or its client gone. */
   log?: (entry: AccessEntry) => void;
 }
 
@@ -84,6 +84,8 @@ async function bind(app: { fetch(request: Request): Response | Promise<Response>
       port: address.port,
       // Prefill may be silent for minutes; heartbeats, not the socket's idle timer, tell who is gone.
       idleTimeout: 0,
+      // No error pages with stack traces.
+      development: false,
       // Bodies are limited where they are read, so that the refusal has the dialect's shape.
       maxRequestBodySize: Number.MAX_SAFE_INTEGER,
       fetch: (request) => app.fetch(request),
@@ -103,8 +105,7 @@ async function bind(app: { fetch(request: Request): Response | Promise<Response>
 }
 
 async function stop(server: Bun.Server<undefined>, dispatcher: Dispatcher, graceMs: number): Promise<void> {
-  dispatcher.draining = true;
-  // Resolves when the last response is sent; new connections are refused from here on.
+  // Resolves when the last response is sent; from here on new connections are refused, and idle ones closed.
   const drained = server.stop(false);
   await idle(dispatcher, graceMs);
   const reason = new AlloyError("shutting_down", "the server is shutting down", { hint: "Try again in a moment." });

@@ -29,6 +29,8 @@ export class RequestContext {
   readonly headers = new Headers();
   /** True once a streaming response took over the request's lifetime. */
   held = false;
+  /** For the log: status of the response, and what went wrong, also after its first byte. */
+  outcome: { status: number; error?: AlloyError } = { status: 200 };
   readonly #controller = new AbortController();
   readonly #work = new Set<Work>();
   readonly #onRelease: (context: RequestContext) => void;

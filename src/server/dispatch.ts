@@ -19,7 +19,6 @@ export interface AccessEntry {
 
 export class Dispatcher {
   readonly active = new Set<RequestContext>();
-  draining = false;
 
   constructor(
     private readonly engine: Engine,
@@ -57,14 +56,14 @@ export class Dispatcher {
   async #run(context: RequestContext, handle: Handler, open: boolean): Promise<Response> {
     try {
       if (!open) this.guard.authorize(context.request);
-      if (this.draining && !open) throw new AlloyError("shutting_down", "the server is shutting down", { hint: "Try again in a moment." });
       const response = await handle(context);
-      this.#note(context, response.status);
+      if (!context.held) context.outcome.status = response.status;
       return response;
     } catch (thrown) {
-      const error = AlloyError.from(thrown);
+      // Whatever broke because the request was aborted, the reason is why.
+      const error = AlloyError.from(context.signal.aborted ? context.signal.reason : thrown);
       const response = errorResponse(context.dialect, error, context.id);
-      this.#note(context, response.status, error);
+      context.outcome = { status: response.status, error };
       return response;
     } finally {
       if (!context.held) context.release();
@@ -72,17 +71,13 @@ export class Dispatcher {
   }
 
   #context(request: Request, path: string, rest: string, dialect: Dialect, id: string): RequestContext {
-    const context = new RequestContext(this.engine, this.settings, request, path, rest, dialect, id, (c) => this.active.delete(c));
+    const started = performance.now();
+    const context = new RequestContext(this.engine, this.settings, request, path, rest, dialect, id, (c) => {
+      this.active.delete(c);
+      this.log({ id, method: request.method, path, ...c.outcome, ms: performance.now() - started });
+    });
     this.active.add(context);
-    this.#started.set(context, performance.now());
     return context;
-  }
-
-  readonly #started = new WeakMap<RequestContext, number>();
-
-  #note(context: RequestContext, status: number, error?: AlloyError): void {
-    const { id, request, path } = context;
-    this.log({ id, method: request.method, path, status, ms: performance.now() - this.#started.get(context)!, error });
   }
 }
 

@@ -27,7 +27,7 @@ export async function resolveModel(context: RequestContext, requested: string): 
     (await findUndecorated(context, models, requested)) ??
     (vendor ? await vendorFallback(context, models, requested) : undefined);
   if (!info) throw notFound(requested, models);
-  if (canonical(info.name) !== canonical(requested)) context.headers.set("x-alloy-model", info.name);
+  if (canonical(info.name) !== canonical(requested)) context.headers.set("x-alloy-model", headerText(info.name));
   return info;
 }
 
@@ -96,4 +96,9 @@ function notFound(requested: string, models: ModelInfo[]): AlloyError {
         ? "No model is installed."
         : `Installed: ${names.slice(0, 8).join(", ")}${names.length > 8 ? ", ..." : ""}.`;
   return new AlloyError("model_not_found", `model '${requested}' not found`, { hint, param: "model", data: { model: requested } });
+}
+
+/** Header values are ASCII; file names need not be. */
+function headerText(text: string): string {
+  return text.replace(/[^\x20-\x7e]+/g, (odd) => encodeURIComponent(odd.toWellFormed()));
 }

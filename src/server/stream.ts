@@ -49,12 +49,14 @@ export function streamResponse(context: RequestContext, frames: AsyncGenerator<s
       } catch (thrown) {
         if (over) return;
         const error = AlloyError.from(thrown);
+        context.outcome.error = error;
         if (error.code !== "cancelled" || !context.signal.aborted) controller.enqueue(encoder.encode(options.onError(error)));
         controller.close();
       }
       finish();
     },
     async cancel() {
+      context.outcome = { status: 499 };
       context.abort(new AlloyError("cancelled", "the client closed the connection"));
       finish();
       await frames.return(undefined).catch(() => {});
