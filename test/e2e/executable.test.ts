@@ -1,0 +1,124 @@
+/** `dist/alloy` as it is shipped: from an empty folder, without a repository, Bun or a compiler in reach. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+const ALLOY = join(import.meta.dir, "../../dist/alloy");
+const BUILT = existsSync(ALLOY);
+
+let work: string;
+beforeAll(() => void (work = mkdtempSync(join(tmpdir(), "alloy-executable-"))));
+afterAll(() => rmSync(work, { recursive: true, force: true }));
+
+/** An empty folder to start in and an empty home. */
+function place(): { here: string; home: string } {
+  const root = mkdtempSync(join(work, "place-"));
+  const [here, home] = [join(root, "here"), join(root, "home")];
+  mkdirSync(here);
+  mkdirSync(home);
+  return { here, home };
+}
+
+interface Options {
+  at?: { here: string; home: string };
+  env?: Record<string, string>;
+  stdin?: string;
+}
+
+function start(args: string[], { at = place(), env = {}, stdin }: Options = {}) {
+  return Bun.spawn([ALLOY, ...args], {
+    cwd: at.here,
+    env: { HOME: at.home, PATH: "/nonexistent", TMPDIR: join(at.home, ".."), ...env },
+    stdin: stdin === undefined ? "ignore" : new Blob([stdin]),
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+}
+
+async function alloy(args: string[], options: Options = {}) {
+  const child = start(args, options);
+  const [code, stdout, stderr] = await Promise.all([child.exited, new Response(child.stdout).text(), new Response(child.stderr).text()]);
+  return { code, stdout, stderr };
+}
+
+describe.skipIf(!BUILT)("the executable (skipped: dist/alloy is not built; run `bun build.ts`)", () => {
+  test("says that it is the executable, and which build", async () => {
+    const { code, stdout } = await alloy(["version", "--json"]);
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout).build).not.toBe("source");
+  });
+
+  test("reads neither .env nor bunfig.toml of the folder it is started in", async () => {
+    const at = place();
+    const trap = join(at.here, "trapped");
+    writeFileSync(join(at.here, ".env"), `ALLOY_CACHE_DIR=${trap}\n`);
+    writeFileSync(join(at.here, "bunfig.toml"), 'preload = ["./preload.ts"]\n');
+    writeFileSync(join(at.here, "preload.ts"), `require("node:fs").writeFileSync(${JSON.stringify(trap)}, "");\n`);
+    writeFileSync(join(at.here, "package.json"), "not even JSON");
+    writeFileSync(join(at.here, "tsconfig.json"), "not even JSON");
+    const { code, stdout, stderr } = await alloy(["tokenize", "demo", "hi", "--count"], { at });
+    expect({ code, stdout, stderr }).toEqual({ code: 0, stdout: "1\n", stderr: "" });
+    expect(existsSync(trap)).toBe(false);
+  });
+
+  test("every command's help works: nothing was left out of the bundle", async () => {
+    const { commands } = JSON.parse((await alloy(["--json"])).stdout) as { commands: { name: string }[] };
+    expect(commands.length).toBeGreaterThan(8);
+    for (const { name } of commands) {
+      const { code, stdout } = await alloy([name, "--help"]);
+      expect(code).toBe(0);
+      expect(stdout).toStartWith(`alloy ${name}: `);
+    }
+  }, 30_000);
+
+  test("unpacks the demo model once, under a name made from its content, also when several start at once", async () => {
+    const at = place();
+    const all = await Promise.all(Array.from({ length: 4 }, () => alloy(["show", "demo", "--json"], { at })));
+    expect(all.map((r) => r.code)).toEqual([0, 0, 0, 0]);
+    const folder = join(at.home, process.platform === "darwin" ? "Library/Caches" : ".cache", "alloy", "embedded");
+    const files = readdirSync(folder);
+    expect(files).toHaveLength(1);
+    expect(JSON.parse(all[0].stdout).path).toBe(join(folder, files[0]));
+  });
+
+  test("without a cache folder it uses a temporary copy, and takes it away", async () => {
+    const at = place();
+    const tmp = join(at.home, "tmp");
+    mkdirSync(tmp);
+    const env = { ALLOY_CACHE_DIR: "/dev/null/alloy", TMPDIR: tmp };
+    expect(await alloy(["tokenize", "demo", "--count", "hi"], { at, env })).toEqual({ code: 0, stdout: "1\n", stderr: "" });
+    expect(readdirSync(tmp)).toEqual([]);
+  });
+
+  test("answers a question", async () => {
+    const at = place();
+    const { code, stdout, stderr } = await alloy(["run", "--temperature", "0", "What is the capital of France?"], { at });
+    expect(stderr).toBe("");
+    expect(stdout).toContain("Paris");
+    expect(code).toBe(0);
+    const piped = await alloy(["run", "--temperature", "0", "--json"], { at, stdin: "What is the capital of France?\n" });
+    expect(JSON.parse(piped.stdout)).toMatchObject({ model: "demo", text: stdout.trimEnd(), reason: "stop" });
+  }, 60_000);
+
+  test("gives the same logits as the sources", async () => {
+    const args = ["logits", "demo", "--ids", "39,68,75,75,78", "-n", "8", "--json"];
+    const source = Bun.spawnSync([process.execPath, join(import.meta.dir, "../../src/cli/main.ts"), ...args]);
+    const { stdout } = await alloy(args);
+    expect(JSON.parse(stdout).greedy).toHaveLength(8);
+    expect(JSON.parse(stdout)).toEqual(JSON.parse(source.stdout.toString()));
+  }, 60_000);
+
+  test("serves, and ends on SIGTERM with 0", async () => {
+    const child = start(["serve", "--port", "0", "--json", "--model", "demo"]);
+    const { value } = await child.stdout.getReader().read();
+    const { url } = JSON.parse(new TextDecoder().decode(value)) as { url: string };
+    const response = await fetch(`${url}/v1/chat/completions`, {
+      method: "POST",
+      body: JSON.stringify({ model: "demo", temperature: 0, messages: [{ role: "user", content: "What is the capital of France?" }] }),
+    });
+    expect(JSON.stringify(await response.json())).toContain("Paris");
+    child.kill("SIGTERM");
+    expect(await child.exited).toBe(0);
+  }, 60_000);
+});
