@@ -17,10 +17,11 @@ export interface RenderLimits {
   output: number;
 }
 
-export const RENDER_LIMITS: RenderLimits = { source: 1 << 20, steps: 20_000_000, time: 5_000, output: 1 << 26 };
+export const RENDER_LIMITS: RenderLimits = { source: 1 << 20, steps: 20_000_000, time: 5_000, output: 1 << 24 };
 
 /** Longest `range()`. */
 const MAX_RANGE = 100_000;
+const MAX_INDENT = 1000;
 /** Steps between looks at the clock. */
 const CLOCK_STEPS = 4096;
 
@@ -182,6 +183,10 @@ const LIST_METHODS: Record<string, (list: Value[], args: Value[]) => Value> = {
 /** A node that stands for a value already computed. */
 const literal = (value: Value): Node => ({ type: "AlloyValue", value }) as unknown as Node;
 
+/** The value of an argument, named or not. */
+const valueOf = (argument: Node): Node =>
+  argument.type === "KeywordArgumentExpression" ? (argument as unknown as { value: Node }).value : argument;
+
 class GuardedInterpreter extends Interpreter {
   private steps = 0;
   private readonly deadline: number;
@@ -195,12 +200,22 @@ class GuardedInterpreter extends Interpreter {
   }
 
   override evaluate(node: Node | undefined, environment: Environment): Value {
-    if (++this.steps > this.limits.steps) throw limit(`needs more than ${this.limits.steps} steps`);
-    if (this.steps % CLOCK_STEPS === 0 && performance.now() > this.deadline) throw limit(`takes longer than ${this.limits.time} ms`);
+    this.spend(1);
     const value = this.mended(node, environment);
-    if (isText(value) && (value.value as string).length > this.limits.output)
-      throw limit(`makes a text of more than ${this.limits.output} characters`);
+    if (isText(value)) this.checkLength((value.value as string).length);
     return value;
+  }
+
+  private spend(steps: number): void {
+    const before = this.steps;
+    this.steps += steps;
+    if (this.steps > this.limits.steps) throw limit(`needs more than ${this.limits.steps} steps`);
+    const look = Math.floor(before / CLOCK_STEPS) !== Math.floor(this.steps / CLOCK_STEPS);
+    if (look && performance.now() > this.deadline) throw limit(`takes longer than ${this.limits.time} ms`);
+  }
+
+  private checkLength(length: number): void {
+    if (length > this.limits.output) throw limit(`makes a text of more than ${this.limits.output} characters`);
   }
 
   private mended(node: Node | undefined, environment: Environment): Value {
@@ -241,12 +256,26 @@ class GuardedInterpreter extends Interpreter {
     const property = node.property as Node;
     const method = object.type === "ArrayValue" && !node.computed ? LIST_METHODS[String((property as unknown as Fields).value)] : undefined;
     if (method) return toFunction((args) => method(object.value as Value[], args));
+    if (isText(object) && !node.computed && (property as unknown as Fields).value === "replace") {
+      const replace = super.evaluate({ ...node, object: literal(object) } as unknown as Node, environment);
+      return toFunction((args) => {
+        this.checkReplace(object, args);
+        return (replace.value as (args: Value[], environment: Environment) => Value)(args, environment);
+      });
+    }
     const held: Fields = { ...node, object: literal(object) };
     if (object.type === "ObjectValue" && node.computed && property.type !== "SliceExpression") {
       const key = this.evaluate(property, environment);
       held.property = literal(isText(key) ? key : toValue(String(key.value)));
     }
     return super.evaluate(held as unknown as Node, environment);
+  }
+
+  /** A text of n characters can grow by n times the replacement. */
+  private checkReplace(text: Value, [from, to]: Value[]): void {
+    if (!from || !to || !isText(from) || !isText(to)) return;
+    const count = String(text.value).split(String(from.value)).length - 1;
+    this.checkLength(count * String(to.value).length);
   }
 
   /** Joining texts with undefined (empty) and, by "~", with anything. */
@@ -269,6 +298,11 @@ class GuardedInterpreter extends Interpreter {
     const operand = this.evaluate(node.operand as Node, environment);
     const filter = node.filter as Node & { value?: unknown; callee?: { value?: unknown } };
     const name = String(filter.type === "CallExpression" ? filter.callee?.value : filter.value);
+    if (name === "replace" || name === "indent") {
+      const args = ((filter as unknown as { args?: Node[] }).args ?? []).map((a) => this.evaluate(valueOf(a), environment));
+      if (name === "replace") this.checkReplace(operand, args);
+      else for (const a of args) if (Number(a.value) > MAX_INDENT) throw limit(`indents by more than ${MAX_INDENT} characters`);
+    }
     const again = (value: Value) => super.evaluate({ ...node, operand: literal(value) } as unknown as Node, environment);
     if (isUndefined(operand)) {
       if (name === "default") return filter.type === "CallExpression" ? again(operand) : toValue("");
@@ -298,6 +332,7 @@ class GuardedInterpreter extends Interpreter {
     let value = this.evaluate(selected ? iterable.lhs : iterable, environment);
     if (isUndefined(value)) value = toValue([]);
     else if (isText(value)) value = toValue(Array.from(String(value.value)));
+    if (Array.isArray(value.value)) this.spend(value.value.length);
     const loopvar = node.loopvar as Node;
     if (value.type === "ArrayValue" && loopvar.type === "TupleLiteral") {
       for (const item of value.value as Value[]) if (item.type === "TupleValue") item.type = "ArrayValue";

@@ -92,18 +92,20 @@ export class TurnParser implements OutputParser {
     const { open, close } = this.options.reasoning as ReasoningMarkers;
     const all = this.held + text;
     this.held = "";
-    const at = all.indexOf(close);
-    // Some models repeat the marker that the prompt has opened already.
-    const again = all.indexOf(open);
-    if (again >= 0 && (at < 0 || again < at) && all.slice(0, again).trim() === "" && this.skipSpace) return all.slice(again + open.length);
-    if (at >= 0) {
-      this.emit(all.slice(0, at).trimEnd());
+    const found = first(all, [close, open]);
+    if (!found) {
+      this.hold(all, [close, open]);
+      return undefined;
+    }
+    const ends = found.marker === close;
+    // An opening marker inside is the model repeating what the prompt has opened already.
+    const before = all.slice(0, found.at);
+    this.emit(ends ? before.trimEnd() : before);
+    if (ends) {
       this.mode = "text";
       this.skipSpace = true;
-      return all.slice(at + close.length);
     }
-    this.hold(all, this.skipSpace ? [close, open] : [close]);
-    return undefined;
+    return all.slice(found.at + found.marker.length);
   }
 
   private inText(text: string): string | undefined {
@@ -125,16 +127,12 @@ export class TurnParser implements OutputParser {
   }
 
   private scan(all: string): string | undefined {
-    let at = -1;
-    let marker = "";
-    for (const m of this.markers) {
-      const i = all.indexOf(m);
-      if (i >= 0 && (at < 0 || i < at || (i === at && m.length > marker.length))) [at, marker] = [i, m];
-    }
-    if (at < 0) {
+    const found = first(all, this.markers);
+    if (!found) {
       this.hold(all, this.markers);
       return undefined;
     }
+    const { at, marker } = found;
     const before = all.slice(0, at);
     const rest = all.slice(at + marker.length);
     this.emit(before.trimEnd());
@@ -173,4 +171,14 @@ export class TurnParser implements OutputParser {
     if (last?.type === type) last.text += shown;
     else this.out.push({ type, text: shown });
   }
+}
+
+/** The marker that comes first in the text; of two at the same place the longer. */
+function first(text: string, markers: readonly string[]): { at: number; marker: string } | undefined {
+  let found: { at: number; marker: string } | undefined;
+  for (const marker of markers) {
+    const at = text.indexOf(marker);
+    if (at >= 0 && (!found || at < found.at || (at === found.at && marker.length > found.marker.length))) found = { at, marker };
+  }
+  return found;
 }
