@@ -21,8 +21,8 @@ export interface ProgramSource {
   /** Symbol, unique for kernel + constexpr values; identifies an ahead-of-time compiled program too. */
   symbol: string;
   params: readonly ParamKind[];
-  /** Target text, made only if the program is not in the ahead-of-time library. */
-  text: () => string;
+  /** Target text for an instruction set or GPU family, made only if the program is not in the ahead-of-time library. */
+  text: (isa: string) => string;
 }
 
 export interface Program {

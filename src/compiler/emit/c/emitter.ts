@@ -1,0 +1,259 @@
+/** State shared by the parts of the C emitter: where values live, how one vector of a value is read, and the text so far. */
+import type { DType, KernelIR, Loc, Op, Value } from "../../ir/types.ts";
+import { DTYPE_BYTES, elements, isInt } from "../../ir/types.ts";
+import { AlloyError } from "../../../support/errors.ts";
+import type { Isa } from "../../../runtime/cpu/isa.ts";
+import type { Analysis } from "./analysis.ts";
+import type { Chunk, Ix, Lin, Opaque, Rep } from "./values.ts";
+import { addLin, chunksOf, cName, effOf, isConstLin, isZero, ixLin, key, lin, linText, mulLin, storedType, vectorType } from "./values.ts";
+
+/** Bytes of local arrays a kernel may use; the pool's threads have 8 MiB stacks, a JavaScript thread less. */
+const STACK_LIMIT = 768 * 1024;
+
+export class Emitter {
+  private readonly lines: string[] = [];
+  private depth = 1;
+  private temps = 0;
+  private stack = 0;
+  private lastLine = 0;
+  private readonly reps: (Rep | undefined)[] = [];
+  /** While a loop over a large tile is being written: the locals that hold the current vector of its values. */
+  local: Map<Value, string> | undefined;
+  readonly sourceLines: readonly string[];
+
+  constructor(
+    readonly ir: KernelIR,
+    readonly isa: Isa,
+    readonly analysis: Analysis,
+  ) {
+    this.sourceLines = ir.source?.split("\n") ?? [];
+  }
+
+  get text(): string {
+    return this.lines.join("\n");
+  }
+
+  line(text: string): void {
+    this.lines.push("  ".repeat(this.depth) + text);
+  }
+
+  /** `head {`, what `f` writes, `}`. */
+  scope(head: string, f: () => void, tail = "}"): void {
+    this.line(`${head} {`);
+    this.depth++;
+    f();
+    this.depth--;
+    this.line(tail);
+  }
+
+  /** The user's source line as a comment, when it differs from the last one written. */
+  comment(loc: Loc | undefined): void {
+    if (!loc || loc.line === this.lastLine) return;
+    this.lastLine = loc.line;
+    const text = this.sourceLines[loc.line - 1]?.trim();
+    if (text) this.line(`// ${loc.line}: ${text.replace(/\\/g, "/")}`);
+  }
+
+  temp(prefix = "t"): string {
+    return `${prefix}${this.temps++}`;
+  }
+
+  /** Declares a constant local and returns its name. */
+  constant(type: string, expr: string, name = this.temp()): string {
+    this.line(`const ${type} ${name} = ${expr};`);
+    return name;
+  }
+
+  /** A symbolic integer with its run-time part in a local, so that text does not grow. */
+  named(l: Lin): Lin {
+    return l.s && !/^\w+$/.test(l.s) ? lin(l.c, this.constant("int64_t", l.s)) : l;
+  }
+
+  /** Declares an aligned local array for `count` elements of the register form of `dtype`. */
+  array(dtype: DType, count: number, name: string, loc?: Loc): string {
+    const bytes = storedType(dtype) === "i32" ? 4 : DTYPE_BYTES[dtype];
+    this.stack += count * bytes + 64;
+    if (this.stack > STACK_LIMIT) {
+      const line = loc && this.sourceLines[loc.line - 1];
+      throw new AlloyError(
+        "kernel_error",
+        `kernel ${this.ir.name}: its tiles need more than ${STACK_LIMIT >> 10} KiB of local memory on a CPU${line ? `\n  ${line.trim()}` : ""}`,
+        {
+          hint: "Use smaller tiles: loop over part of the tile instead.",
+        },
+      );
+    }
+    // A vector may be read past the last element of a row only inside the padding.
+    this.line(`${storedType(dtype)}x1 ${name}[${Math.max(count, 1)}]${this.isa.width > 1 ? " __attribute__((aligned(64)))" : ""};`);
+    return name;
+  }
+
+  rep(v: Value): Rep {
+    const r = this.reps[v.id];
+    if (!r) throw new AlloyError("internal", `kernel ${this.ir.name}: value %${v.id} is used before it is defined`);
+    return r;
+  }
+
+  has(v: Value): boolean {
+    return this.reps[v.id] !== undefined;
+  }
+
+  set(v: Value, rep: Rep): void {
+    this.reps[v.id] = rep;
+  }
+
+  eff(v: Value): readonly number[] {
+    if (this.local?.has(v)) return v.type.shape;
+    return effOf(this.rep(v), v.type.shape);
+  }
+
+  chunks(v: Value, eff: readonly number[]): Chunk[] {
+    return chunksOf(eff, this.analysis.scalarised(v) ? 1 : this.isa.width);
+  }
+
+  /** A scalar or uniform value's expression. */
+  scalar(v: Value): string {
+    return this.get(
+      v,
+      v.type.shape.map(() => 0),
+      1,
+    );
+  }
+
+  splat(dtype: DType, w: number, scalar: string): string {
+    if (w === 1) return scalar;
+    return `splat_${vectorType(dtype, w)}(${dtype === "bool" ? `-(${scalar})` : scalar})`;
+  }
+
+  /** `w` lanes of a value from position `idx`: a vector, or a scalar for w = 1. Lanes run along the last axis. */
+  get(v: Value, idx: readonly Ix[], w: number): string {
+    const here = this.local?.get(v);
+    if (here !== undefined) return here;
+    const { dtype, shape } = v.type;
+    const rep = this.rep(v);
+    switch (rep.kind) {
+      case "uniform":
+        return this.splat(dtype, w, rep.expr);
+      case "view":
+        return rep.get(idx, w);
+      case "affine":
+        return this.affineLanes(rep, dtype, idx, w);
+      case "array":
+        return this.arrayLanes(rep.name, rep.eff, dtype, idx, w);
+      case "regs": {
+        const at = idx.map((i, a) => (rep.eff[a] === 1 ? 0 : i));
+        const last = shape.length - 1;
+        const repeated = last >= 0 && rep.eff[last] === 1;
+        if (at.some((i) => typeof i === "string")) return this.arrayLanes(rep.array!, rep.eff, dtype, at, w);
+        if (repeated || last < 0) return this.splat(dtype, w, rep.names.get(key(at))!);
+        return this.registerLanes(rep, dtype, at as number[], w);
+      }
+    }
+  }
+
+  private registerLanes(rep: Rep & { kind: "regs" }, dtype: DType, at: readonly number[], w: number): string {
+    const last = at.length - 1;
+    const exact = rep.names.get(key(at));
+    const width = (idx: readonly number[]): number => rep.chunks.find((c) => key(c.idx) === key(idx))!.w;
+    if (exact !== undefined && width(at) === w) return exact;
+    const lane = (col: number): string => {
+      const chunk = rep.chunks.find((c) => c.idx.every((n, a) => (a === last ? n <= col && col < n + c.w : n === at[a])))!;
+      const name = rep.names.get(key(chunk.idx))!;
+      if (chunk.w === 1) return dtype === "bool" && w > 1 ? `-(${name})` : name;
+      const element = `${name}[${col - chunk.idx[last]}]`;
+      return dtype === "bool" && w === 1 ? `(${element} != 0)` : element;
+    };
+    if (w === 1) return lane(at[last]);
+    return `(${vectorType(dtype, w)}){${Array.from({ length: w }, (_, i) => lane(at[last] + i)).join(", ")}}`;
+  }
+
+  private arrayLanes(name: string, eff: readonly number[], dtype: DType, idx: readonly Ix[], w: number): string {
+    const at = linText(arrayIndex(eff, idx));
+    if (w === 1) return dtype === "bool" ? `(${name}[${at}] != 0)` : `${name}[${at}]`;
+    if (eff[eff.length - 1] === 1) return `splat_${vectorType(dtype, w)}(${name}[${at}])`;
+    return `LD(${vectorType(dtype, w)}, ${name} + ${at})`;
+  }
+
+  /** Value of an affine tile at an index, as a 64-bit integer. */
+  affineAt(rep: Rep & { kind: "affine" }, idx: readonly Ix[]): Lin {
+    let sum = rep.base;
+    rep.coef.forEach((c, a) => (sum = addLin(sum, mulLin(c, ixLin(idx[a])))));
+    for (const o of rep.opaque) sum = addLin(sum, mulLin(o.scale, lin(0, o.at(idx))));
+    return sum;
+  }
+
+  private affineLanes(rep: Rep & { kind: "affine" }, dtype: DType, idx: readonly Ix[], w: number): string {
+    const first = linText(this.affineAt(rep, idx));
+    const type = vectorType(dtype, w);
+    const scalar = `(${storedType(dtype)}x1)${first}`;
+    if (w === 1) return `(${scalar})`;
+    const step = rep.coef[rep.coef.length - 1];
+    if (isZero(step)) return `splat_${type}(${scalar})`;
+    const iota = dtype === "i32" ? `IOTAx${w}` : `__builtin_convertvector(IOTAx${w}, ${type})`;
+    const scaled = isConstLin(step) && step.c === 1 ? iota : `${iota} * splat_${type}((${storedType(dtype)}x1)${linText(step)})`;
+    return `(splat_${type}(${scalar}) + ${scaled})`;
+  }
+
+  /** A value as a symbolic integer form, if it is one; data that does not vary along the last axis counts as opaque. */
+  affine(v: Value, opaque = true): (Rep & { kind: "affine" }) | undefined {
+    const { dtype, shape } = v.type;
+    if (!isInt(dtype) || this.local?.has(v)) return undefined;
+    const rep = this.rep(v);
+    const eff = effOf(rep, shape);
+    const none = shape.map(() => lin(0));
+    if (rep.kind === "affine") return rep;
+    if (rep.kind === "uniform") {
+      const base = rep.wide ?? lin(0, `(int64_t)${rep.expr}`);
+      return { kind: "affine", base, coef: none, opaque: [], eff };
+    }
+    if (!opaque || shape.length === 0 || eff[shape.length - 1] !== 1) return undefined;
+    const term: Opaque = { at: (idx) => `(int64_t)${this.get(v, idx, 1)}`, varies: eff.map((n) => n > 1), scale: lin(1) };
+    return { kind: "affine", base: lin(0), coef: none, opaque: [term], eff };
+  }
+
+  /** Stores a freshly computed tile: calls `expr` for every vector and keeps the results in locals (and an array, if one is needed). */
+  define(v: Value, eff: readonly number[], expr: (chunk: Chunk) => string, loc?: Loc): void {
+    const base = cName(v);
+    const { dtype, shape } = v.type;
+    if (elements(eff) === 1) {
+      const name = this.constant(`${storedType(dtype)}x1`, expr({ idx: shape.map(() => 0), w: 1 }), base);
+      this.set(v, { kind: "uniform", expr: name });
+      return;
+    }
+    const chunks = this.chunks(v, eff);
+    const names = new Map<string, string>();
+    for (const c of chunks) {
+      const name = this.constant(vectorType(dtype, c.w), expr(c), `${base}_${c.idx.join("_")}`);
+      names.set(key(c.idx), name);
+    }
+    this.set(v, { kind: "regs", eff, chunks, names, array: this.mirror(v, eff, chunks, names, loc) });
+  }
+
+  /** Copies a tile in locals to an array when somebody reads it at run-time positions. */
+  mirror(v: Value, eff: readonly number[], chunks: readonly Chunk[], names: ReadonlyMap<string, string>, loc?: Loc): string | undefined {
+    if (!this.analysis.needsArray(v)) return undefined;
+    const name = this.array(v.type.dtype, elements(eff), `${cName(v)}_a`, loc);
+    for (const c of chunks) this.storeArray(name, eff, v.type.dtype, c.idx, c.w, names.get(key(c.idx))!);
+    return name;
+  }
+
+  storeArray(name: string, eff: readonly number[], dtype: DType, idx: readonly Ix[], w: number, value: string): void {
+    const at = linText(arrayIndex(eff, idx));
+    this.line(
+      w === 1 ? `${name}[${at}] = ${dtype === "bool" ? `-(${value})` : value};` : `ST(${vectorType(dtype, w)}, ${name} + ${at}, ${value});`,
+    );
+  }
+}
+
+/** Position in a row-major array of shape `eff`. */
+export function arrayIndex(eff: readonly number[], idx: readonly Ix[]): Lin {
+  let at = lin(0);
+  let stride = 1;
+  for (let a = eff.length - 1; a >= 0; a--) {
+    if (eff[a] > 1) at = addLin(at, mulLin(ixLin(idx[a]), lin(stride)));
+    stride *= eff[a];
+  }
+  return at;
+}
+
+export type OpHandler = (e: Emitter, op: Op) => void;

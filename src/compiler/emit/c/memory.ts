@@ -1,0 +1,135 @@
+/** Loads and stores: contiguous vectors where the offset grows by one along the last axis, single elements otherwise; masks never touch memory that is off. */
+import type { Op } from "../../ir/types.ts";
+import { elements } from "../../ir/types.ts";
+import type { Emitter } from "./emitter.ts";
+import type { Ix, Rep } from "./values.ts";
+import { addLin, chunksOf, isConstLin, isZero, lin, linText, memoryType, mulLin, vectorType } from "./values.ts";
+import { fromMemory, toMemory, validLanes } from "./elementwise.ts";
+
+export const paramName = (e: Emitter, op: Op): string => `p_${e.ir.params[op.attrs.param as number].name}`;
+
+interface Address {
+  /** First element, as C expression. */
+  first: (idx: readonly Ix[]) => string;
+  kind: "contiguous" | "strided" | "same";
+  stride: string;
+}
+
+/** How the elements of one vector lie in memory; undefined when offsets are data. */
+function address(e: Emitter, op: Op): Address | undefined {
+  const offset = op.args[0];
+  const form = e.affine(offset, false) ?? (e.eff(offset).at(-1) === 1 || offset.type.shape.length === 0 ? e.affine(offset) : undefined);
+  if (!form) return undefined;
+  const step = form.coef.at(-1) ?? lin(0);
+  const kind = isZero(step) ? "same" : isConstLin(step) && step.c === 1 ? "contiguous" : "strided";
+  return { first: (idx) => linText(e.affineAt(form, idx)), kind, stride: linText(step) };
+}
+
+/** One vector of a load. `out` is the width and position of the result. */
+export function loadLanes(e: Emitter, op: Op, idx: readonly Ix[], w: number): string {
+  const [offset, mask, other] = op.args;
+  const { dtype } = op.results[0].type;
+  const p = paramName(e, op);
+  const memory = memoryType(dtype);
+  const at = address(e, op);
+  const otherwise = (): string => (other ? e.get(other, idx, 1) : "0");
+  if (w === 1) {
+    const index = at ? at.first(idx) : `${e.get(offset, idx, 1)}`;
+    const value = fromMemory(dtype, 1, `${p}[${index}]`);
+    return mask ? `(${e.get(mask, idx, 1)} ? ${value} : ${otherwise()})` : value;
+  }
+  const T = `${memory}x${w}`;
+  let value: string;
+  if (at?.kind === "same" && !mask) return e.splat(dtype, w, fromMemory(dtype, 1, `${p}[${at.first(idx)}]`));
+  if (at?.kind === "contiguous") {
+    const where = `${p} + ${at.first(idx)}`;
+    const valid = mask && validLanes(e, mask);
+    value = !mask ? `LD(${T}, ${where})` : valid ? `ldn_${T}(${where}, ${valid(idx, w)})` : `ldm_${T}(${where}, ${e.get(mask, idx, w)})`;
+  } else {
+    const lane = laneOffsets(e, op, idx, w, at);
+    const m = mask ? e.constant(`i32x${w}`, e.get(mask, idx, w)) : "";
+    value = `(${T}){${lane.map((o, i) => (mask ? `${m}[${i}] ? ${p}[${o}] : 0` : `${p}[${o}]`)).join(", ")}}`;
+  }
+  value = fromMemory(dtype, w, value);
+  if (!mask || !other || isZeroConstant(e, op)) return value;
+  return `sel_${vectorType(dtype, w)}(${e.get(mask, idx, w)}, ${value}, ${e.get(other, idx, w)})`;
+}
+
+function isZeroConstant(e: Emitter, op: Op): boolean {
+  let d = e.analysis.definition(op.args[2]);
+  while (d?.op === "broadcast") d = e.analysis.definition(d.args[0]);
+  return d?.op === "const" && Object.is(Number(d.attrs.value), 0);
+}
+
+function laneOffsets(e: Emitter, op: Op, idx: readonly Ix[], w: number, at: Address | undefined): string[] {
+  const lanes = Array.from({ length: w }, (_, i) => i);
+  if (at) {
+    const first = e.constant("int64_t", at.first(idx));
+    return lanes.map((i) => (at.kind === "same" ? first : linText(addLin(lin(0, first), mulLin(lin(0, at.stride), lin(i))))));
+  }
+  const v = e.constant(vectorType(op.args[0].type.dtype, w), e.get(op.args[0], idx, w));
+  return lanes.map((i) => `${v}[${i}]`);
+}
+
+/** Writes the statements that store one vector. */
+export function storeLanes(e: Emitter, op: Op, idx: readonly Ix[], w: number): void {
+  const [offset, value, mask] = op.args;
+  const { dtype } = value.type;
+  const p = paramName(e, op);
+  const memory = memoryType(dtype);
+  const at = address(e, op);
+  const x = toMemory(dtype, w, e.get(value, idx, w));
+  if (w === 1) {
+    const index = at ? at.first(idx) : e.get(offset, idx, 1);
+    e.line(`${mask ? `if (${e.get(mask, idx, 1)}) ` : ""}${p}[${index}] = ${x};`);
+    return;
+  }
+  const T = `${memory}x${w}`;
+  if (at?.kind === "contiguous") {
+    const where = `${p} + ${at.first(idx)}`;
+    const valid = mask && validLanes(e, mask);
+    if (!mask) e.line(`ST(${T}, ${where}, ${x});`);
+    else if (valid) e.line(`stn_${T}(${where}, ${x}, ${valid(idx, w)});`);
+    else e.line(`stm_${T}(${where}, ${x}, ${e.get(mask, idx, w)});`);
+    return;
+  }
+  const lane = laneOffsets(e, op, idx, w, at);
+  const m = mask ? e.constant(`i32x${w}`, e.get(mask, idx, w)) : "";
+  const v = e.constant(T, x);
+  lane.forEach((o, i) => e.line(`${mask ? `if (${m}[${i}]) ` : ""}${p}[${o}] = ${v}[${i}];`));
+}
+
+/** Shape over which a load's result varies. */
+export function loadEff(e: Emitter, op: Op): number[] {
+  const effs = op.args.map((a) => e.eff(a));
+  return op.results[0].type.shape.map((n, i) => (effs.every((f) => f[i] === 1) ? 1 : n));
+}
+
+export function smallLoad(e: Emitter, op: Op): void {
+  e.define(op.results[0], loadEff(e, op), ({ idx, w }) => loadLanes(e, op, idx, w), op.loc);
+}
+
+export function smallStore(e: Emitter, op: Op): void {
+  const { shape } = op.args[0].type;
+  const scalar = e.analysis.scalarised(op.args[0]) && e.analysis.scalarised(op.args[1]);
+  for (const { idx, w } of chunksOf(shape, scalar ? 1 : e.isa.width)) storeLanes(e, op, idx, w);
+}
+
+export function prefetch(e: Emitter, op: Op): void {
+  // One hint per 64-byte line of a contiguous row is enough; rows are hinted at their first element.
+  const { shape } = op.args[0].type;
+  const at = address(e, op);
+  const p = paramName(e, op);
+  const step = at?.kind === "contiguous" ? 64 / Math.max(1, bytesOf(op, e)) : 1;
+  if (elements(shape) > 4096) return;
+  for (const { idx } of chunksOf(shape, Math.min(step, 1 << 10)).filter((c) => c.w >= 1)) {
+    e.line(`__builtin_prefetch(${p} + ${at ? at.first(idx) : e.get(op.args[0], idx, 1)});`);
+  }
+}
+
+function bytesOf(op: Op, e: Emitter): number {
+  const d = e.ir.params[op.attrs.param as number].dtype;
+  return { i8: 1, u8: 1, bool: 1, i16: 2, u16: 2, f16: 2, bf16: 2, i32: 4, u32: 4, f32: 4, i64: 8, u64: 8, f64: 8 }[d];
+}
+
+export type { Rep };

@@ -1,0 +1,274 @@
+/** Operations that need an instruction of their own, per instruction set, and the portable forms for widths that have none. */
+import type { Isa } from "../../../runtime/cpu/isa.ts";
+import { vectorWidths } from "../../../runtime/cpu/isa.ts";
+
+const lanes = (w: number, f: (i: number) => string): string => Array.from({ length: w }, (_, i) => f(i)).join(" ");
+
+/** Scalar half-precision conversions, exact and rounding to nearest even, and int8 dot, byte lookup. Used by every portable form. */
+export const SCALAR_OPS = `
+static inline uint32_t bits_f32x1(float x) { union { float f; uint32_t u; } v; v.f = x; return v.u; }
+static inline float float_u32x1(uint32_t x) { union { float f; uint32_t u; } v; v.u = x; return v.f; }
+static inline float soft_f16_f32(uint16_t h) {
+  uint32_t s = (uint32_t)(h & 0x8000) << 16, e = (h >> 10) & 31, m = h & 0x3ff;
+  if (e == 31) return float_u32x1(s | 0x7f800000u | (m << 13));
+  if (e == 0) return float_u32x1(s | bits_f32x1((float)m * 5.9604644775390625e-8f));
+  return float_u32x1(s | ((e + 112) << 23) | (m << 13));
+}
+static inline uint16_t soft_f32_f16(float x) {
+  uint32_t u = bits_f32x1(x), s = (u >> 16) & 0x8000, a = u & 0x7fffffff;
+  if (a > 0x7f800000u) return (uint16_t)(s | 0x7e00 | ((a >> 13) & 0x3ff));
+  if (a >= 0x477ff000u) return (uint16_t)(s | 0x7c00);
+  if (a < 0x38800000u) return (uint16_t)(s | (bits_f32x1(float_u32x1(a) + 0.5f) - 0x3f000000u));
+  return (uint16_t)(s | ((a - 0x38000000u + 0xfff + ((a >> 13) & 1)) >> 13));
+}
+static inline float cvt_bf16_f32x1(uint16_t h) { return float_u32x1((uint32_t)h << 16); }
+static inline uint16_t cvt_f32_bf16x1(float x) {
+  uint32_t u = bits_f32x1(x);
+  if ((u & 0x7fffffff) > 0x7f800000u) return (uint16_t)((u >> 16) | 0x40);
+  return (uint16_t)((u + 0x7fff + ((u >> 16) & 1)) >> 16);
+}
+/* float64 to float32 rounding to odd: a second rounding to a shorter format is then exact */
+static inline float odd_f64_f32(double x) {
+  float y = (float)x;
+  if (x != x || (double)y == x || y - y != 0.0f) return (y - y != 0.0f && x - x == 0.0) ? (x > 0 ? 3.4028235e38f : -3.4028235e38f) : y;
+  uint32_t u = bits_f32x1(y);
+  double mag = x < 0 ? -x : x, got = y < 0 ? -(double)y : (double)y;
+  if (got > mag) u--;
+  return float_u32x1(u | 1);
+}
+static inline int32_t dot4_i32x1(int32_t acc, int32_t a, int32_t b) {
+  for (int i = 0; i < 32; i += 8) acc = (int32_t)((uint32_t)acc + (uint32_t)((int32_t)(((uint32_t)a >> i) & 255) * (int32_t)(int8_t)((uint32_t)b >> i)));
+  return acc;
+}
+static inline int32_t dot4s_i32x1(int32_t acc, int32_t a, int32_t b) {
+  for (int i = 0; i < 32; i += 8) acc = (int32_t)((uint32_t)acc + (uint32_t)((int32_t)(int8_t)((uint32_t)a >> i) * (int32_t)(int8_t)((uint32_t)b >> i)));
+  return acc;
+}
+static inline int32_t lookup_i32x1(const uint8_t *t, int32_t x) {
+  uint32_t r = 0;
+  for (int i = 0; i < 32; i += 8) r |= (uint32_t)t[((uint32_t)x >> i) & 15] << i;
+  return (int32_t)r;
+}
+static inline float rsqrt_f32x1(float x) { return 1.0f / sqrtf(x); }
+static inline uint32_t bits_f32_u32(float x) { return bits_f32x1(x); }
+static inline int32_t bits_f32_i32(float x) { return (int32_t)bits_f32x1(x); }
+static inline float bits_u32_f32(uint32_t x) { return float_u32x1(x); }
+static inline float bits_i32_f32(int32_t x) { return float_u32x1((uint32_t)x); }
+static inline uint64_t bits_f64_u64(double x) { union { double f; uint64_t u; } v; v.f = x; return v.u; }
+static inline int64_t bits_f64_i64(double x) { return (int64_t)bits_f64_u64(x); }
+static inline double bits_u64_f64(uint64_t x) { union { double f; uint64_t u; } v; v.u = x; return v.f; }
+static inline double bits_i64_f64(int64_t x) { return bits_u64_f64((uint64_t)x); }
+`;
+
+const DOUBLE_HALF = `static inline uint16_t cvt_f64_f16x1(double x) { return cvt_f32_f16x1(odd_f64_f32(x)); }
+static inline uint16_t cvt_f64_bf16x1(double x) { return cvt_f32_bf16x1(odd_f64_f32(x)); }`;
+
+/** Lane-by-lane forms for a width: what an instruction set does not replace. `have` names the functions it defines itself. */
+export function portable(w: number, have: ReadonlySet<string>): string {
+  const out: string[] = [];
+  const def = (name: string, text: string): void => {
+    if (!have.has(`${name}x${w}`)) out.push(text);
+  };
+  const f = `f32x${w}`;
+  const i = `i32x${w}`;
+  const u = `u32x${w}`;
+  const h = `u16x${w}`;
+  def(
+    "dot4_i32",
+    `static inline ${i} dot4_i32x${w}(${i} acc, ${i} a, ${i} b) {
+  for (int s = 0; s < 32; s += 8) acc += (${i})(((${u})a >> s) & 255) * ((${i})((${u})b << (24 - s)) >> 24);
+  return acc;
+}`,
+  );
+  def(
+    "dot4s_i32",
+    `static inline ${i} dot4s_i32x${w}(${i} acc, ${i} a, ${i} b) {
+  for (int s = 0; s < 32; s += 8) acc += ((${i})((${u})a << (24 - s)) >> 24) * ((${i})((${u})b << (24 - s)) >> 24);
+  return acc;
+}`,
+  );
+  def(
+    "lookup_i32",
+    `static inline ${i} lookup_i32x${w}(const uint8_t *t, ${i} x) { ${i} r; ${lanes(w, (k) => `r[${k}] = lookup_i32x1(t, x[${k}]);`)} return r; }`,
+  );
+  def(
+    "cvt_f16_f32",
+    `static inline ${f} cvt_f16_f32x${w}(${h} x) {
+  ${u} v = __builtin_convertvector(x, ${u}), s = (v & 0x8000) << 16, a = v & 0x7fff;
+  /* normal numbers: move and rebias; subnormal: exact through the float unit; inf and nan: largest exponent */
+  ${f} n = (${f})((a << 13) + 0x38000000u), d = __builtin_convertvector((${i})a, ${f}) * 5.9604644775390625e-8f;
+  ${u} b = (${u})n + (((${u})(a >= 0x7c00)) & 0x38000000u), m = (${u})(a < 0x400);
+  return (${f})(s | (m & (${u})d) | (~m & b));
+}`,
+  );
+  def(
+    "cvt_f32_f16",
+    `static inline ${h} cvt_f32_f16x${w}(${f} x) { ${h} r; ${lanes(w, (k) => `r[${k}] = soft_f32_f16(x[${k}]);`)} return r; }`,
+  );
+  def("cvt_bf16_f32", `static inline ${f} cvt_bf16_f32x${w}(${h} x) { return (${f})(__builtin_convertvector(x, ${u}) << 16); }`);
+  def(
+    "cvt_f32_bf16",
+    `static inline ${h} cvt_f32_bf16x${w}(${f} x) {
+  ${u} v = (${u})x, r = (v + 0x7fff + ((v >> 16) & 1)) >> 16, q = (v >> 16) | 0x40, m = (${u})((v & 0x7fffffff) > 0x7f800000u);
+  return __builtin_convertvector((m & q) | (~m & r), ${h});
+}`,
+  );
+  for (const op of ["min", "max"])
+    def(
+      `${op}_f32`,
+      `static inline ${f} ${op}_f32x${w}(${f} a, ${f} b) { ${f} r = sel_${f}(b ${op === "min" ? "<" : ">"} a, b, a); return sel_${f}(a != a, b, r); }`,
+    );
+  for (const op of ["floor", "ceil", "trunc", "rint", "sqrt"])
+    def(
+      `${op === "rint" ? "round" : op}_f32`,
+      `static inline ${f} ${op === "rint" ? "round" : op}_f32x${w}(${f} x) { ${f} r; ${lanes(w, (k) => `r[${k}] = ${op}f(x[${k}]);`)} return r; }`,
+    );
+  for (const h of ["f16", "bf16"])
+    def(
+      `cvt_f64_${h}`,
+      `static inline u16x${w} cvt_f64_${h}x${w}(f64x${w} x) { u16x${w} r; ${lanes(w, (k) => `r[${k}] = cvt_f32_${h}x1(odd_f64_f32(x[${k}]));`)} return r; }`,
+    );
+  def("rsqrt_f32", `static inline ${f} rsqrt_f32x${w}(${f} x) { return 1.0f / sqrt_f32x${w}(x); }`);
+  return out.join("\n");
+}
+
+/** Intrinsic forms for x86, or only the portable ones. */
+export function x86Intrinsics(isa: Isa): string {
+  const out = [SCALAR_OPS];
+  out.push(`static inline float cvt_f16_f32x1(uint16_t x) { return _cvtsh_ss(x); }
+static inline uint16_t cvt_f32_f16x1(float x) { return _cvtss_sh(x, 0); }
+${DOUBLE_HALF}`);
+  for (const w of vectorWidths(isa).reverse()) {
+    const have = new Set<string>();
+    const add = (name: string, text: string): void => {
+      have.add(`${name}x${w}`);
+      out.push(text);
+    };
+    if (w >= 4) {
+      const p = w === 16 ? "_mm512" : w === 8 ? "_mm256" : "_mm";
+      const F = w === 16 ? "__m512" : w === 8 ? "__m256" : "__m128";
+      const I = `${F}i`;
+      const H = w === 16 ? "__m256i" : "__m128i";
+      const f = `f32x${w}`;
+      const i = `i32x${w}`;
+      for (const op of ["min", "max"]) {
+        // min/max instructions return the second operand when one is NaN; fmin/fmax want the number.
+        const text =
+          isa.width === 16
+            ? `return (${f})${p}_range_ps((${F})a, (${F})b, ${op === "min" ? 4 : 5});`
+            : `return (${f})${p}_blendv_ps(${p}_${op}_ps((${F})a, (${F})b), (${F})a, ${p === "_mm" ? `_mm_cmp_ps` : `_mm256_cmp_ps`}((${F})b, (${F})b, _CMP_UNORD_Q));`;
+        add(`${op}_f32`, `static inline ${f} ${op}_f32x${w}(${f} a, ${f} b) { ${text} }`);
+      }
+      const round = w === 16 ? "_mm512_roundscale_ps" : `${p}_round_ps`;
+      for (const [name, mode] of [
+        ["floor", "0x09"],
+        ["ceil", "0x0a"],
+        ["trunc", "0x0b"],
+        ["round", "0x08"],
+      ])
+        add(`${name}_f32`, `static inline ${f} ${name}_f32x${w}(${f} x) { return (${f})${round}((${F})x, ${mode}); }`);
+      add("sqrt_f32", `static inline ${f} sqrt_f32x${w}(${f} x) { return (${f})${p}_sqrt_ps((${F})x); }`);
+      if (w >= 8) {
+        add("cvt_f16_f32", `static inline ${f} cvt_f16_f32x${w}(u16x${w} x) { return (${f})${p}_cvtph_ps((${H})x); }`);
+        add("cvt_f32_f16", `static inline u16x${w} cvt_f32_f16x${w}(${f} x) { return (u16x${w})${p}_cvtps_ph((${F})x, 0); }`);
+        add(
+          "cvt_bf16_f32",
+          `static inline ${f} cvt_bf16_f32x${w}(u16x${w} x) { return (${f})${p}_slli_epi32(${p}_cvtepu16_epi32((${H})x), 16); }`,
+        );
+      } else {
+        add("cvt_f16_f32", `static inline ${f} cvt_f16_f32x4(u16x4 x) { return (${f})_mm_cvtph_ps(_mm_cvtsi64_si128((long long)x)); }`);
+        add("cvt_f32_f16", `static inline u16x4 cvt_f32_f16x4(${f} x) { return (u16x4)_mm_cvtsi128_si64(_mm_cvtps_ph((__m128)x, 0)); }`);
+      }
+      add(
+        "lookup_i32",
+        `static inline ${i} lookup_i32x${w}(const uint8_t *t, ${i} x) { return (${i})${p}_shuffle_epi8(${w === 4 ? "_mm_loadu_si128((const __m128i *)t)" : w === 8 ? "_mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)t))" : "_mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)t))"}, (${I})x); }`,
+      );
+      if (isa.name === "avx512-vnni") {
+        add(
+          "dot4_i32",
+          `static inline ${i} dot4_i32x${w}(${i} acc, ${i} a, ${i} b) { return (${i})${p}_dpbusd_epi32((${I})acc, (${I})a, (${I})b); }`,
+        );
+        // signed a: (a + 128)·b - 128·Σb, both by the same instruction
+        add(
+          "dot4s_i32",
+          `static inline ${i} dot4s_i32x${w}(${i} acc, ${i} a, ${i} b) {
+  ${I} t = ${p}_dpbusd_epi32((${I})acc, ${p}_xor_si${w * 32}((${I})a, ${p}_set1_epi8(-128)), (${I})b);
+  ${I} c = ${p}_dpbusd_epi32(${p}_setzero_si${w * 32}(), ${p}_set1_epi8(-128), (${I})b);
+  return (${i})${p}_sub_epi32(t, c);
+}`,
+        );
+      } else {
+        // Even and odd bytes widened to 16 bits, so that nothing saturates: vpmaddwd adds products of 255·128 at most.
+        const body = (
+          a: [string, string],
+        ): string => `  ${I} be = ${p}_srai_epi16(${p}_slli_epi16((${I})b, 8), 8), bo = ${p}_srai_epi16((${I})b, 8);
+  ${I} ae = ${a[0]}, ao = ${a[1]};
+  return (${i})${p}_add_epi32((${I})acc, ${p}_add_epi32(${p}_madd_epi16(ae, be), ${p}_madd_epi16(ao, bo)));`;
+        const low =
+          w === 16 ? `_mm512_maskz_mov_epi8(0x5555555555555555ull, (${I})a)` : `${p}_and_si${w * 32}((${I})a, ${p}_set1_epi16(255))`;
+        add("dot4_i32", `static inline ${i} dot4_i32x${w}(${i} acc, ${i} a, ${i} b) {\n${body([low, `${p}_srli_epi16((${I})a, 8)`])}\n}`);
+        add(
+          "dot4s_i32",
+          `static inline ${i} dot4s_i32x${w}(${i} acc, ${i} a, ${i} b) {\n${body([`${p}_srai_epi16(${p}_slli_epi16((${I})a, 8), 8)`, `${p}_srai_epi16((${I})a, 8)`])}\n}`,
+        );
+      }
+    }
+    out.push(portable(w, have));
+  }
+  return out.join("\n");
+}
+
+/** NEON with the dot-product extension. */
+export function neonIntrinsics(): string {
+  const have = new Set([
+    "dot4_i32x4",
+    "dot4s_i32x4",
+    "lookup_i32x4",
+    "cvt_f16_f32x4",
+    "cvt_f32_f16x4",
+    "min_f32x4",
+    "max_f32x4",
+    "floor_f32x4",
+    "ceil_f32x4",
+    "trunc_f32x4",
+    "round_f32x4",
+    "sqrt_f32x4",
+  ]);
+  return `${SCALAR_OPS}
+static inline float cvt_f16_f32x1(uint16_t x) { return soft_f16_f32(x); }
+static inline uint16_t cvt_f32_f16x1(float x) { return soft_f32_f16(x); }
+${DOUBLE_HALF}
+static inline f32x4 min_f32x4(f32x4 a, f32x4 b) { return (f32x4)vminnmq_f32((float32x4_t)a, (float32x4_t)b); }
+static inline f32x4 max_f32x4(f32x4 a, f32x4 b) { return (f32x4)vmaxnmq_f32((float32x4_t)a, (float32x4_t)b); }
+static inline f32x4 floor_f32x4(f32x4 a) { return (f32x4)vrndmq_f32((float32x4_t)a); }
+static inline f32x4 ceil_f32x4(f32x4 a) { return (f32x4)vrndpq_f32((float32x4_t)a); }
+static inline f32x4 trunc_f32x4(f32x4 a) { return (f32x4)vrndq_f32((float32x4_t)a); }
+static inline f32x4 round_f32x4(f32x4 a) { return (f32x4)vrndnq_f32((float32x4_t)a); }
+static inline f32x4 sqrt_f32x4(f32x4 a) { return (f32x4)vsqrtq_f32((float32x4_t)a); }
+static inline f32x4 cvt_f16_f32x4(u16x4 x) { return (f32x4)vcvt_f32_f16((float16x4_t)x); }
+static inline u16x4 cvt_f32_f16x4(f32x4 x) { return (u16x4)vcvt_f16_f32((float32x4_t)x); }
+static inline i32x4 dot4s_i32x4(i32x4 acc, i32x4 a, i32x4 b) { return (i32x4)vdotq_s32((int32x4_t)acc, (int8x16_t)a, (int8x16_t)b); }
+static inline i32x4 dot4_i32x4(i32x4 acc, i32x4 a, i32x4 b) {
+  /* unsigned a: (a - 128)·b + 128·Σb, both by the signed instruction */
+  int32x4_t t = vdotq_s32((int32x4_t)acc, (int8x16_t)veorq_u8((uint8x16_t)a, vdupq_n_u8(128)), (int8x16_t)b);
+  int32x4_t s = vdotq_s32(vdupq_n_s32(0), vdupq_n_s8(64), (int8x16_t)b);
+  return (i32x4)vaddq_s32(t, vaddq_s32(s, s));
+}
+static inline i32x4 lookup_i32x4(const uint8_t *t, i32x4 x) { return (i32x4)vqtbl1q_u8(vld1q_u8(t), (uint8x16_t)x); }
+${portable(2, new Set())}
+${portable(4, have)}`;
+}
+
+/** Portable GNU C vectors or plain scalars. */
+export function genericOps(isa: Isa): string {
+  const half = `static inline float cvt_f16_f32x1(uint16_t x) { return soft_f16_f32(x); }
+static inline uint16_t cvt_f32_f16x1(float x) { return soft_f32_f16(x); }
+${DOUBLE_HALF}`;
+  return [
+    SCALAR_OPS,
+    half,
+    ...vectorWidths(isa)
+      .reverse()
+      .map((w) => portable(w, new Set())),
+  ].join("\n");
+}

@@ -1,0 +1,165 @@
+/** Ops that only rearrange: nothing is computed, reads of the result become reads of the operand. */
+import type { Op, Value } from "../../ir/types.ts";
+import { elements } from "../../ir/types.ts";
+import type { Emitter } from "./emitter.ts";
+import { arrayIndex } from "./emitter.ts";
+import type { Ix, Opaque, Rep } from "./values.ts";
+import { addLin, lin, linText, mulLin, vectorType } from "./values.ts";
+
+type MapIndex = (idx: readonly Ix[]) => Ix[];
+
+/** Same lanes at a mapped position; `axes[i]` is the source axis of result axis i, -1 for a new one. */
+function axisView(e: Emitter, op: Op, axes: readonly number[], start?: { axis: number; at: number }): Rep {
+  const x = op.args[0];
+  const { shape } = op.results[0].type;
+  const rank = x.type.shape.length;
+  const map: MapIndex = (idx) => {
+    const out: Ix[] = Array.from({ length: rank }, () => 0);
+    axes.forEach((a, i) => {
+      if (a >= 0) out[a] = x.type.shape[a] === 1 ? 0 : idx[i];
+    });
+    if (start) out[start.axis] = shiftIndex(out[start.axis], start.at);
+    return out;
+  };
+  const rep = e.rep(x);
+  if (rep.kind === "uniform") return rep;
+  if (rep.kind === "affine") {
+    const base = start ? e.named(addLin(rep.base, mulLin(rep.coef[start.axis], lin(start.at)))) : rep.base;
+    // The start is in the base already, so opaque parts map with it and coefficients without.
+    const opaque: Opaque[] = rep.opaque.map((o) => ({ ...o, at: (idx) => o.at(map(idx)), varies: axes.map((a) => a >= 0 && o.varies[a]) }));
+    const coef = axes.map((a, i) => (a >= 0 && shape[i] > 1 ? rep.coef[a] : lin(0)));
+    const eff = axes.map((a, i) => (a >= 0 ? Math.min(rep.eff[a] === 1 ? 1 : shape[i], shape[i]) : 1));
+    return { kind: "affine", base, coef, opaque, eff };
+  }
+  const eff = axes.map((a, i) => (a >= 0 && rep.eff[a] > 1 ? shape[i] : 1));
+  const lastAxis = axes[axes.length - 1] ?? -1;
+  const steady = eff.length === 0 || eff[eff.length - 1] === 1;
+  const along = lastAxis === rank - 1;
+  const get = (idx: readonly Ix[], w: number): string => {
+    if (w === 1) return e.get(x, map(idx), 1);
+    if (steady) return e.splat(x.type.dtype, w, e.get(x, map(withLast(idx, 0)), 1));
+    if (along) return e.get(x, map(idx), w);
+    return fromLanes(e, x, w, (i) => map(withLast(idx, shiftIndex(idx[idx.length - 1], i))));
+  };
+  const valid =
+    rep.kind === "view" && rep.valid && (along || steady) ? (idx: readonly Ix[], w: number): string => rep.valid!(map(idx), w) : undefined;
+  if (valid && steady) return { kind: "view", eff, get, valid: (idx, w) => `(${e.get(x, map(withLast(idx, 0)), 1)} ? ${w} : 0)` };
+  return { kind: "view", eff, get, valid };
+}
+
+const withLast = (idx: readonly Ix[], last: Ix): Ix[] => (idx.length ? [...idx.slice(0, -1), last] : []);
+
+export function shiftIndex(i: Ix, by: number): Ix {
+  if (by === 0) return i;
+  return typeof i === "number" ? i + by : `(${i} + ${by})`;
+}
+
+/** A vector put together from single elements. */
+export function fromLanes(e: Emitter, x: Value, w: number, at: (lane: number) => Ix[]): string {
+  const bool = x.type.dtype === "bool";
+  const lanes = Array.from({ length: w }, (_, i) => e.get(x, at(i), 1));
+  return `(${vectorType(x.type.dtype, w)}){${lanes.map((l) => (bool ? `-(${l})` : l)).join(", ")}}`;
+}
+
+export function broadcast(e: Emitter, op: Op): void {
+  const grow = op.results[0].type.shape.length - op.args[0].type.shape.length;
+  e.set(
+    op.results[0],
+    axisView(
+      e,
+      op,
+      op.results[0].type.shape.map((_, i) => i - grow),
+    ),
+  );
+}
+
+export function transpose(e: Emitter, op: Op): void {
+  e.set(op.results[0], axisView(e, op, [1, 0]));
+}
+
+export function slice(e: Emitter, op: Op): void {
+  const { shape } = op.results[0].type;
+  const axis = op.attrs.axis as number;
+  const rep = e.rep(op.args[0]);
+  const steady = rep.kind === "uniform" || rep.eff[axis] === 1;
+  e.set(
+    op.results[0],
+    axisView(
+      e,
+      op,
+      shape.map((_, i) => i),
+      steady ? undefined : { axis, at: op.attrs.start as number },
+    ),
+  );
+}
+
+export function reshape(e: Emitter, op: Op): void {
+  const x = op.args[0];
+  const from = x.type.shape;
+  const to = op.results[0].type.shape;
+  const rep = e.rep(x);
+  if (rep.kind === "uniform") return e.set(op.results[0], rep);
+  const real = (s: readonly number[]): number[] => s.map((n, i) => (n > 1 ? i : -1)).filter((i) => i >= 0);
+  const [a, b] = [real(from), real(to)];
+  if (a.length === b.length && a.every((axis, k) => from[axis] === to[b[k]])) {
+    const axes = to.map((n, i) => (n > 1 ? a[b.indexOf(i)] : -1));
+    return e.set(op.results[0], axisView(e, op, axes));
+  }
+  // General case: through the linear position. Rows of the result that lie in one row of the source stay vectors.
+  const n = elements(from);
+  const source = (position: Ix): Ix[] => {
+    const out: Ix[] = [];
+    let rest = n;
+    for (const size of from) {
+      rest /= size;
+      out.push(typeof position === "number" ? Math.floor(position / rest) % size : `(${position} / ${rest} % ${size})`);
+    }
+    return out;
+  };
+  const cols = to[to.length - 1] ?? 1;
+  const fromCols = from[from.length - 1] ?? 1;
+  const get = (idx: readonly Ix[], w: number): string => {
+    const at = arrayIndex(to, idx);
+    const position = (shift: number): Ix => (at.s ? linText(addLin(at, lin(shift))) : at.c + shift);
+    const inRow =
+      typeof position(0) === "number"
+        ? ((position(0) as number) % fromCols) + w <= fromCols
+        : fromCols % cols === 0 || (cols % fromCols === 0 && fromCols % e.isa.width === 0);
+    if (w === 1 || inRow) return e.get(x, source(position(0)), w);
+    return fromLanes(e, x, w, (i) => source(position(i)));
+  };
+  e.set(op.results[0], { kind: "view", eff: to, get });
+}
+
+export function cat(e: Emitter, op: Op): void {
+  const [a, b] = op.args;
+  const { shape, dtype } = op.results[0].type;
+  const last = shape.length - 1;
+  const split = a.type.shape[last];
+  const get = (idx: readonly Ix[], w: number): string => {
+    const col = idx[last];
+    if (typeof col === "string") {
+      // Run-time position: choose element by element; the index is brought into range on the side that is not taken.
+      const lane = (i: number): string => {
+        const c = shiftIndex(col, i);
+        const left = e.get(a, withLast(idx, `MINI(${c}, ${split - 1})`), 1);
+        const right = e.get(b, withLast(idx, `(${c} < ${split} ? 0 : ${c} - ${split})`), 1);
+        return `(${c} < ${split} ? ${left} : ${right})`;
+      };
+      if (w === 1) return lane(0);
+      return `(${vectorType(dtype, w)}){${Array.from({ length: w }, (_, i) => (dtype === "bool" ? `-${lane(i)}` : lane(i))).join(", ")}}`;
+    }
+    if (col + w <= split) return e.get(a, idx, w);
+    if (col >= split) return e.get(b, withLast(idx, col - split), w);
+    const lane = (i: number): string =>
+      col + i < split ? e.get(a, withLast(idx, col + i), 1) : e.get(b, withLast(idx, col + i - split), 1);
+    return `(${vectorType(dtype, w)}){${Array.from({ length: w }, (_, i) => (dtype === "bool" ? `-(${lane(i)})` : lane(i))).join(", ")}}`;
+  };
+  e.set(op.results[0], { kind: "view", eff: shape, get });
+}
+
+export function extract(e: Emitter, op: Op): void {
+  const { dtype } = op.results[0].type;
+  e.define(op.results[0], [], () => e.get(op.args[0], op.attrs.index as readonly number[], 1), op.loc);
+  void dtype;
+}

@@ -1,0 +1,172 @@
+/** Compiling C at run time: the system's compiler with a disk cache, or Bun's built-in TinyCC, which always works. */
+import { cc, dlopen } from "bun:ffi";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { availableParallelism, tmpdir } from "node:os";
+import { join } from "node:path";
+import { AlloyError } from "../../support/errors.ts";
+import { cacheDir } from "../../support/paths.ts";
+import type { Isa } from "./isa.ts";
+import { COMMON_FLAGS, PRELUDE_END } from "./isa.ts";
+
+export interface CSource {
+  symbol: string;
+  text: string;
+  /** Every name to be found by `lookup`; default: the symbol. */
+  exports?: readonly string[];
+}
+
+/** Loaded native code: addresses of functions by name, 0 for unknown ones. Lives as long as the process. */
+export interface NativeUnit {
+  lookup(symbol: string): number;
+}
+
+/** The function that every unit exports, over the names given. */
+export function lookupFunction(symbols: readonly string[]): string {
+  const rows = symbols.map((s) => `  if (alloy_same(name, "${s}")) return (void *)${s};`);
+  return [
+    "static int alloy_same(const char *a, const char *b) { while (*a && *a == *b) a++, b++; return *a == *b; }",
+    `void *alloy_lookup(const char *name) {\n${rows.join("\n")}\n  return 0;\n}`,
+  ].join("\n");
+}
+
+let found: { path: string; version: string } | null | undefined;
+
+/** The system's C compiler: ALLOY_CC ("" for none), else cc, gcc or clang. */
+export function systemCompiler(): { path: string; version: string } | undefined {
+  if (found !== undefined) return found ?? undefined;
+  const wanted = process.env.ALLOY_CC;
+  const names = wanted === undefined ? ["cc", "gcc", "clang"] : wanted === "" ? [] : [wanted];
+  found = null;
+  for (const name of names) {
+    const path = Bun.which(name);
+    if (!path) continue;
+    const s = statSync(path);
+    found = { path, version: `${path} ${s.size} ${s.mtimeMs}` };
+    break;
+  }
+  if (!found && wanted) throw new AlloyError("bad_argument", `ALLOY_CC names "${wanted}", which is not a program on the PATH`);
+  return found ?? undefined;
+}
+
+/** Forgets which compiler was found: for tests that change ALLOY_CC. */
+export function forgetCompiler(): void {
+  found = undefined;
+}
+
+const hash = (text: string): string => new Bun.CryptoHasher("sha256").update(text).digest("hex").slice(0, 32);
+
+/** Opens a shared library that exports `alloy_lookup`. */
+export function openUnit(path: string): NativeUnit {
+  const lib = dlopen(path, { alloy_lookup: { args: ["cstring"], returns: "ptr" } });
+  return unit(lib.symbols.alloy_lookup as Lookup);
+}
+
+type Lookup = (name: Uint8Array) => number | null;
+const unit = (lookup: Lookup): NativeUnit => ({ lookup: (symbol) => Number(lookup(Buffer.from(`${symbol}\0`)) ?? 0) });
+
+/** Compiles a text with Bun's TinyCC; only plain C99 without headers works. */
+export function tinyUnit(text: string, symbols: readonly string[]): NativeUnit {
+  const dir = mkdtempSync(join(tmpdir(), "alloy-"));
+  const file = join(dir, "unit.c");
+  try {
+    writeFileSync(file, `${text}\n${lookupFunction(symbols)}\n`);
+    const lib = cc({ source: file, symbols: { alloy_lookup: { args: ["cstring"], returns: "ptr" } } });
+    kept.push(lib);
+    return unit(lib.symbols.alloy_lookup as Lookup);
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
+}
+
+/** Code that TinyCC made dies with its library object. */
+const kept: unknown[] = [];
+
+/**
+ * Compiles programs for an instruction set, each at most once per machine: results are cached on disk by text, flags and compiler.
+ * Missing ones are put into as many files as there are cores and compiled side by side. Without a system compiler, what `scalar` gives
+ * (plain C) goes through TinyCC. Throws `kernel_error` with the compiler's words.
+ */
+export function compileAll(
+  sources: readonly CSource[],
+  isa: Isa,
+  scalar: () => readonly CSource[] = () => sources,
+  extraFlags: readonly string[] = [],
+): Map<string, NativeUnit> {
+  const units = new Map<string, NativeUnit>();
+  const compiler = systemCompiler();
+  if (!compiler) {
+    for (const s of scalar()) units.set(s.symbol, tinyUnit(s.text, s.exports ?? [s.symbol]));
+    return units;
+  }
+  const flags = [...COMMON_FLAGS, ...isa.flags, ...extraFlags];
+  const dir = join(cacheDir(), "kernels");
+  mkdirSync(dir, { recursive: true });
+  const missing: { source: CSource; ref: string }[] = [];
+  const open = new Map<string, NativeUnit>();
+  const load = (source: CSource, file: string): void => {
+    let u = open.get(file);
+    if (!u) open.set(file, (u = openUnit(join(dir, file))));
+    units.set(source.symbol, u);
+  };
+  for (const source of sources) {
+    const ref = join(dir, `${hash([compiler.version, flags.join(" "), source.symbol, source.text].join("\0"))}.ref`);
+    const file = existsSync(ref) ? readFileSync(ref, "utf8") : "";
+    if (file && existsSync(join(dir, file))) load(source, file);
+    else missing.push({ source, ref });
+  }
+  if (!missing.length) return units;
+  const count = Math.min(missing.length, availableParallelism());
+  const groups = Array.from({ length: count }, (_, i) => missing.filter((_, k) => k % count === i));
+  const work = mkdtempSync(join(dir, "tmp-"));
+  try {
+    const jobs = groups.map((group, i) => {
+      const text = unitText(group.map((g) => g.source));
+      writeFileSync(join(work, `${i}.c`), text);
+      return { group, file: `${hash([compiler.version, flags.join(" "), text].join("\0"))}.so` };
+    });
+    const script =
+      'cc=$1; n=$2; shift 2; pids=; i=0; while [ $i -lt $n ]; do "$cc" "$@" -shared -o $i.so $i.c -lm 2> $i.err & pids="$pids $!"; i=$((i+1)); done; r=0; for p in $pids; do wait $p || r=1; done; exit $r';
+    const r = Bun.spawnSync(["sh", "-c", script, "sh", compiler.path, String(count), ...flags], {
+      cwd: work,
+      stdout: "ignore",
+      stderr: "pipe",
+    });
+    jobs.forEach(({ group, file }, i) => {
+      const made = join(work, `${i}.so`);
+      if (!existsSync(made))
+        throw compileError(
+          group.map((g) => g.source),
+          compiler.path,
+          existsSync(join(work, `${i}.err`)) ? readFileSync(join(work, `${i}.err`), "utf8") : r.stderr.toString(),
+        );
+      renameSync(made, join(dir, file));
+      for (const { ref, source } of group) {
+        writeFileSync(`${ref}.${process.pid}`, file);
+        renameSync(`${ref}.${process.pid}`, ref);
+        load(source, file);
+      }
+    });
+  } finally {
+    rmSync(work, { recursive: true, force: true });
+  }
+  return units;
+}
+
+function compileError(sources: readonly CSource[], compiler: string, words: string): AlloyError {
+  const names = sources.map((s) => s.symbol).join(", ");
+  return new AlloyError("kernel_error", `${compiler} could not compile ${names}: ${words.trim().slice(0, 2000) || "it gave no message"}`, {
+    hint: "Set ALLOY_CC to another C compiler, or to an empty text for the built-in one.",
+  });
+}
+
+/** Several programs in one C file: the shared prelude once, then each program. */
+export function unitText(sources: readonly CSource[]): string {
+  const preludes = new Set<string>();
+  const bodies: string[] = [];
+  for (const { text } of sources) {
+    const at = text.indexOf(PRELUDE_END);
+    if (at >= 0) preludes.add(text.slice(0, at));
+    bodies.push(at >= 0 ? text.slice(at) : text);
+  }
+  return [...preludes, ...bodies, lookupFunction(sources.flatMap((s) => s.exports ?? [s.symbol])), ""].join("\n");
+}

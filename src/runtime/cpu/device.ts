@@ -1,0 +1,323 @@
+/** The CPU as a Device: buffers in ordinary memory, programs from the library or compiled on demand, plans walked by a native thread pool. */
+import { toArrayBuffer } from "bun:ffi";
+import type { Pointer } from "bun:ffi";
+import { existsSync, readFileSync } from "node:fs";
+import { totalmem } from "node:os";
+import { AlloyError } from "../../support/errors.ts";
+import type {
+  Argument,
+  Device,
+  DeviceBuffer,
+  DeviceProperties,
+  Dispatch,
+  GridSize,
+  ParamKind,
+  Plan,
+  Program,
+  ProgramSource,
+  Slot,
+} from "../device.ts";
+import { compileAll } from "./cc.ts";
+import type { Isa } from "./isa.ts";
+import { isaByName, usableIsas } from "./isa.ts";
+import type { NativeRuntime } from "./native.ts";
+import { nativeRuntime } from "./native.ts";
+
+export interface CpuOptions {
+  /** Threads that run programs, the calling one included. Default: ALLOY_THREADS, else the cores this process may use. */
+  threads?: number;
+  /** Instruction set. Default: ALLOY_ISA, else the best one. Throws `bad_argument` when the machine lacks it. */
+  isa?: string;
+}
+
+/** A CPU device. Throws `bad_argument` for a thread count or instruction set that cannot be. */
+export function createCpuDevice(options: CpuOptions = {}): Device {
+  return new CpuDevice(nativeRuntime(), options);
+}
+
+class CpuBuffer implements DeviceBuffer {
+  constructor(
+    private base: number,
+    readonly bytes: number,
+    private readonly release?: (address: number) => void,
+  ) {}
+
+  get address(): number {
+    return this.base;
+  }
+
+  slice(offset: number, bytes: number): DeviceBuffer {
+    this.check(offset, bytes);
+    return new CpuBuffer(this.base + offset, bytes);
+  }
+
+  view(offset = 0, bytes = this.bytes - offset): Uint8Array {
+    this.check(offset, bytes);
+    if (bytes > 0xffffffff) {
+      throw new AlloyError("device_error", `A view of ${bytes} bytes is beyond the 4 GiB that JavaScript can address`, {
+        hint: "View a part of the buffer.",
+      });
+    }
+    if (bytes === 0) return new Uint8Array(0);
+    return new Uint8Array(toArrayBuffer((this.base + offset) as Pointer, 0, bytes));
+  }
+
+  free(): void {
+    if (this.release && this.base) this.release(this.base);
+    if (this.release) this.base = 0;
+  }
+
+  private check(offset: number, bytes: number): void {
+    if (offset < 0 || bytes < 0 || offset + bytes > this.bytes) {
+      throw new AlloyError("device_error", `[${offset}, ${offset + bytes}) is outside a buffer of ${this.bytes} bytes`);
+    }
+  }
+}
+
+class CpuProgram implements Program {
+  /** Address of the native function; 0 until it is loaded. */
+  entry = 0;
+  constructor(readonly source: ProgramSource) {}
+  get symbol(): string {
+    return this.source.symbol;
+  }
+  get params(): readonly ParamKind[] {
+    return this.source.params;
+  }
+}
+
+class CpuDevice implements Device {
+  readonly properties: DeviceProperties;
+  private readonly isa: Isa;
+  private readonly pool: number;
+  private readonly programs = new Map<string, CpuProgram>();
+  private closed = false;
+  /** Plans that run on the native runner thread; one at a time. */
+  private last: Promise<void> = Promise.resolve();
+
+  constructor(
+    readonly native: NativeRuntime,
+    options: CpuOptions,
+  ) {
+    this.isa = chooseIsa(native, options.isa ?? process.env.ALLOY_ISA);
+    this.pool = native.poolCreate(chooseThreads(native, options.threads));
+    if (!this.pool) throw new AlloyError("out_of_memory", "There is no memory for the thread pool");
+    this.properties = {
+      name: cpuName(),
+      kind: "cpu",
+      isa: this.isa.name,
+      threads: native.poolThreads(this.pool),
+      memoryBytes: totalmem(),
+    };
+  }
+
+  allocate(bytes: number): DeviceBuffer {
+    if (!Number.isSafeInteger(bytes) || bytes < 0) throw new AlloyError("bad_argument", `A buffer cannot have ${bytes} bytes`);
+    const address = this.native.alloc(bytes);
+    if (!address) throw new AlloyError("out_of_memory", `There is no memory for a buffer of ${bytes} bytes`);
+    return new CpuBuffer(address, bytes, (a) => this.native.free(a));
+  }
+
+  wrap(address: number, bytes: number): DeviceBuffer {
+    return new CpuBuffer(address, bytes);
+  }
+
+  /** Compilation waits for the first plan that needs the program, so that everything missing is compiled together. */
+  program(source: ProgramSource): Program {
+    const known = this.programs.get(source.symbol);
+    if (known) return known;
+    const program = new CpuProgram(source);
+    this.programs.set(source.symbol, program);
+    return program;
+  }
+
+  plan(dispatches: readonly Dispatch[], slots: number): Plan {
+    if (this.closed) throw new AlloyError("device_error", "The device is closed");
+    this.load(dispatches.map((d) => d.program as CpuProgram));
+    return new CpuPlan(this, dispatches, slots);
+  }
+
+  private load(programs: readonly CpuProgram[]): void {
+    const waiting = [...new Set(programs)].filter((p) => !p.entry);
+    const missing: CpuProgram[] = [];
+    for (const p of waiting) {
+      p.entry = this.native.library?.lookup(`${p.symbol}__${this.isa.suffix}`) ?? 0;
+      if (!p.entry) missing.push(p);
+    }
+    if (!missing.length) return;
+    const isa = this.isa.name;
+    const units = compileAll(
+      missing.map((p) => ({ symbol: p.symbol, text: p.source.text(isa) })),
+      this.isa,
+      () => missing.map((p) => ({ symbol: p.symbol, text: p.source.text("scalar") })),
+    );
+    for (const p of missing) {
+      p.entry = units.get(p.symbol)!.lookup(p.symbol);
+      if (!p.entry) throw new AlloyError("kernel_error", `The compiled unit lacks ${p.symbol}`);
+    }
+  }
+
+  run(words: BigUint64Array, count: number, slots: BigUint64Array, ns: Float64Array | null): void {
+    if (this.closed) throw new AlloyError("device_error", "The device is closed");
+    this.check(this.native.run(this.pool, words, count, slots, ns));
+  }
+
+  submit(words: BigUint64Array, count: number, slots: BigUint64Array): Promise<void> {
+    const go = async (): Promise<void> => {
+      if (this.closed) throw new AlloyError("device_error", "The device is closed");
+      this.native.submit(this.pool, words, count, slots);
+      for (let turn = 0; ; turn++) {
+        const result = this.native.poll(this.pool);
+        if (result >= 0) return this.check(result);
+        // Short plans are over within a few turns of the event loop; longer ones do not need to be watched closely.
+        if (turn < 4) await new Promise((r) => setImmediate(r));
+        else await Bun.sleep(turn < 40 ? 0.2 : 1);
+      }
+    };
+    const mine = this.last.then(go);
+    this.last = mine.catch(() => {});
+    return mine;
+  }
+
+  private check(result: number): void {
+    if (result > 0) throw new AlloyError("device_error", `The grid of dispatch ${result - 1} has more than 2^32 - 1 programs`);
+  }
+
+  close(): void {
+    if (this.closed) return;
+    this.closed = true;
+    // A submitted plan still runs on the pool: the pool goes when it is done.
+    void this.last.then(() => this.native.poolDestroy(this.pool));
+  }
+}
+
+const MAX_ARGS = 64;
+const SLOT_FLAG = 1n << 63n;
+const isSlot = (x: GridSize | Argument): x is Slot => typeof x === "object" && "slot" in x;
+
+const scratch = new DataView(new ArrayBuffer(8));
+function bits(kind: ParamKind, value: number): bigint {
+  scratch.setBigUint64(0, 0n, true);
+  if (kind === "f32") scratch.setFloat32(0, value, true);
+  else if (kind === "f64") scratch.setFloat64(0, value, true);
+  else return BigInt.asUintN(64, BigInt(value));
+  return scratch.getBigUint64(0, true);
+}
+
+class CpuPlan implements Plan {
+  private words: BigUint64Array;
+  private slots: BigUint64Array;
+  private floats: Float64Array;
+
+  constructor(
+    private readonly device: CpuDevice,
+    private readonly dispatches: readonly Dispatch[],
+    slots: number,
+  ) {
+    this.slots = new BigUint64Array(Math.max(1, slots));
+    this.floats = new Float64Array(this.slots.buffer);
+    const words: bigint[] = [];
+    for (const d of dispatches) this.encode(d, words, slots);
+    this.words = BigUint64Array.from(words.length ? words : [0n]);
+  }
+
+  private encode(d: Dispatch, words: bigint[], slots: number): void {
+    const { params, symbol } = d.program;
+    const where = d.label ? `${d.label} (${symbol})` : symbol;
+    if (d.args.length !== params.length || params.length > MAX_ARGS) {
+      throw new AlloyError("device_error", `${where} takes ${params.length} arguments (at most ${MAX_ARGS}), got ${d.args.length}`);
+    }
+    const slotOf = (s: Slot): bigint => {
+      if (!Number.isInteger(s.slot) || s.slot < 0 || s.slot >= slots)
+        throw new AlloyError("device_error", `${where} names slot ${s.slot} of a plan with ${slots}`);
+      return BigInt(s.slot);
+    };
+    words.push(BigInt((d.program as CpuProgram).entry));
+    for (const g of d.grid) {
+      if (isSlot(g)) words.push(SLOT_FLAG | slotOf(g));
+      else if (!Number.isInteger(g) || g < 0 || g > 0xffffffff)
+        throw new AlloyError("device_error", `${where}: a grid axis cannot be ${g}`);
+      else words.push(BigInt(g));
+    }
+    words.push(BigInt(params.length), d.parallel === "serial" ? 1n : 0n);
+    params.forEach((kind, i) => {
+      const arg = d.args[i];
+      if (isSlot(arg)) words.push(kind === "f32" ? 2n : kind === "f64" ? 3n : 1n, slotOf(arg));
+      else if (typeof arg === "number") {
+        if (kind !== "f32" && kind !== "f64" && !Number.isInteger(arg))
+          throw new AlloyError("device_error", `${where}: argument ${i} is ${kind}, got ${arg}`);
+        words.push(0n, bits(kind, arg));
+      } else {
+        if (kind !== "ptr") throw new AlloyError("device_error", `${where}: argument ${i} is ${kind}, got a buffer`);
+        words.push(0n, BigInt(arg.address));
+      }
+    });
+  }
+
+  setInt(slot: Slot, value: number): void {
+    this.slots[slot.slot] = BigInt.asUintN(64, BigInt(value));
+  }
+
+  setFloat(slot: Slot, value: number): void {
+    this.floats[slot.slot] = value;
+  }
+
+  setPointer(slot: Slot, address: number): void {
+    this.slots[slot.slot] = BigInt(address);
+  }
+
+  run(): void {
+    this.device.run(this.words, this.dispatches.length, this.slots, null);
+  }
+
+  async submit(): Promise<void> {
+    // The native side reads slots while it runs: it gets its own copy, so that the next step's values may be set meanwhile.
+    await this.device.submit(this.words, this.dispatches.length, this.slots.slice());
+  }
+
+  profile(): { label: string; symbol: string; ms: number }[] {
+    const ns = new Float64Array(Math.max(1, this.dispatches.length));
+    this.device.run(this.words, this.dispatches.length, this.slots, ns);
+    return this.dispatches.map((d, i) => ({ label: d.label ?? d.program.symbol, symbol: d.program.symbol, ms: ns[i] / 1e6 }));
+  }
+
+  free(): void {
+    this.words = new BigUint64Array(1);
+  }
+}
+
+function chooseIsa(native: NativeRuntime, wanted: string | undefined): Isa {
+  if (native.tiny) return isaByName("scalar");
+  const usable = usableIsas(native.features());
+  if (!wanted) return usable[0];
+  const isa = isaByName(wanted);
+  if (!usable.includes(isa)) {
+    throw new AlloyError("bad_argument", `This machine cannot run instruction set "${wanted}"`, {
+      hint: `It can run ${usable.map((i) => i.name).join(", ")}.`,
+    });
+  }
+  return isa;
+}
+
+function chooseThreads(native: NativeRuntime, wanted: number | undefined): number {
+  const text = process.env.ALLOY_THREADS;
+  const n = wanted ?? (text ? Number(text) : Math.min(native.cpus(), cgroupCpus()));
+  if (!Number.isInteger(n) || n < 1 || n > 1024)
+    throw new AlloyError("bad_argument", `The number of threads must be 1 to 1024, got ${wanted ?? text}`);
+  return n;
+}
+
+/** Cores that the control group's quota allows, rounded up; Infinity without one. */
+function cgroupCpus(): number {
+  const read = (path: string): string => (existsSync(path) ? readFileSync(path, "utf8").trim() : "");
+  const [quota, period] = read("/sys/fs/cgroup/cpu.max").split(" ");
+  const old = Number(read("/sys/fs/cgroup/cpu/cpu.cfs_quota_us") || -1) / Number(read("/sys/fs/cgroup/cpu/cpu.cfs_period_us") || 100000);
+  const n = quota && quota !== "max" ? Number(quota) / Number(period) : old;
+  return n > 0 ? Math.max(1, Math.ceil(n)) : Infinity;
+}
+
+function cpuName(): string {
+  if (process.platform !== "linux") return `${process.arch} CPU`;
+  const line = /^model name\s*:\s*(.*)$/m.exec(readFileSync("/proc/cpuinfo", "utf8"));
+  return line?.[1].trim() ?? `${process.arch} CPU`;
+}
