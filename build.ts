@@ -119,5 +119,8 @@ for (const target of chosen as Target[]) {
   await buildExecutable(target, outfile);
   if (values.release) await buildArchive(target, outfile, join(DIST, "release"));
 }
-// What install.sh asks for when no version is named.
-if (values.release) await Bun.write(join(DIST, "release", "VERSION"), `${manifest.version}\n`);
+if (values.release) {
+  // What install.sh asks for when no version is named, and install.sh itself.
+  await Bun.write(join(DIST, "release", "VERSION"), `${manifest.version}\n`);
+  copyFileSync(join(ROOT, "install.sh"), join(DIST, "release", "install.sh"));
+}

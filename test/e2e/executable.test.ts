@@ -118,6 +118,9 @@ describe.skipIf(!BUILT)("the executable (skipped: dist/alloy is not built; run `
       body: JSON.stringify({ model: "demo", temperature: 0, messages: [{ role: "user", content: "What is the capital of France?" }] }),
     });
     expect(JSON.stringify(await response.json())).toContain("Paris");
+    // Bun shares ports in production mode unless told not to.
+    const second = await alloy(["serve", "--port", new URL(url).port]);
+    expect(second).toMatchObject({ code: 1, stderr: expect.stringContaining(`already in use by process ${child.pid}`) });
     child.kill("SIGTERM");
     expect(await child.exited).toBe(0);
   }, 60_000);
