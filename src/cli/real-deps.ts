@@ -56,6 +56,37 @@ export const realDeps: Deps = {
     return loadTokenizer(file, (warning) => process.stderr.write(`alloy: ${warning}\n`));
   },
 
-  openRunner: missing("the model runner"),
+  async openRunner(reference, choice) {
+    const { resolveModel } = await import("../hub/resolve.ts");
+    const { openModel } = await import("../formats/open.ts");
+    const { createCpuDevice } = await import("../runtime/cpu/device.ts");
+    const { loadRunner } = await import("../models/runner.ts");
+    if (choice.device !== undefined && choice.device !== "cpu") {
+      throw new AlloyError("bad_argument", `there is no device "${choice.device}"`, { hint: "devices here: cpu" });
+    }
+    const file = openModel((await resolveModel(reference)).path);
+    const device = createCpuDevice({ threads: choice.threads });
+    const { contextLength, precision } = choice;
+    const runner = await loadRunner(file, {
+      device,
+      contextLength,
+      kvTokens: contextLength,
+      precision,
+      maxBatchTokens: choice.batch,
+      maxSequences: 1,
+    });
+    const { name, isa, threads } = device.properties;
+    return {
+      runner,
+      fileBytes: file.fileBytes,
+      device: `${name} ${isa}, ${threads} threads`,
+      close() {
+        runner.close();
+        device.close();
+        file.close();
+      },
+    };
+  },
+
   kernels: missing("the kernel table"),
 };
