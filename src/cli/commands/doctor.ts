@@ -78,10 +78,10 @@ function availableMemory(): number {
   return kb === undefined ? freemem() : Number(kb) * 1024;
 }
 
-/** Stock kernels come compiled; a C compiler makes users' own kernels fast. */
+/** Stock kernels come compiled; a C compiler makes users' own kernels fast. Looks where the CPU driver looks. */
 function compiler(env: Readonly<Record<string, string | undefined>>): Check {
-  for (const name of [env.CC, "cc", "gcc", "clang"]) {
-    if (name === undefined || name === "") continue;
+  const wanted = env.ALLOY_CC;
+  for (const name of wanted === undefined ? ["cc", "gcc", "clang"] : [wanted]) {
     const path = Bun.which(name, { PATH: env.PATH ?? "" });
     if (path === null) continue;
     const { stdout, success } = Bun.spawnSync([path, "--version"], { stderr: "ignore" });
@@ -90,7 +90,7 @@ function compiler(env: Readonly<Record<string, string | undefined>>): Check {
   return {
     name: "compiler",
     status: "warn",
-    detail: "no C compiler (cc, gcc, clang)",
+    detail: wanted === undefined ? "no C compiler (cc, gcc, clang)" : `ALLOY_CC names "${wanted}", which is not in PATH`,
     hint: "kernels of your own are compiled by Bun's built-in C compiler, which does not optimise; stock kernels are not affected",
   };
 }
