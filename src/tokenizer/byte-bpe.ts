@@ -53,7 +53,9 @@ export class ByteBpe implements WordModel {
     const whole = this.options.ignoreMerges ? this.vocab.ids.get(toByteChars(word)) : undefined;
     if (whole !== undefined) out.push(whole);
     else {
-      const n = this.merger.merge(this.symbols, this.load(word));
+      // First: it may replace the array.
+      const loaded = this.load(word);
+      const n = this.merger.merge(this.symbols, loaded);
       for (let i = 0; i < n; i++) out.push(this.symbols[i]);
     }
     this.cache.keep(word, out, from);

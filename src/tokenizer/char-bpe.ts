@@ -63,7 +63,9 @@ export class CharBpe implements WordModel {
     const whole = this.options.ignoreMerges ? this.vocab.ids.get(word) : undefined;
     if (whole !== undefined) out.push(whole);
     else {
-      const n = this.merger.merge(this.symbols, this.load(word));
+      // First: it may replace the array.
+      const loaded = this.load(word);
+      const n = this.merger.merge(this.symbols, loaded);
       for (let i = 0; i < n; i++) {
         if (this.symbols[i] < this.vocab.size) out.push(this.symbols[i]);
         else this.unknown(this.symbols[i], out, from);

@@ -3,7 +3,7 @@
  * of the models' own tokenizer.json files.
  */
 import { toRegExp } from "./regex.ts";
-import { chain, digitsFromRight, isolate, type Splitter } from "./split.ts";
+import { digitsFromRight, isolate, rememberingChain, type Splitter } from "./split.ts";
 
 export interface PreTokenizer {
   /** Expressions applied one after another; "digits-from-right" is a step of its own. */
@@ -208,7 +208,7 @@ export const PRE_TOKENIZER_NAMES: readonly string[] = Object.keys(TABLE);
 
 /** The table entry as a function. */
 export function splitter(pre: PreTokenizer): Splitter {
-  return chain(pre.steps.map((s) => (s === DIGITS_FROM_RIGHT ? digitsFromRight : isolate(toRegExp(s)))));
+  return rememberingChain(pre.steps.map((s) => (s === DIGITS_FROM_RIGHT ? digitsFromRight : isolate(toRegExp(s)))));
 }
 
 /** The expression of GPT-2, which tokenizer.json calls ByteLevel. */

@@ -15,18 +15,62 @@ export function chain(steps: readonly Splitter[]): Splitter {
       for (let i = 0; i < parts.length; i++) step(parts[i], next, first && i === 0);
       parts = next;
     }
-    for (const p of parts) out.push(p);
+    for (let i = 0; i < parts.length; i++) out.push(parts[i]);
+  };
+}
+
+/** Parts up to this length are mostly words, which come again. */
+const MAX_REMEMBERED = 32;
+const MAX_PARTS = 1 << 16;
+
+/**
+ * The same for steps that look at nothing but the part: from the third step on, what becomes of a short part is
+ * remembered, so that a chain of six expressions costs hardly more than two.
+ */
+export function rememberingChain(steps: readonly Splitter[]): Splitter {
+  if (steps.length < 3) return chain(steps);
+  const head = chain(steps.slice(0, 2));
+  const tail = chain(steps.slice(2));
+  const known = new Map<string, readonly string[]>();
+  return (text, out, first) => {
+    const parts: string[] = [];
+    head(text, parts, first);
+    for (let i = 0; i < parts.length; i++) {
+      const part = parts[i];
+      if (part.length > MAX_REMEMBERED) {
+        tail(part, out, false);
+        continue;
+      }
+      let words = known.get(part);
+      if (!words) {
+        if (known.size >= MAX_PARTS) known.clear();
+        // A copy: a part is a view that would keep the whole text.
+        const copy = (" " + part).slice(1);
+        const made: string[] = [];
+        tail(copy, made, false);
+        known.set(copy, (words = made));
+      }
+      for (let k = 0; k < words.length; k++) out.push(words[k]);
+    }
   };
 }
 
 /** Matches become words, and so does what lies between them. `re` has flag g. */
 export function isolate(re: RegExp): Splitter {
+  // Most expressions leave nothing between their matches; for those the engine's own list of matches is fastest.
+  let covering = true;
   return (text, out) => {
-    const words = text.match(re);
-    let length = 0;
-    if (words) for (let i = 0; i < words.length; i++) length += words[i].length;
-    if (words && length === text.length) for (let i = 0; i < words.length; i++) out.push(words[i]);
-    else cut(text, re, (from, to) => out.push(text.slice(from, to)));
+    if (covering) {
+      const words = text.match(re);
+      let length = 0;
+      if (words) for (let i = 0; i < words.length; i++) length += words[i].length;
+      if (words && length === text.length) {
+        for (let i = 0; i < words.length; i++) out.push(words[i]);
+        return;
+      }
+      covering = false;
+    }
+    cut(text, re, (from, to) => out.push(from === 0 && to === text.length ? text : text.slice(from, to)));
   };
 }
 
@@ -71,10 +115,13 @@ export const digitsFromRight: Splitter = (text, out) => {
 /** Calls `part` for every match and every gap, in order. An empty match only ends the gap before it. */
 function cut(text: string, re: RegExp, part: (from: number, to: number, match: boolean) => void): void {
   let last = 0;
-  for (const m of text.matchAll(re)) {
+  re.lastIndex = 0;
+  for (let m = re.exec(text); m; m = re.exec(text)) {
+    const end = m.index + m[0].length;
     if (m.index > last) part(last, m.index, false);
-    if (m[0].length > 0) part(m.index, m.index + m[0].length, true);
-    last = m.index + m[0].length;
+    if (end > m.index) part(m.index, end, true);
+    else re.lastIndex = end + ((text.codePointAt(end) ?? 0) > 0xffff ? 2 : 1);
+    last = end;
   }
   if (last < text.length) part(last, text.length, false);
 }
