@@ -90,7 +90,11 @@ function compiler(env: Readonly<Record<string, string | undefined>>): Check {
   return {
     name: "compiler",
     status: "warn",
-    detail: wanted === undefined ? "no C compiler (cc, gcc, clang)" : `ALLOY_CC names "${wanted}", which is not in PATH`,
+    detail: wanted
+      ? `ALLOY_CC names "${wanted}", which is not in PATH`
+      : wanted === ""
+        ? "switched off by ALLOY_CC"
+        : "no C compiler (cc, gcc, clang)",
     hint: "kernels of your own are compiled by Bun's built-in C compiler, which does not optimise; stock kernels are not affected",
   };
 }
