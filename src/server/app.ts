@@ -86,6 +86,8 @@ async function bind(app: { fetch(request: Request): Response | Promise<Response>
       idleTimeout: 0,
       // No error pages with stack traces.
       development: false,
+      // Outside development mode Bun shares a port by default: two servers would split each other's requests without an error.
+      reusePort: false,
       // In production mode Bun shares ports between processes unless told not to: a second server would take half of the requests.
       reusePort: false,
       // Bodies are limited where they are read, so that the refusal has the dialect's shape.
