@@ -92,8 +92,8 @@ class TemplateFormat implements ChatFormat {
       ...extra,
       messages:
         profile.tools || tools.length === 0
-          ? templateMessages(shown, profile)
-          : templateMessages(shown, { ...profile, callHistory: false, toolRole: false }, tools),
+          ? templateMessages(shown, profile, this.calls)
+          : templateMessages(shown, { ...profile, callHistory: false, toolRole: false }, this.calls, tools),
       add_generation_prompt: addGenerationPrompt,
     });
     if (continued) return this.continuation(text, continued);

@@ -1,5 +1,6 @@
 /** Conversations in the shape that a template takes, with what it cannot show written another way. */
 import type { ChatMessage, ToolCall, ToolSpec } from "./api.ts";
+import type { ToolFormat } from "./formats/format.ts";
 import type { TemplateProfile } from "./profile.ts";
 
 export type TemplateMessage = Record<string, unknown>;
@@ -21,11 +22,12 @@ export function templateTools(tools: readonly ToolSpec[]): Record<string, unknow
 export function templateMessages(
   messages: readonly ChatMessage[],
   profile: TemplateProfile,
+  format: Pick<ToolFormat, "write">,
   tools: readonly ToolSpec[] = [],
 ): TemplateMessage[] {
   let list = messages.map((m): ChatMessage => (m.role === "developer" ? { ...m, role: "system" } : m));
   if (tools.length > 0) list = withToolInstructions(list, tools);
-  if (!profile.callHistory) list = list.map(callsAsText);
+  if (!profile.callHistory) list = list.map((m) => callsAsText(m, format));
   if (!profile.toolRole) list = list.map(resultAsUser);
   if (!profile.parallelCalls) list = oneCallAtATime(list);
   if (profile.textApart) list = list.flatMap(textApart);
@@ -73,12 +75,10 @@ export function shortId(id: string): string {
   return /^[A-Za-z0-9]{9}$/.test(id) ? id : Bun.hash(id).toString(36).padStart(9, "0").slice(-9);
 }
 
-const callText = (c: ToolCall) =>
-  `<tool_call>\n{"name": ${JSON.stringify(c.name)}, "arguments": ${c.arguments.trim() === "" ? "{}" : c.arguments}}\n</tool_call>`;
-
-function callsAsText(m: ChatMessage): ChatMessage {
+function callsAsText(m: ChatMessage, format: Pick<ToolFormat, "write">): ChatMessage {
   if (m.role !== "assistant" || !m.toolCalls?.length) return m;
-  return { role: m.role, reasoning: m.reasoning, content: [m.content, ...m.toolCalls.map(callText)].filter((s) => s !== "").join("\n") };
+  const calls = format.write(m.toolCalls.map((c) => ({ name: c.name, arguments: c.arguments.trim() === "" ? "{}" : c.arguments })));
+  return { role: m.role, reasoning: m.reasoning, content: m.content === "" ? calls : `${m.content}\n${calls}` };
 }
 
 const resultAsUser = (m: ChatMessage): ChatMessage =>

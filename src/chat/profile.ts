@@ -125,7 +125,10 @@ export function profileTemplate(template: CompiledTemplate, source: string, vari
     ),
     tools: render([say("user", "U1-")], toolVariables(source, [TOOL])).includes("probe_tool"),
     callHistory,
-    toolRole: callHistory && withCalls(emptyContent, args(ARGUMENTS)).includes("R1-"),
+    toolRole: (callHistory
+      ? withCalls(emptyContent, args(ARGUMENTS))
+      : render([say("user", "U1-"), say("assistant", "A1-"), result(1)])
+    ).includes("R1-"),
     parallelCalls: inOrder(withCalls(emptyContent, args(ARGUMENTS), args(SECOND)), "probe_value", "other_value", "R1-", "R2-"),
     textApart: callHistory && beside !== "" && !beside.includes("probe_value"),
     objectArguments,

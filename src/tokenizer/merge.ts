@@ -10,7 +10,7 @@ const NONE = 0x7fffffff;
 /** Beyond this many symbols a heap finds the best pair; below, a scan is faster. */
 const SCAN_LIMIT = 48;
 /** The table of remembered pairs starts anew at this size, so that odd input cannot grow it without bound. */
-const MAX_PAIRS = 1 << 20;
+const MAX_PAIRS = 1 << 18;
 const POSITION_SCALE = 2 ** 31;
 
 export class Merger {

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import type { ToolSpec } from "../../src/chat/api.ts";
 import type { ToolFormat } from "../../src/chat/formats/format.ts";
+import { granite } from "../../src/chat/formats/granite.ts";
 import { generic } from "../../src/chat/formats/generic.ts";
 import { hermes } from "../../src/chat/formats/hermes.ts";
 import { TOOL_FORMATS, toolFormat } from "../../src/chat/formats/index.ts";
@@ -219,6 +220,13 @@ const CASES: Case[] = [
   { name: "no call", format: mistral, output: "[TOOL_CALLS]what is {this}?", expected: { text: "what is {this}?", calls: [] } },
 
   {
+    name: "a tagged list",
+    format: granite,
+    output: 'Ok.<|tool_call|>[{"name": "get_weather", "arguments": {"a": [1]}}, {"name": "add.numbers", "arguments": {}}]',
+    expected: { text: "Ok.", calls: [call("get_weather", '{"a": [1]}'), call("add.numbers", "{}")] },
+  },
+
+  {
     name: "marked",
     format: generic,
     output: `Text ${weather('{"a":1}')}`,
@@ -310,6 +318,17 @@ test("random output never breaks the parser and markers never come out", () => {
     expect({ output, turn: { ...cut, order: [] } }).toEqual({ output, turn: { ...whole, order: [] } });
     expect({ output, text: whole.text + whole.reasoning }).toEqual({ output, text: expect.not.stringMatching(/<\/?think>/) });
     if (c.format === hermes) expect({ output, text: whole.text }).toEqual({ output, text: expect.not.stringMatching(/<\/?tool_call>/) });
+  }
+});
+
+test("every format reads what it writes", () => {
+  for (const format of TOOL_FORMATS) {
+    const calls = [
+      { name: "get_weather", arguments: '{"city": "Os\\"lo"}' },
+      { name: "add.numbers", arguments: "{}" },
+    ];
+    const p = new TurnParser({ tools, format, startsInReasoning: false });
+    expect(feed(p, [format.write(calls)])).toMatchObject({ text: "", calls: calls.map((c) => ({ ...c, ended: true })) });
   }
 });
 

@@ -13,6 +13,14 @@ export interface ToolFormat {
   readonly bare: boolean;
   /** Reads what follows `opener` ("" for a bare call, whose "{" or "[" is the first that it gets). */
   reader(opener: string, calls: CallSink): CallReader;
+  /** Calls as the model would write them, for templates that list tools but leave earlier calls out. */
+  write(calls: readonly WrittenCall[]): string;
+}
+
+export interface WrittenCall {
+  name: string;
+  /** JSON text. */
+  arguments: string;
 }
 
 /** Incremental reader of the text behind an opener. */

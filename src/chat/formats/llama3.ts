@@ -9,4 +9,5 @@ export const llama3: ToolFormat = {
   closers: [],
   bare: true,
   reader: (opener, calls) => new JsonCalls(calls, { declaredOnly: opener === "" }),
+  write: (calls) => calls.map((c) => `{"name": ${JSON.stringify(c.name)}, "parameters": ${c.arguments}}`).join("; "),
 };

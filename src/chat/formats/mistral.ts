@@ -9,6 +9,7 @@ export const mistral: ToolFormat = {
   closers: [],
   bare: false,
   reader: (_opener, calls) => new MistralCalls(calls),
+  write: (calls) => `[TOOL_CALLS][${calls.map((c) => `{"name": ${JSON.stringify(c.name)}, "arguments": ${c.arguments}}`).join(", ")}]`,
 };
 
 /** Decides between the two forms by the first character, then leaves the reading to the JSON reader. */
