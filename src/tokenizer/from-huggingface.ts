@@ -70,7 +70,10 @@ function readVocabulary(model: Json, added: readonly AddedToken[]): { vocab: Voc
     }
   } else for (const [piece, id] of Object.entries(object(model.vocab))) entries.push([piece, id as number]);
   let size = 0;
-  for (const [, id] of [...entries, ...added.map((t): [string, number] => [t.text, t.id])]) size = Math.max(size, id + 1);
+  for (const id of [...entries.map((e) => e[1]), ...added.map((t) => t.id)]) {
+    if (!Number.isInteger(id) || id < 0) throw new AlloyError("bad_file", `tokenizer.json: ${JSON.stringify(id)} is not a token id.`);
+    size = Math.max(size, id + 1);
+  }
   if (!(size > 0 && size <= MAX_VOCAB))
     throw new AlloyError("bad_file", `tokenizer.json: a vocabulary of ${size} entries is not plausible.`);
   const pieces: string[] = Array.from({ length: size }, () => "");

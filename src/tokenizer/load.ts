@@ -15,8 +15,17 @@ export type TokenizerSource = Pick<ModelFile, "metadata" | "config">;
  * Throws `unsupported_model` for kinds that Alloy does not know and `bad_file` for contradictory data.
  */
 export function loadTokenizer(file: TokenizerSource, warn: (message: string) => void = () => {}): Tokenizer {
-  if (file.metadata.size > 0) return createTokenizer(fromGguf(file.metadata, warn));
-  if (file.config?.tokenizer) return createTokenizer(fromHuggingFace(file.config, warn));
+  try {
+    if (file.metadata.size > 0) return createTokenizer(fromGguf(file.metadata, warn));
+    if (file.config?.tokenizer) return createTokenizer(fromHuggingFace(file.config, warn));
+  } catch (cause) {
+    if (cause instanceof AlloyError) throw cause;
+    // Contradictions that no check names, in files of unknown origin.
+    throw new AlloyError("bad_file", `The model's tokenizer cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`, {
+      hint: "The file is damaged or was made by a faulty converter.",
+      cause,
+    });
+  }
   throw new AlloyError("unsupported_model", "The model has no tokenizer: tokenizer.json is missing.", {
     hint: "Put the model's tokenizer.json next to its config.json.",
   });

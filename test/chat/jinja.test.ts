@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { compileTemplate, RENDER_LIMITS } from "../../src/chat/jinja.ts";
 import { AlloyError } from "../../src/support/errors.ts";
+import { random, seed } from "./helpers.ts";
 
 const render = (source: string, variables: Record<string, unknown> = {}) => compileTemplate(source).render(variables);
 
@@ -108,4 +109,58 @@ describe("templates are untrusted", () => {
       expect(text).toBe("");
     }
   });
+});
+
+test("any text at all as a template is rendered or refused", () => {
+  const start = seed("template fuzz");
+  const next = random(start);
+  const parts = [
+    "{{",
+    "}}",
+    "{%",
+    "%}",
+    "{#",
+    "#}",
+    "for",
+    "if",
+    "in",
+    "set",
+    "macro",
+    "endfor",
+    "endif",
+    " x ",
+    "messages",
+    "loop.index",
+    "(",
+    ")",
+    "[",
+    "]",
+    "|",
+    "tojson",
+    ".",
+    "'",
+    '"',
+    "1",
+    "-",
+    "~",
+    "is",
+    "defined",
+    "\n",
+    "\\",
+    "range(9)",
+    "raise_exception",
+    "é",
+    "namespace",
+  ];
+  for (let n = 0; n < 3000; n++) {
+    const source = Array.from({ length: 1 + Math.floor(next() * 20) }, () => parts[Math.floor(next() * parts.length)]).join(
+      next() < 0.5 ? " " : "",
+    );
+    try {
+      expect(typeof compileTemplate(source).render({ messages: [{ role: "user", content: "a" }], x: { y: [1] } })).toBe("string");
+    } catch (e) {
+      if (!(e instanceof AlloyError)) throw new Error(`template ${JSON.stringify(source)}`, { cause: e });
+      expect(e.code).toBe("template_error");
+    }
+  }
 });
