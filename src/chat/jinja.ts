@@ -101,8 +101,13 @@ function defineGlobals(environment: Environment, now: () => Date): void {
   for (const [name, value] of Object.entries(globals)) environment.setVariable(name, toValue(value));
 }
 
-/** The library's own representation of a JavaScript value; its classes are not exported. */
-const toValue = (value: unknown): Value => new Environment().set("value", value);
+const scratch = new Environment();
+
+/** The library's own representation of a JavaScript value; its classes are not exported, but a variable has it. */
+function toValue(value: unknown): Value {
+  scratch.variables.delete("value");
+  return scratch.set("value", value);
+}
 
 const isText = (v: Value) => v.type === "StringValue";
 const isUndefined = (v: Value) => v.type === "UndefinedValue";
@@ -225,7 +230,7 @@ class GuardedInterpreter extends Interpreter {
       case "AlloyValue":
         return fields.value as Value;
       case "AlloyOutput":
-        return toValue(display(this.evaluate(fields.value as Node, environment)));
+        return this.output(fields.value as Node, environment);
       case "ObjectLiteral":
         return super.evaluate(this.textKeys(fields, environment), environment);
       case "MemberExpression":
@@ -239,6 +244,11 @@ class GuardedInterpreter extends Interpreter {
       default:
         return super.evaluate(node, environment);
     }
+  }
+
+  private output(node: Node, environment: Environment): Value {
+    const value = this.evaluate(node, environment);
+    return isText(value) ? value : toValue(display(value));
   }
 
   /** Numbers as keys of a mapping. */
