@@ -2,7 +2,7 @@
 import { Elysia } from "elysia";
 import type { Engine } from "../engine/api.ts";
 import { AlloyError } from "../support/errors.ts";
-import pkg from "../../package.json" with { type: "json" };
+import { VERSION } from "../support/version.ts";
 import type { ServerSettings } from "./context.ts";
 import { type AccessEntry, Dispatcher } from "./dispatch.ts";
 import { Guard } from "./guard.ts";
@@ -88,8 +88,6 @@ async function bind(app: { fetch(request: Request): Response | Promise<Response>
       development: false,
       // Outside development mode Bun shares a port by default: two servers would split each other's requests without an error.
       reusePort: false,
-      // In production mode Bun shares ports between processes unless told not to: a second server would take half of the requests.
-      reusePort: false,
       // Bodies are limited where they are read, so that the refusal has the dialect's shape.
       maxRequestBodySize: Number.MAX_SAFE_INTEGER,
       fetch: (request) => app.fetch(request),
@@ -133,7 +131,7 @@ function settingsFrom(options: ServerOptions, env: Record<string, string | undef
     });
   }
   return {
-    version: options.version ?? pkg.version,
+    version: options.version ?? VERSION,
     heartbeatMs: options.heartbeatMs ?? 10_000,
     maxBody,
     defaultModel: env.ALLOY_DEFAULT_MODEL || undefined,

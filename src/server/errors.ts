@@ -76,7 +76,7 @@ function errorMessage(dialect: Dialect, error: AlloyError, requestId: string): s
   if (exact !== undefined) return exact;
   // A bug's own text may hold paths or data of other requests; the log has it under this id.
   if (error.code === "internal") return `internal error (request ${requestId})`;
-  return error.hint ? `${sentence(error.message)} ${error.hint}` : error.message;
+  return error.hint ? `${sentence(error.message)} ${capital(sentence(error.hint))}` : error.message;
 }
 
 /** Wordings that clients match on. */
@@ -115,7 +115,7 @@ function exactMessage(dialect: Dialect, error: AlloyError): string | undefined {
     case "unsupported_content":
     case "unsupported_feature":
       if (dialect !== "anthropic" || !error.param || data.reason === undefined) return undefined;
-      return `${dotted(error.param)}: ${data.reason}${error.hint ? `. ${error.hint}` : ""}`;
+      return `${dotted(error.param)}: ${data.reason}${error.hint ? `. ${capital(sentence(error.hint))}` : ""}`;
     default:
       return undefined;
   }
@@ -128,4 +128,8 @@ function dotted(param: string): string {
 
 function sentence(text: string): string {
   return /[.!?]$/.test(text) ? text : `${text}.`;
+}
+
+function capital(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
 }

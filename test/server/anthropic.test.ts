@@ -223,7 +223,7 @@ test("deferred tools stay hidden until a reference brings them; without a way to
   const references = ["weather", "gone"].map((tool_name) => ({ type: "tool_reference", tool_name }));
   const result = [{ type: "tool_result", tool_use_id: "toolu_1", content: references }];
   await h.post("/v1/messages", { ...base, tools: [finder, deferred], messages: [...hi, { role: "user", content: result }] });
-  expect(names(2)).toEqual(["ToolSearch"]);
+  expect(names(2)).toEqual(["ToolSearch", "weather"]);
   const { prompt } = h.engine.requests[2];
   const text = prompt.kind === "chat" ? prompt.messages.at(-1)!.content : "";
   expect(text).toContain('<functions><function>{"description":"","name":"weather","parameters":{"type":"object"');

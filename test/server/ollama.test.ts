@@ -73,7 +73,15 @@ test("tool round trip", async () => {
 test("options: defaults, overrides, ignored and wrong ones", async () => {
   await using h = await start();
   await client(h).chat({ model: "demo", messages: hi });
-  expect(h.engine.requests[0].sampling).toEqual({ temperature: 0.8, topP: 0.9, topK: 40, minP: 0, repeatPenalty: 1, repeatLastN: 64 });
+  expect(h.engine.requests[0]).toMatchObject({ sampling: {} });
+  expect(h.engine.requests[0].samplingDefaults).toEqual({
+    temperature: 0.8,
+    topP: 0.9,
+    topK: 40,
+    minP: 0,
+    repeatPenalty: 1,
+    repeatLastN: 64,
+  });
   const options = { temperature: 0, top_k: 5.7, seed: 3, num_predict: 2, num_ctx: 4096, stop: ["x"], num_gpu: 1, unknown: {}, top_p: null };
   const r = await h.post("/api/chat", { model: "demo", messages: hi, options, stream: false });
   expect(await r.json()).toMatchObject({ done: true, eval_count: 2 });
@@ -81,7 +89,7 @@ test("options: defaults, overrides, ignored and wrong ones", async () => {
     maxTokens: 2,
     contextLimit: 4096,
     stop: ["x"],
-    sampling: { temperature: 0, topK: 5, topP: 0.9, seed: 3 },
+    sampling: { temperature: 0, topK: 5, seed: 3 },
   });
   const limit = await h.post("/api/chat", { model: "demo", messages: hi, options: { num_predict: 1 }, stream: false });
   expect(await limit.json()).toMatchObject({ done_reason: "length" });

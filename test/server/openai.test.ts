@@ -189,13 +189,6 @@ test("sampling fields reach the engine; null is absent", async () => {
   expect(request.prompt).toMatchObject({ thinking: undefined });
 });
 
-test("what the model's file recommends stands where the request says nothing", async () => {
-  const models = [scriptedModel("demo", { metadata: { "general.sampling.temp": 0.6, "general.sampling.top_k": 20 } })];
-  await using h = await start({ models });
-  await client(h).chat.completions.create({ model: "demo", messages: hi, temperature: 0.1 });
-  expect(h.engine.requests[0].sampling).toEqual({ temperature: 0.1, topK: 20 });
-});
-
 test("thinking: efforts, template switch, and models that cannot think", async () => {
   const models = [scriptedModel("demo"), scriptedModel("plain", { capabilities: ["completion"] })];
   await using h = await start({ models });

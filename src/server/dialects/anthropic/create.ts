@@ -10,7 +10,7 @@ import { collect, openGeneration, type Answer, type Block, type EndEvent } from 
 import { parseKeepAlive } from "../../keep-alive.ts";
 import { resolveModel } from "../../names.ts";
 import { randomId } from "../../request-id.ts";
-import { samplingFor } from "../../sampling.ts";
+import { setSampling } from "../../sampling.ts";
 import { jsonResponse } from "../../stream.ts";
 import { argumentsObject } from "../../tool-json.ts";
 import { opt, validate } from "../../validate.ts";
@@ -57,7 +57,7 @@ export async function createMessage(context: RequestContext): Promise<Response> 
       id: context.id,
       model: info.name,
       prompt,
-      sampling: samplingFor(info, {}, { temperature: body.temperature, topP: body.top_p, topK: body.top_k }),
+      sampling: setSampling({ temperature: body.temperature, topP: body.top_p, topK: body.top_k }),
       maxTokens: body.max_tokens,
       stop: stop.length > 0 ? stop : undefined,
       keepAlive: parseKeepAlive(body.keep_alive),

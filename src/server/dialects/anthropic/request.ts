@@ -29,7 +29,7 @@ export interface ParsedPrompt {
 
 /** Throws for anything in the body that makes no conversation. */
 export function parsePrompt(info: ModelInfo, body: PromptBody): ParsedPrompt {
-  const tools = toolSet(body.tools, body.tool_choice, body.messages.some(hasReference));
+  const tools = toolSet(body.tools, body.tool_choice, referencedTools(body.messages));
   const messages = chatMessages(body.system, body.messages, info.name, tools);
   const thinking = requestedThinking(body);
   const last = messages.at(-1)!;
@@ -74,12 +74,17 @@ function requestedThinking(body: PromptBody): Thinking {
   }
 }
 
-function hasReference(message: PromptBody["messages"][number]): boolean {
-  if (typeof message.content === "string") return false;
-  return message.content.some(
-    (b) =>
-      b.type === "tool_result" &&
-      Array.isArray(b.content) &&
-      b.content.some((c: { type?: unknown } | null) => c?.type === "tool_reference"),
-  );
+/** Names in the `tool_reference` blocks of tool results. */
+function referencedTools(messages: PromptBody["messages"]): Set<string> {
+  const names = new Set<string>();
+  for (const { content } of messages) {
+    if (typeof content === "string") continue;
+    for (const block of content) {
+      if (block.type !== "tool_result" || !Array.isArray(block.content)) continue;
+      for (const inner of block.content as ({ type?: unknown; tool_name?: unknown } | null)[]) {
+        if (inner?.type === "tool_reference" && typeof inner.tool_name === "string") names.add(inner.tool_name);
+      }
+    }
+  }
+  return names;
 }

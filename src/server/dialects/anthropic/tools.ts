@@ -38,7 +38,7 @@ export interface ToolSet {
 export function toolSet(
   tools: Static<typeof Tools> | undefined,
   choice: Static<typeof ToolChoice> | undefined,
-  hasReferences: boolean,
+  referenced: ReadonlySet<string>,
 ): ToolSet {
   const known = new Map<string, ToolSpec>();
   const deferred = new Set<string>();
@@ -57,8 +57,11 @@ export function toolSet(
     if (tool.defer_loading) deferred.add(tool.name);
   });
   // Deferred tools are found through a client tool such as ToolSearch. Where nothing could ever refer to them, they are all shown.
-  const searchable = hasReferences || [...known.keys()].some((name) => !deferred.has(name) && /search/i.test(name));
-  const visible = [...known.values()].filter((t) => !deferred.has(t.name) || (!searchable && t.name !== "DeferredToolPlaceholder"));
+  const searchable = referenced.size > 0 || [...known.keys()].some((name) => !deferred.has(name) && /search/i.test(name));
+  const shown = (name: string) => (searchable ? referenced.has(name) : name !== "DeferredToolPlaceholder");
+  const all = [...known.values()];
+  // A referenced tool is shown from then on: the engine reads calls of tools that it was shown. Last, so that the list only grows.
+  const visible = [...all.filter((t) => !deferred.has(t.name)), ...all.filter((t) => deferred.has(t.name) && shown(t.name))];
   return { visible, known, choice: toolChoice(choice, known), singleCall: choice?.disable_parallel_tool_use ?? false };
 }
 

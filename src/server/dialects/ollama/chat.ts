@@ -12,7 +12,7 @@ import { IMAGE_OMITTED, imageError } from "../../media.ts";
 import { resolveModel } from "../../names.ts";
 import { jsonResponse, ndjson, streamResponse } from "../../stream.ts";
 import { argumentsObject, argumentsText } from "../../tool-json.ts";
-import { OLLAMA_SAMPLING, samplingFor } from "../../sampling.ts";
+import { OLLAMA_SAMPLING } from "../../sampling.ts";
 import { opt, validate } from "../../validate.ts";
 import * as common from "./common.ts";
 import { parseOptions } from "./options.ts";
@@ -82,7 +82,8 @@ export async function chat(context: RequestContext): Promise<Response> {
     id: context.id,
     model: info.name,
     prompt,
-    sampling: samplingFor(info, OLLAMA_SAMPLING, options.sampling),
+    sampling: options.sampling,
+    samplingDefaults: OLLAMA_SAMPLING,
     maxTokens: options.maxTokens,
     stop: options.stop,
     logprobs: common.logprobCount(body),

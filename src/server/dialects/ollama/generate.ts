@@ -10,7 +10,7 @@ import { collect, openGeneration, type EndEvent, type Generation } from "../../g
 import { parseKeepAlive } from "../../keep-alive.ts";
 import { imageError } from "../../media.ts";
 import { resolveModel } from "../../names.ts";
-import { OLLAMA_SAMPLING, samplingFor } from "../../sampling.ts";
+import { OLLAMA_SAMPLING } from "../../sampling.ts";
 import { jsonResponse, ndjson, streamResponse } from "../../stream.ts";
 import { opt, validate } from "../../validate.ts";
 import * as common from "./common.ts";
@@ -56,7 +56,8 @@ export async function generate(context: RequestContext): Promise<Response> {
     id: context.id,
     model: info.name,
     prompt,
-    sampling: samplingFor(info, OLLAMA_SAMPLING, options.sampling),
+    sampling: options.sampling,
+    samplingDefaults: OLLAMA_SAMPLING,
     maxTokens: options.maxTokens,
     stop: options.stop,
     logprobs: common.logprobCount(body),

@@ -1,6 +1,7 @@
 /** `options` of the Ollama dialect (spec 4.1). Unknown keys are ignored; so are hints that only concern loading. */
 import type { SamplingParams } from "../../../engine/api.ts";
 import { AlloyError } from "../../../support/errors.ts";
+import { setSampling } from "../../sampling.ts";
 
 export interface ParsedOptions {
   sampling: Partial<SamplingParams>;
@@ -35,7 +36,7 @@ export function parseOptions(options: Record<string, unknown> | null | undefined
     known[key] = typed(key, KINDS[key], value);
   }
   const number = (key: string) => known[key] as number | undefined;
-  const sampling: Record<string, unknown> = {
+  const sampling = setSampling({
     temperature: number("temperature"),
     topK: number("top_k"),
     topP: number("top_p"),
@@ -45,8 +46,7 @@ export function parseOptions(options: Record<string, unknown> | null | undefined
     presencePenalty: number("presence_penalty"),
     frequencyPenalty: number("frequency_penalty"),
     seed: known.seed === -1 ? undefined : number("seed"),
-  };
-  for (const key of Object.keys(sampling)) if (sampling[key] === undefined) delete sampling[key];
+  });
   const predict = number("num_predict");
   const stop = (known.stop as string[] | undefined)?.filter((s) => s !== "");
   const window = number("num_ctx");

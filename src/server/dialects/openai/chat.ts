@@ -104,7 +104,7 @@ function generateRequest(context: RequestContext, info: ModelInfo, body: Body, t
       continueLast: last.role === "assistant" && !last.toolCalls,
       templateExtra: body.chat_template_kwargs ?? undefined,
     },
-    sampling: openaiSampling(info, body, options.sampling),
+    sampling: openaiSampling(body, options.sampling),
     maxTokens: body.max_completion_tokens ?? body.max_tokens ?? options.maxTokens,
     stop: stopStrings(body.stop) ?? options.stop,
     ignoreEos: body.ignore_eos ?? undefined,

@@ -110,7 +110,7 @@ function isIds(prompt: Exclude<Body["prompt"], string>): prompt is number[] {
 }
 
 function request(context: RequestContext, info: ModelInfo, body: Body, prompt: Prompt, p: number, i: number): GenerateRequest {
-  const sampling = openaiSampling(info, body);
+  const sampling = openaiSampling(body);
   if (sampling.seed !== undefined) sampling.seed += i;
   const ranked = (body.best_of ?? 1) > (body.n ?? 1);
   return {

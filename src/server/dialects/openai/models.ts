@@ -6,12 +6,13 @@ import { resolveModel } from "../../names.ts";
 import { jsonResponse } from "../../stream.ts";
 
 export async function listModels(context: RequestContext): Promise<Response> {
+  const windows = await loadedWindows(context);
   const installed = (await context.engine.models()).toSorted((a, b) => b.modified.localeCompare(a.modified));
   const aliases = Object.entries(context.settings.aliases).flatMap(([alias, target]) => {
     const info = installed.find((m) => m.name === target);
-    return info ? [entry(info, alias)] : [];
+    return info ? [entry(info, alias, windows)] : [];
   });
-  const data = page([...installed.map((m) => entry(m, m.name)), ...aliases], context.query);
+  const data = page([...installed.map((m) => entry(m, m.name, windows)), ...aliases], context.query);
   return jsonResponse({
     object: "list",
     data: data.items,
@@ -23,12 +24,18 @@ export async function listModels(context: RequestContext): Promise<Response> {
 
 export async function retrieveModel(context: RequestContext): Promise<Response> {
   if (context.rest === "") throw new AlloyError("missing_parameter", "the path names no model", { param: "model" });
-  return jsonResponse(entry(await resolveModel(context, context.rest), context.rest));
+  return jsonResponse(entry(await resolveModel(context, context.rest), context.rest, await loadedWindows(context)));
+}
+
+/** Window of each loaded model: memory may have allowed less than the model was trained for. */
+async function loadedWindows(context: RequestContext): Promise<Map<string, number>> {
+  return new Map((await context.engine.loaded()).map((m) => [m.info.name, m.contextLength]));
 }
 
 type Entry = ReturnType<typeof entry>;
 
-function entry(info: ModelInfo, id: string) {
+function entry(info: ModelInfo, id: string, windows: Map<string, number>) {
+  const window = windows.get(info.name) ?? info.contextLength;
   const created = Math.floor(Date.parse(info.modified) / 1000) || 0;
   const slash = info.name.lastIndexOf("/");
   return {
@@ -39,12 +46,12 @@ function entry(info: ModelInfo, id: string) {
     type: "model",
     display_name: id,
     created_at: new Date(created * 1000).toISOString(),
-    max_input_tokens: info.contextLength,
-    max_tokens: info.contextLength,
+    max_input_tokens: window,
+    max_tokens: window,
     lifecycle: "active",
     capabilities: Object.fromEntries(info.capabilities.map((c) => [c, true])),
     meta: {
-      n_ctx: info.contextLength,
+      n_ctx: window,
       n_ctx_train: info.contextLength,
       n_params: info.parameters,
       size: info.fileBytes,

@@ -3,7 +3,7 @@ import { Type, type Static } from "@sinclair/typebox";
 import type { ModelInfo, SamplingParams } from "../../../engine/api.ts";
 import { AlloyError } from "../../../support/errors.ts";
 import { fieldError } from "../../errors.ts";
-import { samplingFor } from "../../sampling.ts";
+import { setSampling } from "../../sampling.ts";
 import { opt } from "../../validate.ts";
 
 /** Rough sampling ranges are OpenAI's own. */
@@ -37,27 +37,21 @@ export const SharedFields = {
 const Shared = Type.Object(SharedFields);
 export type Shared = Static<typeof Shared>;
 
-/** Sampling parameters of a request: its own fields over `extra` (Ollama's `options`) over the model's recommendation. */
-export function openaiSampling(info: ModelInfo, body: Shared, extra: Partial<SamplingParams> = {}): Partial<SamplingParams> {
-  return samplingFor(
-    info,
-    {},
-    {
-      ...extra,
-      ...present({
-        temperature: body.temperature,
-        topP: body.top_p,
-        topK: body.top_k === -1 ? 0 : body.top_k,
-        minP: body.min_p,
-        repeatPenalty: body.repeat_penalty ?? body.repetition_penalty,
-        repeatLastN: body.repeat_last_n,
-        frequencyPenalty: body.frequency_penalty,
-        presencePenalty: body.presence_penalty,
-        seed: body.seed === -1 ? undefined : body.seed,
-        logitBias: logitBias(body.logit_bias),
-      }),
-    },
-  );
+/** Sampling parameters that a request sets: its own fields over `extra` (Ollama's `options`). */
+export function openaiSampling(body: Shared, extra: Partial<SamplingParams> = {}): Partial<SamplingParams> {
+  const own = setSampling({
+    temperature: body.temperature,
+    topP: body.top_p,
+    topK: body.top_k === -1 ? 0 : body.top_k,
+    minP: body.min_p,
+    repeatPenalty: body.repeat_penalty ?? body.repetition_penalty,
+    repeatLastN: body.repeat_last_n,
+    frequencyPenalty: body.frequency_penalty,
+    presencePenalty: body.presence_penalty,
+    seed: body.seed === -1 ? undefined : body.seed,
+    logitBias: logitBias(body.logit_bias),
+  });
+  return { ...extra, ...own };
 }
 
 /** Stop strings of a request; empty ones mean nothing and are dropped. */
@@ -96,8 +90,4 @@ export function requireCompletion(info: ModelInfo): void {
 function logitBias(bias: Record<string, number> | null | undefined): Record<number, number> | undefined {
   if (!bias) return undefined;
   return Object.fromEntries(Object.entries(bias).filter(([id]) => /^\d+$/.test(id)));
-}
-
-function present<T extends Record<string, unknown>>(fields: T): Partial<T> {
-  return Object.fromEntries(Object.entries(fields).filter(([, v]) => v !== undefined && v !== null)) as Partial<T>;
 }
