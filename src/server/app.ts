@@ -26,7 +26,7 @@ export interface ServerOptions {
   aliases?: Record<string, string>;
   /** Silence on a stream before a heartbeat, in milliseconds. Default 10 s. */
   heartbeatMs?: number;
-  /** Called once per request, when its response is complete or its client gone. */
+  /** Called once per request, when its response is complete or its client gone. Default: bugs go to stderr. */
   log?: (entry: AccessEntry) => void;
 }
 
@@ -56,7 +56,7 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
     allowedHosts: env.ALLOY_ALLOWED_HOSTS,
     apiKeys: env.ALLOY_API_KEY,
   });
-  const dispatcher = new Dispatcher(options.engine, settingsFrom(options, env), guard, options.log ?? (() => {}));
+  const dispatcher = new Dispatcher(options.engine, settingsFrom(options, env), guard, options.log ?? logBugs);
   const app = buildApp(dispatcher);
   const address = { host, port: options.port ?? listen.port };
   const server = await bind(app, address);
@@ -115,6 +115,13 @@ async function stop(server: Bun.Server<undefined>, dispatcher: Dispatcher, grace
   await idle(dispatcher, FLUSH_MS);
   await Promise.race([drained, Bun.sleep(50)]);
   await server.stop(true);
+}
+
+/** Clients only hear the request's id: what broke is said here. */
+function logBugs({ id, method, path, error }: AccessEntry): void {
+  if (error?.code !== "internal") return;
+  const { cause } = error;
+  console.error(`alloy: internal error in ${method} ${path} (request ${id}):`, cause instanceof Error ? cause : error.message);
 }
 
 /** Waits until no request is active, at most `ms`. */

@@ -3,7 +3,7 @@ import zlib from "node:zlib";
 import { promisify } from "node:util";
 import { AlloyError } from "../support/errors.ts";
 import type { RequestContext } from "./context.ts";
-import { jsonErrorMessage } from "./json-error.ts";
+import { jsonErrorMessage, nestsDeeper } from "./json-error.ts";
 
 type Inflate = (data: Uint8Array, options: { maxOutputLength: number }) => Promise<Uint8Array>;
 
@@ -14,6 +14,9 @@ const DECODERS: Record<string, Inflate> = {
   br: promisify(zlib.brotliDecompress) as Inflate,
   zstd: promisify(zlib.zstdDecompress) as Inflate,
 };
+
+/** Deeper values would overflow the stack of whatever walks them: templates, schemas, the copy to the engine's thread. */
+const MAX_DEPTH = 512;
 
 /**
  * The request's JSON value. Throws `invalid_json` (also for an empty body), `request_too_large`, `unsupported_content` for an unknown
@@ -26,6 +29,14 @@ export async function readJson(context: RequestContext): Promise<unknown> {
   if (text.trim() === "") {
     throw new AlloyError("bad_argument", "missing request body", { hint: "Send a JSON object." });
   }
+  const value = parse(text);
+  if (nestsDeeper(text, MAX_DEPTH)) {
+    throw new AlloyError("invalid_json", `the request body is nested more than ${MAX_DEPTH} levels deep`, { hint: "Flatten it." });
+  }
+  return value;
+}
+
+function parse(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {

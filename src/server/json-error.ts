@@ -1,4 +1,4 @@
-/** Where a JSON text stops being JSON. `JSON.parse` of this runtime names no position, and clients want one. */
+/** What is wrong with a JSON text, and how deep it is: `JSON.parse` of this runtime names no position and takes any depth. */
 
 type Expect = "value" | "first value" | "key" | "first key" | "colon" | "comma";
 
@@ -60,4 +60,18 @@ function errorPosition(text: string): number {
     } else return at;
     at += token.length;
   }
+}
+
+/** Whether arrays and objects of a valid JSON text lie in each other more than `limit` deep. */
+export function nestsDeeper(text: string, limit: number): boolean {
+  let depth = 0;
+  for (let i = 0; i < text.length; i++) {
+    const c = text[i];
+    if (c === '"') {
+      for (i++; i < text.length && text[i] !== '"'; i++) if (text[i] === "\\") i++;
+    } else if (c === "{" || c === "[") {
+      if (++depth > limit) return true;
+    } else if (c === "}" || c === "]") depth--;
+  }
+  return false;
 }

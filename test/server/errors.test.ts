@@ -1,6 +1,7 @@
 /** Bad requests in every dialect: status, envelope, wording. */
 import { describe, expect, test } from "bun:test";
 import zlib from "node:zlib";
+import type { AccessEntry } from "../../src/server/dispatch.ts";
 import { AlloyError } from "../../src/support/errors.ts";
 import { failure, type Harness, start, until } from "./harness.ts";
 import { scriptedModel } from "./scripted-engine.ts";
@@ -217,7 +218,8 @@ test("engine failures before the first event keep their status, and bugs do not 
     [new TypeError("secret of /home/someone"), 500, "internal error (request req_"],
   ];
   for (const [thrown, status, text] of failures) {
-    await using h = await start();
+    const logged: AccessEntry[] = [];
+    await using h = await start({}, { log: (entry) => logged.push(entry) });
     // oxlint-disable-next-line require-yield -- it fails before its first event
     h.engine.generate = async function* () {
       throw thrown;
@@ -225,6 +227,7 @@ test("engine failures before the first event keep their status, and bugs do not 
     for (const [path, dialect, good] of ENDPOINTS.filter(([p]) => !/count_tokens|show/.test(p))) {
       const got = await message(await h.post(path, { ...good, stream: true }), dialect, status);
       expect(got).toStartWith(text);
+      expect(logged.at(-1)).toMatchObject({ path, status, error: { message: thrown.message } });
     }
   }
 });
@@ -296,7 +299,12 @@ describe("bodies", () => {
   test("hostile nesting is an error, not a crash", async () => {
     await using h = await start();
     expect((await h.post("/v1/chat/completions", "[".repeat(1_000_000))).status).toBe(400);
-    expect((await h.post("/v1/chat/completions", `${"[".repeat(200_000)}${"]".repeat(200_000)}`)).status).toBe(400);
+    const deep = (levels: number) => `${'{"a":'.repeat(levels)}1${"}".repeat(levels)}`;
+    const body = (levels: number) =>
+      `{"model":"demo","messages":[{"role":"user","content":"[[[["}],"chat_template_kwargs":${deep(levels)}}`;
+    expect((await h.post("/v1/chat/completions", body(500))).status).toBe(200);
+    const refused = await h.post("/v1/chat/completions", body(100_000));
+    expect(await message(refused, "openai", 400)).toContain("nested more than 512 levels deep");
   });
 });
 
