@@ -17,7 +17,10 @@ export interface RenderLimits {
   output: number;
 }
 
-export const RENDER_LIMITS: RenderLimits = { source: 1 << 20, steps: 20_000_000, time: 5_000, output: 1 << 24 };
+export const RENDER_LIMITS: RenderLimits = { source: 1 << 20, steps: 100_000_000, time: 10_000, output: 1 << 24 };
+
+/** For the small conversations by which a template is examined. */
+export const PROBE_LIMITS: RenderLimits = { ...RENDER_LIMITS, steps: 1_000_000, time: 250 };
 
 /** Longest `range()`. */
 const MAX_RANGE = 100_000;
@@ -31,7 +34,7 @@ type Fields = Record<string, unknown>;
 
 /** A compiled template. `render` throws AlloyError `template_error` with the template's own message. */
 export interface CompiledTemplate {
-  render(variables: Record<string, unknown>): string;
+  render(variables: Record<string, unknown>, limits?: RenderLimits): string;
 }
 
 /** `now` is the time that `strftime_now` tells. Throws `template_error` for a template that does not parse. */
@@ -53,14 +56,14 @@ export function compileTemplate(
     throw failure("The chat template cannot be parsed", cause);
   }
   return {
-    render(variables) {
+    render(variables, bounds = limits) {
       const environment = new Environment();
       defineGlobals(environment, now);
       for (const [name, value] of Object.entries(variables)) {
         if (value !== undefined) environment.setVariable(name, toValue(value));
       }
       try {
-        return String(new GuardedInterpreter(environment, limits).run(program).value);
+        return String(new GuardedInterpreter(environment, bounds).run(program).value);
       } catch (cause) {
         throw failure("The chat template failed", cause);
       }

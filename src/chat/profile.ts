@@ -1,5 +1,5 @@
 /** What a chat template can show, found by rendering small conversations and looking for their words in the outcome. */
-import type { CompiledTemplate } from "./jinja.ts";
+import { type CompiledTemplate, PROBE_LIMITS } from "./jinja.ts";
 
 export interface TemplateProfile {
   /** Shows a system message at the head. */
@@ -45,6 +45,9 @@ const ARGUMENTS = { probe_key: "probe_value" };
 const JSON_ARGUMENTS = '{"probe_key": "probe_value"}';
 const SECOND = { probe_key: "other_value" };
 
+/** Milliseconds for all probes together; they take about ten. */
+const MAX_PROBING = 1000;
+
 type Message = Record<string, unknown>;
 
 /** The variables in which a template takes tools. */
@@ -54,9 +57,11 @@ export function toolVariables(source: string, tools: unknown[]): Record<string, 
 
 /** `variables` are those that every rendering gets (bos_token and the like). */
 export function profileTemplate(template: CompiledTemplate, source: string, variables: Record<string, unknown>): TemplateProfile {
+  const deadline = performance.now() + MAX_PROBING;
   const render = (messages: Message[], extra: Record<string, unknown> = {}): string => {
+    if (performance.now() > deadline) return "";
     try {
-      return template.render({ ...variables, messages, add_generation_prompt: true, ...extra });
+      return template.render({ ...variables, messages, add_generation_prompt: true, ...extra }, PROBE_LIMITS);
     } catch {
       // A template that refuses a conversation does not show it.
       return "";

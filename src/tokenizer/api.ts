@@ -30,7 +30,10 @@ export interface Tokenizer {
   /** Id of exactly this vocabulary entry, if there is one. */
   id(piece: string): number | undefined;
   isSpecial(id: number): boolean;
-  /** Incremental detokeniser for streaming; never emits half a UTF-8 character. */
+  /**
+   * Incremental detokeniser for streaming; never emits half a UTF-8 character. It goes on with a text: the space that a
+   * SentencePiece tokenizer puts before a text, and that `decode` takes away again, stays.
+   */
   stream(options?: DecodeOptions): TokenStream;
 }
 

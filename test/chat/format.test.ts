@@ -240,3 +240,11 @@ test("a conversation that the template refuses is a template_error with its word
     expect((e as AlloyError).message).toContain("Too long a talk");
   }
 });
+
+test("a template that never ends is found out quickly when it is loaded", () => {
+  const endless = "{% for a in range(99999) %}{% for b in range(99999) %}{% set x = a %}{% endfor %}{% endfor %}";
+  const start = performance.now();
+  const f = load(endless);
+  expect(performance.now() - start).toBeLessThan(10_000);
+  expect(f.capabilities.system).toBe(false);
+}, 20_000);
