@@ -3,8 +3,9 @@ import type { Block, KernelIR, Op, Value } from "../../ir/types.ts";
 import { elements } from "../../ir/types.ts";
 import { countChunks } from "./values.ts";
 
-/** A tile of more vectors than this lives in an array and is worked on in loops. */
-export const MAX_VECTORS = 48;
+/** A tile of more vectors than this lives in an array and is worked on in loops. Rows are unrolled less than the tiles of a product. */
+const MAX_VECTORS = 48;
+const MAX_ROW_VECTORS = 16;
 
 const VIEWS = new Set(["broadcast", "reshape", "transpose", "slice", "cat"]);
 const INDEX = new Set(["add", "sub", "mul", "neg", "shl", "cast", "and", "or", "eq", "ne", "lt", "le", "gt", "ge"]);
@@ -55,7 +56,8 @@ export class Analysis {
   }
 
   large(shape: readonly number[]): boolean {
-    return countChunks(shape, this.width) > MAX_VECTORS;
+    const n = countChunks(shape, this.width);
+    return n > MAX_VECTORS || (n > MAX_ROW_VECTORS && this.width > 1 && shape.filter((k) => k > 1).length === 1);
   }
 
   /** A short row that is mostly used element by element. */

@@ -4,7 +4,7 @@ import { elements, isFloat, isInt } from "../../ir/types.ts";
 import { AlloyError } from "../../../support/errors.ts";
 import type { Emitter } from "./emitter.ts";
 import type { Lin, Rep } from "./values.ts";
-import { addLin, isConstLin, isZero, lin, linText, memoryType, mulLin, negLin, storedType, vectorType } from "./values.ts";
+import { addLin, cName, isConstLin, isZero, lin, linText, memoryType, mulLin, negLin, storedType, vectorType } from "./values.ts";
 
 const INFIX: Record<string, string> = { add: "+", sub: "-", mul: "*", and: "&", or: "|", xor: "^" };
 const COMPARE: Record<string, string> = { eq: "==", ne: "!=", lt: "<", le: "<=", gt: ">", ge: ">=" };
@@ -151,8 +151,13 @@ export function castExpression(from: DType, to: DType, w: number, a: string): st
       : `cvt_f32_${to}x${w}(${castExpression(from, "f32", w, a)})`;
   }
   if (to === "bool") {
+    // NaN is false, as in JavaScript.
+    if (isFloat(from)) {
+      const test = `(${a} < 0) | (${a} > 0)`;
+      return w === 1 ? `(${test})` : from === "f64" ? `__builtin_convertvector(${test}, i32x${w})` : `(i32x${w})(${test})`;
+    }
     if (w === 1) return `(${a} != 0)`;
-    const bits = from === "i64" || from === "u64" || from === "f64" ? 64 : from === "i32" || from === "u32" || from === "f32" ? 32 : 8;
+    const bits = from === "i64" || from === "u64" ? 64 : from === "i32" || from === "u32" ? 32 : 8;
     return bits === 32 ? `(i32x${w})(${a} != 0)` : `__builtin_convertvector(${a} != 0, i32x${w})`;
   }
   if (from === "bool") {
@@ -218,6 +223,8 @@ function maskRep(e: Emitter, op: Op): Rep | undefined {
   const a = e.affine(op.args[swap ? 1 : 0]);
   const b = e.affine(op.args[swap ? 0 : 1]);
   if (!a || !b) return undefined;
+  // A difference of 64-bit data could overflow; one of indices does not.
+  if (op.args[0].type.dtype === "i64" && !op.args.some((x) => e.rep(x).kind === "affine")) return undefined;
   // a < b  ⇔  b - a > 0
   const last = shape.length - 1;
   const slope = addLin(b.coef[last], negLin(a.coef[last]));
@@ -310,7 +317,7 @@ export function smallElementwise(e: Emitter, op: Op): void {
         1,
         op.args.map((a) => e.get(a, zero, 1)),
       ),
-      `${(out.name ?? op.op).replace(/\W/g, "_")}_${out.id}`,
+      cName(out, op.op),
     );
     e.set(out, { kind: "uniform", expr: name, wide: wideForm(e, op) });
     return;

@@ -1,6 +1,6 @@
 /** State shared by the parts of the C emitter: where values live, how one vector of a value is read, and the text so far. */
 import type { DType, KernelIR, Loc, Op, Value } from "../../ir/types.ts";
-import { DTYPE_BYTES, elements, isInt } from "../../ir/types.ts";
+import { DTYPE_BYTES, elements } from "../../ir/types.ts";
 import { AlloyError } from "../../../support/errors.ts";
 import type { Isa } from "../../../runtime/cpu/isa.ts";
 import type { Analysis } from "./analysis.ts";
@@ -197,7 +197,7 @@ export class Emitter {
   /** A value as a symbolic integer form, if it is one; data that does not vary along the last axis counts as opaque. */
   affine(v: Value, opaque = true): (Rep & { kind: "affine" }) | undefined {
     const { dtype, shape } = v.type;
-    if (!isInt(dtype) || this.local?.has(v)) return undefined;
+    if ((dtype !== "i32" && dtype !== "i64") || this.local?.has(v)) return undefined;
     const rep = this.rep(v);
     const eff = effOf(rep, shape);
     const none = shape.map(() => lin(0));

@@ -7,7 +7,7 @@ import { elements } from "../../ir/types.ts";
 import { sameShape } from "../../ir/ops.ts";
 import type { Emitter } from "./emitter.ts";
 import type { Ix } from "./values.ts";
-import { cName, columns, storedType, vectorType } from "./values.ts";
+import { baseName, cName, columns, storedType, vectorType } from "./values.ts";
 import { ELEMENTWISE, expression } from "./elementwise.ts";
 import { loadLanes, storeLanes } from "./memory.ts";
 import { columnLoop, combine, horizontal } from "./reduce.ts";
@@ -146,7 +146,7 @@ export class Group {
               w,
               op.args.map((a) => e.get(a, idx, w)),
             );
-      const name = e.constant(vectorType(out.type.dtype, w), value, e.temp(`${(out.name ?? op.op).replace(/\W/g, "_")}_`));
+      const name = e.constant(vectorType(out.type.dtype, w), value, e.temp(`${baseName(out.name ?? op.op)}_`));
       e.local.set(out, name);
       const array = arrays.get(out);
       if (array) e.storeArray(array, shape, out.type.dtype, idx, w, name);

@@ -3,7 +3,7 @@ import type { Op } from "../../ir/types.ts";
 import { elements } from "../../ir/types.ts";
 import type { Emitter } from "./emitter.ts";
 import type { Ix, Rep } from "./values.ts";
-import { addLin, chunksOf, isConstLin, isZero, lin, linText, memoryType, mulLin, vectorType } from "./values.ts";
+import { chunksOf, isConstLin, isZero, lin, linText, memoryType, vectorType } from "./values.ts";
 import { fromMemory, toMemory, validLanes } from "./elementwise.ts";
 
 export const paramName = (e: Emitter, op: Op): string => `p_${e.ir.params[op.attrs.param as number].name}`;
@@ -46,9 +46,8 @@ export function loadLanes(e: Emitter, op: Op, idx: readonly Ix[], w: number): st
     const valid = mask && validLanes(e, mask);
     value = !mask ? `LD(${T}, ${where})` : valid ? `ldn_${T}(${where}, ${valid(idx, w)})` : `ldm_${T}(${where}, ${e.get(mask, idx, w)})`;
   } else {
-    const lane = laneOffsets(e, op, idx, w, at);
-    const m = mask ? e.constant(`i32x${w}`, e.get(mask, idx, w)) : "";
-    value = `(${T}){${lane.map((o, i) => (mask ? `${m}[${i}] ? ${p}[${o}] : 0` : `${p}[${o}]`)).join(", ")}}`;
+    const where = scattered(e, op, idx, w, at);
+    value = `${where.load}${mask ? "m" : ""}_${T}(${where.args}${mask ? `, ${e.get(mask, idx, w)}` : ""})`;
   }
   value = fromMemory(dtype, w, value);
   if (!mask || !other || isZeroConstant(e, op)) return value;
@@ -61,14 +60,18 @@ function isZeroConstant(e: Emitter, op: Op): boolean {
   return d?.op === "const" && Object.is(Number(d.attrs.value), 0);
 }
 
-function laneOffsets(e: Emitter, op: Op, idx: readonly Ix[], w: number, at: Address | undefined): string[] {
-  const lanes = Array.from({ length: w }, (_, i) => i);
-  if (at) {
-    const first = e.constant("int64_t", at.first(idx));
-    return lanes.map((i) => (at.kind === "same" ? first : linText(addLin(lin(0, first), mulLin(lin(0, at.stride), lin(i))))));
-  }
-  const v = e.constant(vectorType(op.args[0].type.dtype, w), e.get(op.args[0], idx, w));
-  return lanes.map((i) => `${v}[${i}]`);
+/** Helper functions (prelude) and first arguments for elements that do not lie side by side. */
+function scattered(
+  e: Emitter,
+  op: Op,
+  idx: readonly Ix[],
+  w: number,
+  at: Address | undefined,
+): { load: string; store: string; args: string } {
+  const p = paramName(e, op);
+  if (at) return { load: "stride", store: "spread", args: `${p} + ${at.first(idx)}, ${at.kind === "same" ? "0" : at.stride}` };
+  const wide = op.args[0].type.dtype === "i64" ? "64" : "";
+  return { load: `gather${wide}`, store: `scatter${wide}`, args: `${p}, ${e.get(op.args[0], idx, w)}` };
 }
 
 /** Writes the statements that store one vector. */
@@ -93,10 +96,8 @@ export function storeLanes(e: Emitter, op: Op, idx: readonly Ix[], w: number): v
     else e.line(`stm_${T}(${where}, ${x}, ${e.get(mask, idx, w)});`);
     return;
   }
-  const lane = laneOffsets(e, op, idx, w, at);
-  const m = mask ? e.constant(`i32x${w}`, e.get(mask, idx, w)) : "";
-  const v = e.constant(T, x);
-  lane.forEach((o, i) => e.line(`${mask ? `if (${m}[${i}]) ` : ""}${p}[${o}] = ${v}[${i}];`));
+  const where = scattered(e, op, idx, w, at);
+  e.line(`${where.store}${mask ? "m" : ""}_${T}(${where.args}, ${x}${mask ? `, ${e.get(mask, idx, w)}` : ""});`);
 }
 
 /** Shape over which a load's result varies. */

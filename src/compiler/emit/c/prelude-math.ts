@@ -175,17 +175,11 @@ static inline ${F} tanh_${F}(${F} x) {
   ${F} r = sel_${F}(a < 0.625f, near, far);
   return sel_${F}(x == x, r, x);
 }
-/* erf: Taylor-like polynomial near 0, 1 - exp(-x²)·q(1/(1 + x/2)) beyond (Numerical Recipes' erfc, error 1.2e-7) */
+/* erf: Taylor series below 1, 1 - exp(-x²)·q(1/(1 + x/2)) beyond (Numerical Recipes' erfc, error 1.2e-7) */
 static inline ${F} erf_${F}(${F} x) {
   ${F} a = abs_${F}(x), z = x * x;
-  ${F} near = 6.4105587e-7f * z - 7.5461860e-6f;
-  near = near * z + 8.5483270e-5f;
-  near = near * z - 8.5485460e-4f;
-  near = near * z + 5.2239776e-3f;
-  near = near * z - 2.6866170e-2f;
-  near = near * z + 1.1283791e-1f;
-  near = near * z - 3.7612638e-1f;
-  near = near * z + 1.1283792f;
+  ${F} near = splat_${F}(${erfTerm(10)});
+${Array.from({ length: 10 }, (_, i) => `  near = near * z + ${erfTerm(9 - i)};`).join("\n")}
   near = near * x;
   ${F} t = 1.0f / (1.0f + 0.5f * a);
   ${F} q = 0.17087277f * t - 0.82215223f;
@@ -203,6 +197,13 @@ static inline ${F} erf_${F}(${F} x) {
   ${F} r = sel_${F}(a < 1.0f, near, far);
   return sel_${F}(x == x, r, x);
 }`;
+}
+
+/** Coefficient n of erf's Taylor series, of x^(2n+1). */
+function erfTerm(n: number): string {
+  let factorial = 1;
+  for (let i = 2; i <= n; i++) factorial *= i;
+  return `${((n % 2 ? -1 : 1) * 2) / Math.sqrt(Math.PI) / factorial / (2 * n + 1)}f`;
 }
 
 /** Math functions of one width. */

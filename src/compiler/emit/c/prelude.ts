@@ -73,6 +73,7 @@ function perWidth(isa: Isa, w: number): string {
             `static inline void stm_${t}(${ELEMENT[d]} *p, ${t} v, i32x${w} m) { for (int i = 0; i < ${w}; i++) if (m[i]) p[i] = v[i]; }`,
           ].join("\n"),
       );
+      out.push(gathers(isa, d, w));
       const mask = BYTES[d] === 4 ? `m` : `__builtin_convertvector(m, i${BYTES[d] * 8}x${w})`;
       const it = `i${BYTES[d] * 8}x${w}`;
       out.push(
@@ -117,6 +118,60 @@ function perWidth(isa: Isa, w: number): string {
         out.push(`static inline ${e} rem_${t}(${e} a, ${e} b) { return ${guardRem}(${e})(a % b); }`);
       }
     }
+  }
+  return out.join("\n");
+}
+
+/**
+ * Loads of elements that do not lie side by side. `gather` takes element offsets, `stride` a distance. Functions of their own: written
+ * out in the kernel they would be most of its text. A hardware gather of a 1- or 2-byte element reads the aligned word around it,
+ * which is always on the element's own page.
+ */
+function gathers(isa: Isa, d: string, w: number): string {
+  const e = ELEMENT[d];
+  const t = `${d}x${w}`;
+  const lanes = (f: string): string => `{ ${t} r = {0}; for (int i = 0; i < ${w}; i++) ${f}; return r; }`;
+  const out = [
+    `static __attribute__((noinline)) ${t} gather64_${t}(const ${e} *p, i64x${w} o) ${lanes("r[i] = p[o[i]]")}`,
+    `static __attribute__((noinline)) ${t} gather64m_${t}(const ${e} *p, i64x${w} o, i32x${w} m) ${lanes("if (m[i]) r[i] = p[o[i]]")}`,
+    `static __attribute__((noinline)) ${t} stride_${t}(const ${e} *p, int64_t s) ${lanes("r[i] = p[i * s]")}`,
+    `static __attribute__((noinline)) ${t} stridem_${t}(const ${e} *p, int64_t s, i32x${w} m) ${lanes("if (m[i]) r[i] = p[i * s]")}`,
+    `static __attribute__((noinline)) void scatter_${t}(${e} *p, i32x${w} o, ${t} v) { for (int i = 0; i < ${w}; i++) p[o[i]] = v[i]; }`,
+    `static __attribute__((noinline)) void scatterm_${t}(${e} *p, i32x${w} o, ${t} v, i32x${w} m) { for (int i = 0; i < ${w}; i++) if (m[i]) p[o[i]] = v[i]; }`,
+    `static __attribute__((noinline)) void scatter64_${t}(${e} *p, i64x${w} o, ${t} v) { for (int i = 0; i < ${w}; i++) p[o[i]] = v[i]; }`,
+    `static __attribute__((noinline)) void scatter64m_${t}(${e} *p, i64x${w} o, ${t} v, i32x${w} m) { for (int i = 0; i < ${w}; i++) if (m[i]) p[o[i]] = v[i]; }`,
+    `static __attribute__((noinline)) void spread_${t}(${e} *p, int64_t s, ${t} v) { for (int i = 0; i < ${w}; i++) p[i * s] = v[i]; }`,
+    `static __attribute__((noinline)) void spreadm_${t}(${e} *p, int64_t s, ${t} v, i32x${w} m) { for (int i = 0; i < ${w}; i++) if (m[i]) p[i * s] = v[i]; }`,
+  ];
+  const hardware = isa.arch === "x64" && w >= 8 && BYTES[d] <= 4;
+  if (!hardware) {
+    out.push(
+      `static __attribute__((noinline)) ${t} gather_${t}(const ${e} *p, i32x${w} o) ${lanes("r[i] = p[o[i]]")}`,
+      `static __attribute__((noinline)) ${t} gatherm_${t}(const ${e} *p, i32x${w} o, i32x${w} m) ${lanes("if (m[i]) r[i] = p[o[i]]")}`,
+    );
+    return out.join("\n");
+  }
+  const [all, some] =
+    w === 16
+      ? [
+          "_mm512_i32gather_epi32((__m512i)(i), b, 4)",
+          "_mm512_mask_i32gather_epi32(_mm512_setzero_si512(), _mm512_movepi32_mask((__m512i)m), (__m512i)(i), b, 4)",
+        ]
+      : [
+          "_mm256_i32gather_epi32((const int *)b, (__m256i)(i), 4)",
+          "_mm256_mask_i32gather_epi32(_mm256_setzero_si256(), (const int *)b, (__m256i)(i), (__m256i)m, 4)",
+        ];
+  const n = 4 / BYTES[d];
+  const log = Math.log2(n);
+  for (const [name, extra, load] of [
+    ["gather", "", all],
+    ["gatherm", `, i32x${w} m`, some],
+  ]) {
+    const body =
+      n === 1
+        ? `const void *b = p; i32x${w} i = o; return (${t})${load};`
+        : `uint64_t d = (uint64_t)p & 3; const void *b = (const char *)p - d; i32x${w} k = (o & ${n - 1}) * ${BYTES[d]} + (int32_t)d; i32x${w} i = (o >> ${log}) + (k >> 2); i32x${w} r = (i32x${w})${load}; return __builtin_convertvector(r >> ((k & 3) << 3), ${t});`;
+    out.push(`static inline ${t} ${name}_${t}(const ${e} *p, i32x${w} o${extra}) { ${body} }`);
   }
   return out.join("\n");
 }
@@ -226,7 +281,7 @@ export function prelude(isa: Isa): string {
 #define MINI(a, b) ((a) < (b) ? (a) : (b))
 #define PREFIX(n, w) ((n) >= (w) ? (1u << (w)) - 1u : (n) <= 0 ? 0u : (1u << (n)) - 1u)
 #define LD(T, p) (*(const T##u *)(p))
-#define ST(T, p, v) (*(T##u *)(p) = (v))`);
+#define ST(T, p, ...) (*(T##u *)(p) = (__VA_ARGS__))`);
   if (isa.name === "scalar") parts.push("#ifdef __TINYC__\n#define __builtin_prefetch(p) ((void)(p))\n#endif");
   for (const w of widths) parts.push(perWidth(isa, w));
   parts.push(isa.arch === "x64" ? x86Intrinsics(isa) : isa.arch === "arm64" ? neonIntrinsics() : genericOps(isa));

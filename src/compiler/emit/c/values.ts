@@ -122,4 +122,7 @@ export const countChunks = (eff: readonly number[], width: number): number =>
   eff.slice(0, -1).reduce((a, b) => a * b, 1) * (eff.length ? columns(eff[eff.length - 1], width).length : 1);
 
 /** A value's name in C: the user's where there is one. */
-export const cName = (v: Value, fallback = "v"): string => `${(v.name ?? fallback).replace(/[^A-Za-z0-9_]/g, "_")}_${v.id}`;
+export const cName = (v: Value, fallback = "v"): string => `${baseName(v.name ?? fallback)}_${v.id}`;
+
+/** Any name as the start of a C identifier. */
+export const baseName = (name: string): string => name.replace(/\W/g, "_").replace(/^(?=\d)/, "v");
