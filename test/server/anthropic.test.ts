@@ -247,7 +247,7 @@ test("24 counts at once answer while all slots generate", async () => {
   await until(() => h.engine.running === 1, "the long request runs");
   const began = performance.now();
   await Promise.all(Array.from({ length: 24 }, () => client(h).messages.countTokens({ model: "demo", messages: hi })));
-  expect(performance.now() - began).toBeLessThan(1500);
+  expect(performance.now() - began).toBeLessThan(5000);
   abort.abort();
   await running;
 });

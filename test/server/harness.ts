@@ -23,11 +23,11 @@ export async function start(script: ScriptedOptions | Step[] = {}, options: Part
   };
 }
 
-/** Polls until `condition` holds; fails after two seconds. */
+/** Polls until `condition` holds; fails after ten seconds. */
 export async function until(condition: () => boolean, what: string): Promise<void> {
-  const end = performance.now() + 2000;
+  const end = performance.now() + 10_000;
   while (!condition()) {
-    if (performance.now() > end) throw new Error(`not within 2 s: ${what}`);
+    if (performance.now() > end) throw new Error(`not within 10 s: ${what}`);
     await Bun.sleep(5);
   }
 }

@@ -16,19 +16,9 @@ import type {
   TokenLogprob,
 } from "../../src/engine/api.ts";
 import { AlloyError } from "../../src/support/errors.ts";
+import { logprob, pieces, type Step, StopCutter, words } from "./script.ts";
 
-/** One thing that the model does. */
-export type Step =
-  | { type: "text"; text: string }
-  | { type: "reasoning"; text: string }
-  /** `arguments` is sent in pieces; `cut` leaves the call unfinished. */
-  | { type: "tool"; name: string; arguments: string; id?: string; cut?: boolean }
-  /** Silence in the middle of an answer. */
-  | { type: "wait"; ms: number }
-  /** The engine fails here. */
-  | { type: "error"; error: AlloyError }
-  /** Ends as if the window were full. */
-  | { type: "window" };
+export type { Step };
 
 export interface ScriptedOptions {
   /** What to answer. Default: one text step `echo: <last message or prompt>`. */
@@ -186,55 +176,29 @@ export class ScriptedEngine implements Engine {
       yield { type: "prefill", done: 0, total: ids.length };
       await pause(this.#options.prefillMs, signal);
       const queued = performance.now() - started;
-      const budget = Math.min(request.maxTokens ?? Infinity, window - ids.length);
-      const usage = { promptTokens: ids.length, cachedTokens: 0, completionTokens: 0, reasoningTokens: 0 };
-      const produced: number[] = [];
-      const cutter = new StopCutter(request.stop ?? []);
-      let reason: FinishReason = "stop";
-      let held: TokenLogprob[] = [];
-      let called = false;
+      const answer = new Answer(request, window - ids.length);
       for (const piece of pieces(this.#options.script(request))) {
         if (piece.kind === "error") throw piece.error;
-        if (piece.kind === "wait") {
-          await pause(piece.ms, signal);
-          continue;
-        }
-        if (piece.kind === "window") {
-          reason = "context";
-          break;
-        }
-        if (piece.token !== undefined) {
-          if (usage.completionTokens >= budget) {
-            reason = request.maxTokens !== undefined && budget === request.maxTokens ? "length" : "context";
-            break;
+        if (piece.kind === "wait") await pause(piece.ms, signal);
+        else if (piece.kind === "window") answer.end("context");
+        else {
+          if (piece.token !== undefined && answer.mayContinue()) {
+            await pause(this.#options.delayMs, signal);
+            if (request.deadline !== undefined && Date.now() > request.deadline) throw new AlloyError("timeout", "the deadline has passed");
+            this.emitted++;
+            answer.count(this.#encode(piece.token)[0], piece.token, piece.delta);
           }
-          await pause(this.#options.delayMs, signal);
-          if (request.deadline !== undefined && Date.now() > request.deadline) throw new AlloyError("timeout", "the deadline has passed");
-          const [id] = this.#encode(piece.token);
-          produced.push(id);
-          usage.completionTokens++;
-          this.emitted++;
-          if (piece.delta.type === "reasoning") usage.reasoningTokens++;
-          if (request.logprobs !== undefined && piece.delta.type === "text") held.push(logprob(id, piece.token, request.logprobs));
+          if (answer.reason === undefined) yield* answer.push(piece.delta);
         }
-        if (piece.delta.type === "tool_call_start") called = true;
-        if (piece.delta.type !== "text") {
-          yield { type: "delta", delta: piece.delta };
-          continue;
-        }
-        const out = cutter.push(piece.delta.text);
-        if (out !== "") yield { type: "delta", delta: { type: "text", text: out }, ...(held.length > 0 ? { logprobs: held } : {}) };
-        if (out !== "") held = [];
-        if (cutter.hit !== undefined) break;
+        if (answer.reason !== undefined) break;
       }
-      const rest = cutter.flush();
-      if (rest !== "") yield { type: "delta", delta: { type: "text", text: rest }, ...(held.length > 0 ? { logprobs: held } : {}) };
-      if (called && reason === "stop") reason = "tool_calls";
+      yield* answer.rest();
       const total = performance.now() - started;
       const timings = { queued, load: 0, prefill: this.#options.prefillMs, decode: total - queued, total };
+      const usage = { promptTokens: ids.length, cachedTokens: 0, completionTokens: answer.ids.length, reasoningTokens: answer.reasoning };
       ended = true;
       this.finished.push(request.id);
-      yield { type: "end", reason, stop: cutter.hit, usage, timings, ids: produced };
+      yield { type: "end", reason: answer.finalReason(), stop: answer.stop, usage, timings, ids: answer.ids };
     } catch (e) {
       ended = !(e instanceof AlloyError && e.code === "cancelled");
       throw e;
@@ -287,6 +251,69 @@ export class ScriptedEngine implements Engine {
   }
 }
 
+/** One answer as it grows: budget, stop strings, what goes out with which log-probabilities, why it ended. */
+class Answer {
+  readonly ids: number[] = [];
+  reasoning = 0;
+  reason: FinishReason | undefined;
+  readonly #cutter: StopCutter;
+  readonly #budget: number;
+  #logprobs: TokenLogprob[] = [];
+  #called = false;
+
+  constructor(
+    private readonly request: GenerateRequest,
+    private readonly room: number,
+  ) {
+    this.#cutter = new StopCutter(request.stop ?? []);
+    this.#budget = Math.min(request.maxTokens ?? Infinity, room);
+  }
+
+  get stop(): string | undefined {
+    return this.#cutter.hit;
+  }
+
+  end(reason: FinishReason): void {
+    this.reason = reason;
+  }
+
+  /** Whether there is room for one more token; ends the answer if not. */
+  mayContinue(): boolean {
+    if (this.ids.length < this.#budget) return true;
+    this.end(this.#budget < this.room || this.request.maxTokens === this.room ? "length" : "context");
+    return false;
+  }
+
+  count(id: number, token: string, delta: ChatDelta): void {
+    this.ids.push(id);
+    if (delta.type === "reasoning") this.reasoning++;
+    if (this.request.logprobs !== undefined && delta.type === "text") this.#logprobs.push(logprob(id, token, this.request.logprobs));
+  }
+
+  *push(delta: ChatDelta): Generator<GenerateEvent> {
+    if (delta.type === "tool_call_start") this.#called = true;
+    if (delta.type !== "text") return yield { type: "delta", delta };
+    yield* this.#text(this.#cutter.push(delta.text));
+    if (this.stop !== undefined) this.end("stop");
+  }
+
+  /** What was held back for a stop string that did not come. */
+  *rest(): Generator<GenerateEvent> {
+    yield* this.#text(this.#cutter.flush());
+  }
+
+  finalReason(): FinishReason {
+    const reason = this.reason ?? "stop";
+    return reason === "stop" && this.#called ? "tool_calls" : reason;
+  }
+
+  *#text(text: string): Generator<GenerateEvent> {
+    if (text === "") return;
+    const logprobs = this.#logprobs.splice(0);
+    yield { type: "delta", delta: { type: "text", text }, ...(logprobs.length > 0 ? { logprobs } : {}) };
+  }
+}
+
 /** `<role>content` lines, with tools, thinking and calls visible, so that tests can look for them in `tokenize().text`. */
 function render(prompt: Extract<Prompt, { kind: "chat" }>): string {
   const lines = prompt.tools?.length ? [`<tools>${JSON.stringify(prompt.tools)}`] : [];
@@ -301,80 +328,6 @@ function render(prompt: Extract<Prompt, { kind: "chat" }>): string {
 function lastText(prompt: Prompt, text: (ids: number[]) => string): string {
   if (prompt.kind === "text") return prompt.text;
   return prompt.kind === "ids" ? text(prompt.ids) : (prompt.messages.at(-1)?.content ?? "");
-}
-
-function words(text: string): string[] {
-  return text.match(/\s*\S+|\s+$/g) ?? [];
-}
-
-type Piece =
-  | { kind: "delta"; delta: ChatDelta; token?: string }
-  | { kind: "wait"; ms: number }
-  | { kind: "error"; error: AlloyError }
-  | { kind: "window" };
-
-function* pieces(steps: Step[]): Generator<Piece> {
-  let index = 0;
-  for (const step of steps) {
-    if (step.type === "text" || step.type === "reasoning") {
-      for (const word of words(step.text)) yield { kind: "delta", delta: { type: step.type, text: word }, token: word };
-    } else if (step.type === "tool") {
-      const id = step.id ?? `call_${createHash("sha256").update(`${index}${step.name}${step.arguments}`).digest("hex").slice(0, 12)}`;
-      yield { kind: "delta", delta: { type: "tool_call_start", index, id, name: step.name }, token: step.name };
-      for (let at = 0; at < step.arguments.length; at += 5) {
-        const text = step.arguments.slice(at, at + 5);
-        yield { kind: "delta", delta: { type: "tool_call_arguments", index, text }, token: text };
-      }
-      if (!step.cut) yield { kind: "delta", delta: { type: "tool_call_end", index } };
-      index++;
-    } else if (step.type === "wait") yield { kind: "wait", ms: step.ms };
-    else if (step.type === "error") yield { kind: "error", error: step.error };
-    else yield { kind: "window" };
-  }
-}
-
-/** Holds back text that could be the beginning of a stop string. */
-class StopCutter {
-  hit: string | undefined;
-  #held = "";
-
-  constructor(private readonly stops: string[]) {}
-
-  push(text: string): string {
-    this.#held += text;
-    let first = Infinity;
-    for (const stop of this.stops) {
-      const at = this.#held.indexOf(stop);
-      if (at >= 0 && at < first) [first, this.hit] = [at, stop];
-    }
-    if (this.hit !== undefined) {
-      const out = this.#held.slice(0, first);
-      this.#held = "";
-      return out;
-    }
-    let keep = 0;
-    for (const stop of this.stops) {
-      for (let n = Math.min(stop.length - 1, this.#held.length); n > keep; n--) if (this.#held.endsWith(stop.slice(0, n))) keep = n;
-    }
-    const out = this.#held.slice(0, this.#held.length - keep);
-    this.#held = this.#held.slice(this.#held.length - keep);
-    return out;
-  }
-
-  flush(): string {
-    const out = this.#held;
-    this.#held = "";
-    return out;
-  }
-}
-
-/** Made up, but of the right shape: probabilities fall with rank, and the chosen token ranks first. */
-function logprob(id: number, token: string, alternatives: number): TokenLogprob {
-  const entry = (rank: number) => {
-    const text = rank === 0 ? token : `${token}~${rank}`;
-    return { id: id + rank, token: text, bytes: [...new TextEncoder().encode(text)], logprob: -0.7 * (rank + 1) };
-  };
-  return { ...entry(0), top: Array.from({ length: alternatives }, (_, rank) => entry(rank)) };
 }
 
 function cancelled(): AlloyError {

@@ -94,7 +94,7 @@ describe("framing", () => {
 
 describe("silence", () => {
   test("headers come before prefill, heartbeats in each dialect's form during it", async () => {
-    await using h = await start({ prefillMs: 350, script: () => [{ type: "text", text: "late" }] }, { heartbeatMs: 50 });
+    await using h = await start({ prefillMs: 900, script: () => [{ type: "text", text: "late" }] }, { heartbeatMs: 50 });
     const beats: Record<string, (line: string) => boolean> = {
       "/v1/chat/completions": (l) => l === ": ping",
       "/v1/completions": (l) => l === ": ping",
@@ -102,15 +102,17 @@ describe("silence", () => {
       "/api/chat": (l) => l.includes('"content":""') && l.includes('"done":false'),
       "/api/generate": (l) => l.includes('"response":""') && l.includes('"done":false'),
     };
-    for (const [path, body] of ROUTES) {
-      const began = performance.now();
-      const response = await h.post(path, body);
-      const headersAfter = performance.now() - began;
-      const text = await response.text();
-      expect([path, headersAfter < 300]).toEqual([path, true]);
-      expect([path, text.split("\n").filter(beats[path]).length >= 3]).toEqual([path, true]);
-      expect(text).toContain("late");
-    }
+    await Promise.all(
+      ROUTES.map(async ([path, body]) => {
+        const began = performance.now();
+        const response = await h.post(path, body);
+        const headersAfter = performance.now() - began;
+        const text = await response.text();
+        expect([path, headersAfter < 800]).toEqual([path, true]);
+        expect([path, text.split("\n").filter(beats[path]).length >= 3]).toEqual([path, true]);
+        expect(text).toContain("late");
+      }),
+    );
   });
 
   test("a silent response outlives the runtime's idle timer", async () => {
@@ -139,7 +141,7 @@ describe("cancellation", () => {
       abort.abort();
       expect(await reading).toBe("AbortError");
       await until(() => h.engine.cancelled.length === 1 && h.engine.running === 0, "the engine saw the cancel");
-      expect(performance.now() - began).toBeLessThan(500);
+      expect(performance.now() - began).toBeLessThan(2000);
     }
   });
 
