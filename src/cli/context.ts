@@ -64,7 +64,7 @@ export function printError(io: Io, style: Style, json: boolean, error: AlloyErro
   const bug = error.code === "internal" && !io.env.ALLOY_DEBUG;
   const hint = error.hint ?? (bug ? "this is a mistake in Alloy; ALLOY_DEBUG=1 shows where" : undefined);
   if (hint !== undefined) io.err(`${style.dim("hint:")} ${hint}\n`);
-  if (error.code === "internal" && !bug) io.err(`${(error.cause as Error | undefined)?.stack ?? error.stack}\n`);
+  if (error.code === "internal" && !bug) io.err(`${Bun.inspect(error.cause ?? error)}\n`);
 }
 
 /** Columns padded to equal width; the last one is left alone. `right` names columns of numbers. */

@@ -1,18 +1,13 @@
 /** The process's own streams as the `Io` of commands. */
+import { writeSync } from "node:fs";
+import { AlloyError } from "../support/errors.ts";
 import type { Io } from "./context.ts";
 import { lineReader } from "./lines.ts";
 
 export function processIo(): Io {
-  for (const stream of [process.stdout, process.stderr]) {
-    stream.on("error", (error: NodeJS.ErrnoException) => {
-      // The reader went away (`alloy list | head -1`): nothing is left to do, and nothing is wrong.
-      if (error.code === "EPIPE") process.exit(0);
-      throw error;
-    });
-  }
   return {
-    out: (text) => void process.stdout.write(text),
-    err: (text) => void process.stderr.write(text),
+    out: (text) => write(1, text),
+    err: (text) => write(2, text),
     readStdin,
     readLine: lineReader(process.env),
     onInterrupt,
@@ -21,6 +16,27 @@ export function processIo(): Io {
     env: process.env,
   };
 }
+
+/**
+ * Writes all of a text before it returns. Streams would write later, and `process.exit` would cut what a slow reader has not taken yet.
+ */
+function write(fd: 1 | 2, text: string): void {
+  let rest = Buffer.from(text);
+  while (rest.length > 0) {
+    try {
+      rest = rest.subarray(writeSync(fd, rest));
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      // The pipe is full and another program made it non-blocking.
+      if (code === "EAGAIN") Atomics.wait(PAUSE, 0, 0, 1);
+      // The reader went away (`alloy list | head -1`): nothing is left to do, and nothing is wrong.
+      else if (code === "EPIPE") process.exit(0);
+      else throw new AlloyError("io_error", `the output cannot be written: ${(error as Error).message}`, { cause: error });
+    }
+  }
+}
+
+const PAUSE = new Int32Array(new SharedArrayBuffer(4));
 
 /** Reads to the end; a person who waits at a pipe that nobody closes is told why. */
 async function readStdin(): Promise<string> {

@@ -18,6 +18,8 @@ export interface Tool {
   install: string;
   /** Context below which the tool's own prompt hardly fits, in tokens. */
   needsContext: number;
+  /** Route that it cannot do without, if not one that every Alloy serves. */
+  needsRoute?: string;
   env(endpoint: Endpoint): Record<string, string>;
   /** Arguments that go before the user's own. */
   args(endpoint: Endpoint, user: readonly string[]): string[];
@@ -54,6 +56,7 @@ export const TOOLS: Readonly<Record<string, Tool>> = Object.assign(Object.create
     summary: "Codex CLI (OpenAI Responses API)",
     install: "npm install -g @openai/codex",
     needsContext: 16_384,
+    needsRoute: "/v1/responses",
     env: ({ key }) => ({ ALLOY_LAUNCH_KEY: key }),
     // Codex reads its configuration as TOML values; a provider of our own leaves the user's file alone.
     args: ({ url, model, context }, user) => {

@@ -200,6 +200,16 @@ describe("launch", () => {
     expect(tool.report()).toMatchObject({ args: "--flag", ALLOY_MODEL: "demo" });
   });
 
+  test("a tool that needs a route which is not served is refused before it starts", async () => {
+    const tool = fakeTool("codex", []);
+    const { engine, deps } = parts();
+    const { code, stderr } = await alloy(["launch", "codex"], deps, { env: { ...nowhere, PATH: tool.PATH } });
+    expect(code).toBe(1);
+    expect(stderr).toContain("codex needs /v1/responses, which this version of Alloy does not serve");
+    expect(tool.report).toThrow();
+    expect(engine.closed).toBe(true);
+  });
+
   test("a small context is warned of, and a tool that a signal ended reports as shells do", async () => {
     const folder = mkdtempSync(join(work, "tool-"));
     writeFileSync(join(folder, "goose"), "#!/bin/sh\nkill -TERM $$\n");
