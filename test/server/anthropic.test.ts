@@ -99,7 +99,7 @@ test("tool round trip: the engine sees its own ids again, results come before te
       { role: "system", content: "be brief\n\nbe kind" },
       { role: "user", content: "hi" },
       { role: "assistant", content: "", toolCalls: [{ id: "call_a", name: "weather", arguments: '{"city":"Rome"}' }] },
-      { role: "tool", toolCallId: "call_a", content: "error: 25" },
+      { role: "tool", toolCallId: "call_a", name: "weather", content: "error: 25" },
       { role: "user", content: "and now?" },
     ],
   });

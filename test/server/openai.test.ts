@@ -70,7 +70,7 @@ test("tool round trip: call, result, answer", async () => {
     messages: [
       { role: "user", content: "hi" },
       { role: "assistant", content: "", toolCalls: [{ id: "call_1", name: "weather", arguments: '{"city":"Rome"}' }] },
-      { role: "tool", toolCallId: "call_1", content: "25 degrees" },
+      { role: "tool", toolCallId: "call_1", name: "weather", content: "25 degrees" },
     ],
   });
 });

@@ -5,6 +5,7 @@ import { AlloyError } from "../../../support/errors.ts";
 import { fieldError } from "../../errors.ts";
 import { IMAGE_OMITTED, imageError } from "../../media.ts";
 import { argumentsText } from "../../tool-json.ts";
+import { nameToolResults } from "../../tool-results.ts";
 import { opt } from "../../validate.ts";
 import { engineToolId, renderReference, type ToolSet } from "./tools.ts";
 
@@ -60,13 +61,13 @@ export function chatMessages(system: System, messages: Message[], model: string,
     if (message.role === "assistant") append(result, reader.assistant(blocks, where));
     else for (const m of reader.user(blocks, where, message.role)) append(result, m);
   });
-  return result;
+  return nameToolResults(result);
 }
 
 /** Consecutive turns of one role are one turn. */
 function append(messages: ChatMessage[], next: ChatMessage): void {
   const last = messages.at(-1);
-  if (last?.role !== next.role || next.role === "tool" || (next.role === "system" && messages.length === 1)) {
+  if (last?.role !== next.role || next.role === "tool") {
     messages.push(next);
     return;
   }

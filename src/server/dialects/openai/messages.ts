@@ -3,6 +3,7 @@ import { Type, type Static } from "@sinclair/typebox";
 import type { ChatMessage, ToolCall } from "../../../chat/api.ts";
 import { fieldError } from "../../errors.ts";
 import { IMAGE_OMITTED, imageError } from "../../media.ts";
+import { nameToolResults } from "../../tool-results.ts";
 import { opt } from "../../validate.ts";
 
 const Part = Type.Object({
@@ -43,7 +44,7 @@ type Part = Static<typeof Part>;
 /** Throws `unsupported_content` or `missing_parameter` naming the part. */
 export function chatMessages(messages: Message[], model: string): ChatMessage[] {
   const lastTurn = messages.findLastIndex((m) => m.role === "assistant");
-  return messages.map((m, i) => {
+  const result = messages.map((m, i) => {
     // Images of earlier turns must not end a session that moved to a text-only model.
     const history = i < lastTurn || m.role === "tool";
     const { text, thinking } = content(m.content, `messages[${i}].content`, { model, history });
@@ -58,6 +59,7 @@ export function chatMessages(messages: Message[], model: string): ChatMessage[] 
     }
     return message;
   });
+  return nameToolResults(result);
 }
 
 function toolCalls(message: Message, at: number): ToolCall[] {
