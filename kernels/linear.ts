@@ -89,7 +89,7 @@ export const linear = kernel(
             const c: Tile[] = [];
             for (const m of al.unroll(MR)) {
               const start = OFFSET === 0 ? 0 : al.load(x + xr + (GROUP === 32 ? 9 : 11 + g) * MR + m) * -OFFSET;
-              for (const v of al.unroll(NV)) c.push(al.full([16], start, al.i32));
+              for (const _ of al.unroll(NV)) c.push(al.full([16], start, al.i32));
             }
             for (const i of al.unroll(VECS)) {
               const raw: Tile[] = [];

@@ -12,10 +12,13 @@
  * NaN counts as -Infinity and +Infinity as the largest float. The random number is Philox4x32-10 of seed and counter (Salmon et al.,
  * "Parallel Random Numbers: As Easy as 1, 2, 3", 2011), so it depends on nothing else that runs.
  */
-import { constexpr, dim, f32, fn, i32, kernel, ptr } from "../src/compiler/language/index.ts";
+import { constexpr, dim, f32, i32, kernel, ptr, type AnyKernel } from "../src/compiler/language/index.ts";
+import type { RowSampling } from "../src/models/api.ts";
+import type { DeviceBuffer, Dispatch, Program, Slot } from "../src/runtime/device.ts";
+import { AlloyError } from "../src/support/errors.ts";
+import { choose, clean, countKeys, keyOf, LOWEST, middle, TILE, tileAt, uniform, valueOf, weightFrom } from "./sample-search.ts";
 
-/** Logits per tile, and per program of `samplePartials`. */
-export const TILE = 64;
+/** Logits per program of `samplePartials`. */
 export const CHUNK = 4096;
 /** Candidates that a row's scratch holds; with more, the whole row is searched. */
 export const CAPACITY = 4096;
@@ -27,181 +30,11 @@ export const NO_TOKEN = -2;
 /** Token of a row that asked for logits only. */
 export const NOT_SAMPLED = -1;
 
-/** One row's integers in `rowInts`, and floats in `rowFloats`. Lists lie in `listIds`/`listValues` from the given offset. */
-export const ROW_INTS = { sampled: 0, penalties: 1, penaltyCount: 2, biases: 3, biasCount: 4, topK: 5, seedLow: 6, seedHigh: 7, counter: 8 };
-export const ROW_FLOATS = { inverseTemperature: 0, topP: 1, logMinP: 2, repeat: 3, frequency: 4, presence: 5 };
-export const INTS_PER_ROW = 16;
-export const FLOATS_PER_ROW = 8;
-
-/** Key of -Infinity: below every other. */
-const LOWEST = -0x7f800000;
-const LARGEST = 3.4028234663852886e38;
-const SIGN = -0x80000000;
-
-/** NaN to -Infinity, +Infinity to the largest float; on the bits, so that no compiler's idea of NaN matters. */
-const clean = fn((al, v) => al.where((al.bitcast(v, al.i32) & 0x7fffffff) > 0x7f800000, -Infinity, al.min(v, LARGEST)), {
-  uses: { LARGEST },
-});
-
-/** An i32 that orders as the float does; -0 and 0 are equal. */
-const keyOf = fn((al, v) => {
-  const bits = al.bitcast(v, al.i32);
-  return al.where(bits >= 0, bits, -(bits & 0x7fffffff));
-});
-
-/** The float of a key. */
-const valueOf = fn((al, key) => al.bitcast(al.where(key >= 0, key, -key | SIGN), al.f32), { uses: { SIGN } });
-
-/** TILE cleaned logits from `i` on, -Infinity from `n` on. */
-const tileAt = fn(
-  (al, values, i, n) => {
-    const k = i + al.arange(TILE);
-    return clean(al.load(values + k, { mask: k < n, other: -Infinity }));
-  },
-  { uses: { clean, TILE } },
-);
-
-/** How many of n integers are at least `least`. */
-const countKeys = fn(
-  (al, keys, n, least) => {
-    let count = al.zeros([TILE], al.i32);
-    for (let i = 0; i < n; i += TILE) {
-      const k = i + al.arange(TILE);
-      count += al.cast(al.load(keys + k, { mask: k < n, other: LOWEST }) >= least, al.i32);
-    }
-    return al.sum(count);
-  },
-  { uses: { TILE, LOWEST } },
-);
-
-/** How many of n logits have at least this key. `least` must be above LOWEST. */
-const countFrom = fn(
-  (al, values, n, least) => {
-    let count = al.zeros([TILE], al.i32);
-    for (let i = 0; i < n; i += TILE) count += al.cast(keyOf(tileAt(values, i, n)) >= least, al.i32);
-    return al.sum(count);
-  },
-  { uses: { keyOf, tileAt, TILE } },
-);
-
-/** Sum of exp((logit - max) * scale) over logits of at least this key. `least` must be above LOWEST. */
-const weightFrom = fn(
-  (al, values, n, least, max, scale) => {
-    let total = al.zeros([TILE], al.f32);
-    for (let i = 0; i < n; i += TILE) {
-      const v = tileAt(values, i, n);
-      total += al.where(keyOf(v) >= least, al.exp((v - max) * scale), 0);
-    }
-    return al.sum(total);
-  },
-  { uses: { keyOf, tileAt, TILE } },
-);
-
-/** (a + b) / 2 rounded up, without overflow. */
-const middle = fn((al, a, b) => (a | b) - ((a ^ b) >> 1));
-
-/**
- * Filters n logits in order of id and draws one; returns its index. `best` is the largest key and `max` its value; `mass` is what top-p
- * takes a share of where top-k is off.
- */
-const choose = fn(
-  (al, values, n, best, max, mass, topK, topP, logMinP, scale, random) => {
-    // Kept: keys above `floor`, and the first `ties` that equal it.
-    let floor = al.cast(LOWEST + 1, al.i32);
-    let ties = n;
-    if (topK > 0 && topK < n) {
-      let high = best;
-      while (floor < high) {
-        const mid = middle(floor, high);
-        if (countFrom(values, n, mid) >= topK) floor = mid;
-        else high = mid - 1;
-      }
-      ties = topK - countFrom(values, n, floor + 1);
-    }
-    if (topP < 1) {
-      const above = weightFrom(values, n, floor + 1, max, 1);
-      const onFloor = countFrom(values, n, floor) - countFrom(values, n, floor + 1);
-      const whole = topK > 0 ? above + al.cast(al.min(ties, onFloor), al.f32) * al.exp(valueOf(floor) - max) : mass;
-      const target = whole * topP;
-      const lowest = floor;
-      let high = best;
-      while (floor < high) {
-        const mid = middle(floor, high);
-        if (weightFrom(values, n, mid, max, 1) >= target) floor = mid;
-        else high = mid - 1;
-      }
-      const missing = (target - weightFrom(values, n, floor + 1, max, 1)) / al.exp(valueOf(floor) - max);
-      const needed = al.max(al.cast(al.ceil(missing), al.i32), 1);
-      ties = floor > lowest ? needed : al.min(ties, needed);
-    }
-    const least = keyOf(max + logMinP);
-    if (least > floor) {
-      floor = least;
-      ties = n;
-    }
-
-    const tieWeight = al.exp((valueOf(floor) - max) * scale);
-    const onFloor = countFrom(values, n, floor) - countFrom(values, n, floor + 1);
-    const total = weightFrom(values, n, floor + 1, max, scale) + al.cast(al.min(ties, onFloor), al.f32) * tieWeight;
-    // The tile that the random number falls into, or the last with any weight: sums in another order may leave a rest.
-    let left = random * total;
-    let from = al.cast(0, al.i32);
-    let leftFrom = left;
-    let tiesFrom = ties;
-    let found = false;
-    let at = al.cast(0, al.i32);
-    while (at < n && !found) {
-      const v = tileAt(values, at, n);
-      const key = keyOf(v);
-      const tied = al.min(al.sum(al.cast(key == floor, al.i32)), ties);
-      const weight = al.sum(al.where(key > floor, al.exp((v - max) * scale), 0)) + al.cast(tied, al.f32) * tieWeight;
-      if (weight > 0) {
-        from = at;
-        leftFrom = left;
-        tiesFrom = ties;
-        found = left < weight;
-      }
-      left -= weight;
-      ties -= tied;
-      at += TILE;
-    }
-    // Within it, the last token at which something is left.
-    let chosen = from;
-    const end = al.min(from + TILE, n);
-    for (let i = from; i < end; i += 1) {
-      const v = clean(al.load(values + i));
-      const key = keyOf(v);
-      const kept = key > floor || (key == floor && tiesFrom > 0);
-      const weight = al.where(kept, al.exp((v - max) * scale), 0);
-      if (key == floor) tiesFrom -= 1;
-      if (weight > 0 && leftFrom >= 0) chosen = i;
-      leftFrom -= weight;
-    }
-    return chosen;
-  },
-  { uses: { countFrom, weightFrom, middle, keyOf, valueOf, tileAt, clean, TILE, LOWEST } },
-);
-
-/** Upper 24 bits of the first word of Philox4x32-10(key, [counter, 0, 0, 0]) as a fraction. */
-const uniform = fn((al, low, high, counter) => {
-  let k0 = low;
-  let k1 = high;
-  let c0 = counter;
-  let c1 = al.cast(0, al.u32);
-  let c2 = al.cast(0, al.u32);
-  let c3 = al.cast(0, al.u32);
-  for (let round = 0; round < 10; round += 1) {
-    const a = al.cast(c0, al.u64) * 0xd2511f53;
-    const b = al.cast(c2, al.u64) * 0xcd9e8d57;
-    c0 = al.cast(b >> 32, al.u32) ^ c1 ^ k0;
-    c1 = al.cast(b, al.u32);
-    c2 = al.cast(a >> 32, al.u32) ^ c3 ^ k1;
-    c3 = al.cast(a, al.u32);
-    k0 += 0x9e3779b9;
-    k1 += 0xbb67ae85;
-  }
-  return al.cast(c0 >> 8, al.f32) * 5.9604644775390625e-8;
-});
+/** Places in a row's integers (`rowInts`) and floats (`rowFloats`). A list is where its entries lie in `listIds` and `listValues`. */
+const INT = { sampled: 0, penalties: 1, penaltyCount: 2, biases: 3, biasCount: 4, topK: 5, seedLow: 6, seedHigh: 7, counter: 8 };
+const FLOAT = { inverseTemperature: 0, topP: 1, logMinP: 2, repeat: 3, frequency: 4, presence: 5 };
+const INTS = 16;
+const FLOATS = 8;
 
 /**
  * logits: [rows, V] float32. tileKeys: [rows, TILES] int32, the largest key of each tile; partials: [rows, CHUNKS, 2] float32, maximum and
@@ -209,7 +42,16 @@ const uniform = fn((al, low, high, counter) => {
  */
 export const samplePartials = kernel(
   "sample_partials",
-  { logits: ptr(f32), tileKeys: ptr(i32), partials: ptr(f32), V: dim, TILES: dim, CHUNKS: dim, TILE: constexpr(TILE), CHUNK: constexpr(CHUNK) },
+  {
+    logits: ptr(f32),
+    tileKeys: ptr(i32),
+    partials: ptr(f32),
+    V: dim,
+    TILES: dim,
+    CHUNKS: dim,
+    TILE: constexpr(TILE),
+    CHUNK: constexpr(CHUNK),
+  },
   (al, { logits, tileKeys, partials, V, TILES, CHUNKS, TILE, CHUNK }) => {
     const chunk = al.programId(0);
     const row = al.programId(1);
@@ -278,14 +120,14 @@ export const sampleRows = kernel(
     al.store(logSumExp + row, top > -Infinity ? top + al.log(sum) : top);
 
     let token = al.cast(NOT_SAMPLED, al.i32);
-    if (al.load(ints) > 0) {
-      const penalties = al.load(ints + 1);
-      const penaltyEnd = penalties + al.load(ints + 2);
-      const biases = al.load(ints + 3);
-      const biasEnd = biases + al.load(ints + 4);
-      const repeat = al.load(floats + 3);
-      const frequency = al.load(floats + 4);
-      const presence = al.load(floats + 5);
+    if (al.load(ints + INT.sampled) > 0) {
+      const penalties = al.load(ints + INT.penalties);
+      const penaltyEnd = penalties + al.load(ints + INT.penaltyCount);
+      const biases = al.load(ints + INT.biases);
+      const biasEnd = biases + al.load(ints + INT.biasCount);
+      const repeat = al.load(floats + FLOAT.repeat);
+      const frequency = al.load(floats + FLOAT.frequency);
+      const presence = al.load(floats + FLOAT.presence);
       for (let i = penalties; i < penaltyEnd; i += LANES) {
         const j = i + al.arange(LANES);
         const mask = j < penaltyEnd;
@@ -320,10 +162,10 @@ export const sampleRows = kernel(
         best = al.max(best, al.max(al.load(tiles + k, { mask: k < TILES, other: LOWEST })));
       }
       const max = valueOf(best);
-      const scale = al.load(floats);
-      const topP = al.load(floats + 1);
-      const logMinP = al.load(floats + 2);
-      const topK = al.load(ints + 5);
+      const scale = al.load(floats + FLOAT.inverseTemperature);
+      const topP = al.load(floats + FLOAT.topP);
+      const logMinP = al.load(floats + FLOAT.logMinP);
+      const topK = al.load(ints + INT.topK);
       if (best == LOWEST) {
         token = al.cast(NO_TOKEN, al.i32);
       } else if (scale == 0 || topK == 1) {
@@ -332,9 +174,9 @@ export const sampleRows = kernel(
         const k = tile * TILE + al.arange(TILE);
         token = al.min(al.where(keyOf(tileAt(x, tile * TILE, V)) == best, k, V));
       } else {
-        const low = al.bitcast(al.load(ints + 6), al.u32);
-        const high = al.bitcast(al.load(ints + 7), al.u32);
-        const random = uniform(low, high, al.bitcast(al.load(ints + 8), al.u32));
+        const low = al.bitcast(al.load(ints + INT.seedLow), al.u32);
+        const high = al.bitcast(al.load(ints + INT.seedHigh), al.u32);
+        const random = uniform(low, high, al.bitcast(al.load(ints + INT.counter), al.u32));
         const mass = topP < 1 && adjusted ? weightFrom(x, V, LOWEST + 1, max, 1) : sum * al.exp(top - max);
 
         // The rank-th largest tile maximum is at most the rank-th largest logit: all that can be kept lies in tiles that reach it.
@@ -396,8 +238,10 @@ export const sampleRows = kernel(
       middle,
       choose,
       uniform,
-      INTS: INTS_PER_ROW,
-      FLOATS: FLOATS_PER_ROW,
+      INT,
+      FLOAT,
+      INTS,
+      FLOATS,
       CAPACITY,
       RANK,
       LOWEST,
@@ -407,7 +251,114 @@ export const sampleRows = kernel(
   },
 );
 
+/** For the ahead-of-time library; in the order that they run. */
 export const instances = [
   { kernel: samplePartials, constexprs: { TILE, CHUNK } },
   { kernel: sampleRows, constexprs: { TILE, LANES: 16 } },
 ];
+
+/** Memory of the sampling kernels for up to `rows` rows. */
+export interface SampleBuffers {
+  tileKeys: DeviceBuffer;
+  partials: DeviceBuffer;
+  rowInts: DeviceBuffer;
+  rowFloats: DeviceBuffer;
+  listIds: DeviceBuffer;
+  listValues: DeviceBuffer;
+  saved: DeviceBuffer;
+  candidateIds: DeviceBuffer;
+  candidateValues: DeviceBuffer;
+  tokens: DeviceBuffer;
+  logSumExp: DeviceBuffer;
+}
+
+/** Bytes of each buffer for `rows` rows of a vocabulary of V, and `listEntries` penalised and biased tokens over all rows of a step. */
+export function sampleBytes(rows: number, V: number, listEntries: number): Record<keyof SampleBuffers, number> {
+  const lists = Math.max(1, listEntries) * 4;
+  return {
+    tileKeys: rows * Math.ceil(V / TILE) * 4,
+    partials: rows * Math.ceil(V / CHUNK) * 8,
+    rowInts: rows * INTS * 4,
+    rowFloats: rows * FLOATS * 4,
+    listIds: lists,
+    listValues: lists,
+    saved: lists,
+    candidateIds: rows * CAPACITY * 4,
+    candidateValues: rows * CAPACITY * 4,
+    tokens: rows * 4,
+    logSumExp: rows * 4,
+  };
+}
+
+/** Entries that `rows` put on the lists: what `sampleBytes` needs to hold them. */
+export const listEntries = (rows: readonly (RowSampling | null)[]): number =>
+  rows.reduce((n, r) => n + (r ? r.penaltyIds.length + r.biasIds.length : 0), 0);
+
+/** Writes the parameters of a step's rows; null rows give only logits and normaliser. Throws `kernel_error` when the lists are too long. */
+export function writeSampling(rows: readonly (RowSampling | null)[], buffers: SampleBuffers): void {
+  const view = (b: DeviceBuffer): [ArrayBufferLike, number, number] => {
+    const bytes = b.view();
+    return [bytes.buffer, bytes.byteOffset, b.bytes >> 2];
+  };
+  const ints = new Int32Array(...view(buffers.rowInts));
+  const floats = new Float32Array(...view(buffers.rowFloats));
+  const ids = new Int32Array(...view(buffers.listIds));
+  const values = new Float32Array(...view(buffers.listValues));
+  const entries = listEntries(rows);
+  if (entries > ids.length || rows.length * INTS > ints.length) {
+    throw new AlloyError("kernel_error", `${rows.length} rows with ${entries} list entries do not fit the sampling buffers`);
+  }
+  let used = 0;
+  const list = (from: Int32Array, what: ArrayLike<number>): number => {
+    const at = used;
+    ids.set(from, at);
+    values.set(what, at);
+    used += from.length;
+    return at;
+  };
+  rows.forEach((r, i) => {
+    const int = ints.subarray(i * INTS, (i + 1) * INTS).fill(0);
+    const float = floats.subarray(i * FLOATS, (i + 1) * FLOATS).fill(0);
+    if (!r) return;
+    int[INT.sampled] = 1;
+    int[INT.penalties] = list(r.penaltyIds, r.penaltyCounts);
+    int[INT.penaltyCount] = r.penaltyIds.length;
+    int[INT.biases] = list(r.biasIds, r.biasValues);
+    int[INT.biasCount] = r.biasIds.length;
+    int[INT.topK] = Math.max(0, r.topK);
+    int[INT.seedLow] = r.seed[0];
+    int[INT.seedHigh] = r.seed[1];
+    int[INT.counter] = r.counter;
+    // 0 stands for greedy; so cold that nothing but the likeliest token could be drawn is the same.
+    float[FLOAT.inverseTemperature] = r.temperature < 1e-6 ? 0 : 1 / r.temperature;
+    float[FLOAT.topP] = r.topP;
+    float[FLOAT.logMinP] = r.minP > 0 ? Math.log(Math.min(1, r.minP)) : -Infinity;
+    float[FLOAT.repeat] = r.repeatPenalty;
+    float[FLOAT.frequency] = r.frequencyPenalty;
+    float[FLOAT.presence] = r.presencePenalty;
+  });
+}
+
+/**
+ * The dispatches that sample `rows` rows of `logits` ([rows, V] float32): results in `buffers.tokens` (a token id, NOT_SAMPLED or NO_TOKEN)
+ * and `buffers.logSumExp`. `program` compiles a kernel for the device.
+ */
+export function sampleDispatches(
+  program: (kernel: AnyKernel, constexprs: Record<string, number>) => Program,
+  o: { logits: DeviceBuffer; buffers: SampleBuffers; V: number; rows: number | Slot },
+): Dispatch[] {
+  const { logits, buffers: b, V, rows } = o;
+  const tiles = Math.ceil(V / TILE);
+  const chunks = Math.ceil(V / CHUNK);
+  const [partials, sample] = instances.map(({ kernel, constexprs }) => program(kernel, constexprs));
+  const lists = [b.rowInts, b.rowFloats, b.listIds, b.listValues, b.saved, b.candidateIds, b.candidateValues];
+  return [
+    { program: partials, grid: [chunks, rows, 1], args: [logits, b.tileKeys, b.partials, V, tiles, chunks], label: "sample.partials" },
+    {
+      program: sample,
+      grid: [rows, 1, 1],
+      args: [logits, b.tileKeys, b.partials, ...lists, b.tokens, b.logSumExp, V, tiles, chunks],
+      label: "sample.rows",
+    },
+  ];
+}

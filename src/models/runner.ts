@@ -123,7 +123,7 @@ class Runner implements ModelRunner {
       this.#allocate(`keys.${i}`, bytes);
       this.#allocate(`values.${i}`, bytes);
     });
-    this.#sampler = new Sampler(this.#device, config.vocab, this.maxSequences);
+    this.#sampler = new Sampler(this.#device, config.vocab);
   }
 
   #allocate(name: string, bytes: number): DeviceBuffer {

@@ -62,9 +62,10 @@ function scalarMath(): string {
   ])
     out.push(`static inline float ${n}_f32x1(float x) { return ${c}f(x); }\nstatic inline double ${n}_f64x1(double x) { return ${c}(x); }`);
   out.push("static inline double rsqrt_f64x1(double x) { return 1.0 / sqrt(x); }");
-  out.push(
-    "static inline float pow_f32x1(float a, float b) { return powf(a, b); }\nstatic inline double pow_f64x1(double a, double b) { return pow(a, b); }",
-  );
+  // As in JavaScript: NaN as exponent gives NaN, and so does ±1 to the power of infinity.
+  const odd = "b != b || ((a == 1 || a == -1) && b - b != 0)";
+  out.push(`static inline float pow_f32x1(float a, float b) { return ${odd} ? b - b : powf(a, b); }`);
+  out.push(`static inline double pow_f64x1(double a, double b) { return ${odd} ? b - b : pow(a, b); }`);
   return out.join("\n");
 }
 

@@ -1,0 +1,46 @@
+/** Traversal and renumbering that passes and tools share. */
+import type { Block, KernelIR, Op, Value } from "./types.ts";
+
+/** Calls `f` for every op, outer ops before the ops of their regions. */
+export function walk(block: Block, f: (op: Op, block: Block) => void): void {
+  for (const op of block.ops) {
+    f(op, block);
+    for (const r of op.regions) walk(r, f);
+  }
+}
+
+/** Op that defines each value; block arguments and parameters are absent. */
+export function definitions(ir: KernelIR): Map<Value, Op> {
+  const map = new Map<Value, Op>();
+  walk(ir.body, (op) => {
+    for (const r of op.results) map.set(r, op);
+  });
+  return map;
+}
+
+/** Replaces operands of every op, following chains of replacements. */
+export function replaceValues(ir: KernelIR, map: ReadonlyMap<Value, Value>): void {
+  if (map.size === 0) return;
+  const last = (v: Value): Value => {
+    for (let n = map.get(v); n; n = map.get(v)) v = n;
+    return v;
+  };
+  walk(ir.body, (op) => {
+    op.args = op.args.map(last);
+  });
+}
+
+/** Numbers values densely in the order in which they are defined. */
+export function renumber(ir: KernelIR): void {
+  let id = 0;
+  const visit = (block: Block): void => {
+    for (const a of block.args) a.id = id++;
+    for (const op of block.ops) {
+      for (const region of op.regions) visit(region);
+      for (const r of op.results) r.id = id++;
+    }
+  };
+  for (const p of ir.params) if (p.value) p.value.id = id++;
+  visit(ir.body);
+  ir.nextId = id;
+}

@@ -1,0 +1,102 @@
+/** The text of a user's function: parsing it, and errors that point into it. */
+import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { parseExpressionAt } from "acorn";
+import type * as ES from "estree";
+import { AlloyError } from "../../support/errors.ts";
+import type { Loc } from "../ir/types.ts";
+
+/** Place in the user's file where `kernel()` or `fn()` was called. */
+export interface CallSite {
+  file: string;
+  line: number;
+}
+
+export type FunctionNode = ES.ArrowFunctionExpression | ES.FunctionExpression;
+
+export interface Source {
+  /** "kernel matmul" or "fn dequant". */
+  title: string;
+  text: string;
+  node: FunctionNode;
+  site?: CallSite;
+}
+
+/** The caller of `kernel()` or `fn()`: the first stack frame outside this folder. */
+export function callSite(depth: (...args: never[]) => unknown): CallSite | undefined {
+  const holder: { stack?: string } = {};
+  Error.captureStackTrace(holder, depth);
+  for (const frame of holder.stack?.split("\n").slice(1) ?? []) {
+    const m = /(?:\(|at )((?:file:\/\/|\/|[A-Za-z]:\\)[^()]*?):(\d+):\d+\)?$/.exec(frame.trim());
+    if (m) return { file: m[1].startsWith("file:") ? fileURLToPath(m[1]) : m[1], line: Number(m[2]) };
+  }
+  return undefined;
+}
+
+/** Parses the text of an arrow function or function expression. Throws AlloyError `kernel_error`. */
+export function parseFunction(title: string, body: (...args: never[]) => unknown, site?: CallSite): Source {
+  const text = body.toString();
+  const where = site ? ` (${site.file}:${site.line})` : "";
+  let node: ES.Expression;
+  try {
+    node = parseExpressionAt(text, 0, { ecmaVersion: "latest", locations: true }) as unknown as ES.Expression;
+  } catch (cause) {
+    throw new AlloyError("kernel_error", `${title}: its body cannot be read as a function${where}`, {
+      cause,
+      hint: "Pass an arrow function or a function expression, not a method or a built-in.",
+    });
+  }
+  if (node.type !== "ArrowFunctionExpression" && node.type !== "FunctionExpression") {
+    throw new AlloyError("kernel_error", `${title}: its body must be an arrow function or a function expression${where}`, {
+      hint: "Methods print without `function` and cannot be compiled; write (al, p) => { … }.",
+    });
+  }
+  if (node.async || node.generator) {
+    throw new AlloyError("kernel_error", `${title}: its body must not be async or a generator${where}`, {
+      hint: "Kernels run to completion on the device.",
+    });
+  }
+  return { title, text, node, site };
+}
+
+export const locOf = (node: ES.Node | undefined): Loc | undefined =>
+  node?.loc ? { line: node.loc.start.line, column: node.loc.start.column } : undefined;
+
+/** AlloyError whose message names the source, the file when it can be found, and shows the line with a caret. */
+export function sourceError(source: Source, node: ES.Node | undefined, message: string, hint?: string, cause?: unknown): AlloyError {
+  const loc = locOf(node);
+  const place = loc && locate(source, loc);
+  const line = loc && source.text.split("\n")[loc.line - 1];
+  const at = place ? ` (${place.file}:${place.line})` : "";
+  const indent = line?.match(/^\s*/)?.[0].length ?? 0;
+  const shown = line === undefined ? "" : `\n  ${line.slice(indent).trimEnd()}\n  ${" ".repeat(Math.max(0, loc!.column - indent))}^`;
+  return new AlloyError("kernel_error", `${source.title}: ${message}${at}${shown}`, { hint, cause });
+}
+
+const squash = (s: string): string => s.replace(/[\s;"'`,()]/g, "");
+
+/**
+ * File and line of a place in the function's text. The text was printed by Bun's transpiler, so lines are compared without
+ * spaces, quotes and punctuation that printing changes; without a match the call of `kernel()` is named.
+ */
+function locate(source: Source, loc: Loc): CallSite | undefined {
+  const { site } = source;
+  if (!site) return undefined;
+  let lines: string[];
+  try {
+    lines = readFileSync(site.file, "utf8").split("\n");
+  } catch {
+    return site;
+  }
+  const text = source.text.split("\n").map(squash);
+  const wanted = text[loc.line - 1];
+  if (wanted.length < 3) return site;
+  // The same text may occur several times: take the occurrence with the same rank among equal lines.
+  const rank = text.slice(0, loc.line - 1).filter((t) => t === wanted).length;
+  const matches: number[] = [];
+  for (let i = site.line - 1; i < lines.length && i < site.line + text.length * 4 + 20; i++) {
+    if (squash(lines[i].replace(/\/\/.*$/, "")).includes(wanted)) matches.push(i + 1);
+  }
+  const line = matches[Math.min(rank, matches.length - 1)];
+  return line === undefined ? site : { file: site.file, line };
+}

@@ -1,0 +1,122 @@
+/** Vocabulary operations on memory, and the dot products. */
+import { broadcastShapes } from "../ir/ops.ts";
+import type { Value } from "../ir/types.ts";
+import { isInt } from "../ir/types.ts";
+import type { Compiler } from "./compiler.ts";
+import { toBool } from "./operators.ts";
+import type { CallInfo, CT, PointerValue } from "./values.ts";
+import { describe, isUndefined, literal, runTime, UNDEFINED } from "./values.ts";
+import type { Handler } from "./vocabulary.ts";
+import { arg, tile } from "./vocabulary.ts";
+
+/** The named options of a call; an unknown one is an error. */
+function options(c: Compiler, v: CT | undefined, names: readonly string[], info: CallInfo): Record<string, CT | undefined> {
+  if (v === undefined || isUndefined(v)) return {};
+  if (v.kind !== "object") return c.fail(`the last argument of ${info.name} must be options { ${names.join(", ")} }, got ${describe(v)}`);
+  const found: Record<string, CT> = {};
+  for (const [key, cell] of v.cells) {
+    if (!names.includes(key)) c.fail(`${info.name} has no option ${key}`, `Its options are ${names.join(", ")}.`);
+    if (!isUndefined(cell.value)) found[key] = cell.value;
+  }
+  return found;
+}
+
+function pointer(c: Compiler, v: CT, info: CallInfo): PointerValue {
+  if (v.kind === "pointer") return v;
+  return c.fail(`argument 1 of ${info.name} must be a pointer, got ${describe(v)}`, "Pass pointer + offset.", info.node.arguments[0]);
+}
+
+function offsetOf(c: Compiler, p: PointerValue): Value {
+  const offset = c.toValue(p.offset, p.offset.kind === "value" ? undefined : "i32");
+  const { dtype } = offset.type;
+  return c.convert(offset, dtype === "i64" || dtype === "u64" || dtype === "u32" ? "i64" : "i32");
+}
+
+function maskOf(c: Compiler, v: CT | undefined, info: CallInfo): Value | undefined {
+  if (v === undefined || (v.kind === "literal" && v.value === true)) return undefined;
+  return toBool(c, c.numeric(v, `the mask of ${info.name}`));
+}
+
+export const load: Handler = (c, args, info) => {
+  const p = pointer(c, args[0], info);
+  const { mask, other } = options(c, args[1], ["mask", "other"], info);
+  const { dtype } = c.builder.params[p.param];
+  const m = maskOf(c, mask, info);
+  if (!m) return runTime(c.emit("load", [offsetOf(c, p)], { param: p.param }, info.name));
+  const parts = [offsetOf(c, p), m];
+  if (other !== undefined) parts.push(c.toValue(c.numeric(other, `option other of ${info.name}`), dtype));
+  return runTime(c.emit("load", c.broadcast(parts, info.name), { param: p.param }, info.name));
+};
+
+/** The value as one element per address: it may be smaller than the tile of addresses, not larger. */
+function fitted(c: Compiler, x: Value, offset: Value, what: string): Value {
+  const { shape } = offset.type;
+  const to = broadcastShapes(x.type.shape, shape);
+  if (to?.length === shape.length && to.every((n, i) => n === shape[i])) return c.builder.broadcast(x, shape);
+  return c.fail(`${what} has shape [${x.type.shape.join(",")}], the addresses [${shape.join(",")}]`, "Add a tile of offsets to the pointer: one address per element.");
+}
+
+export const store: Handler = (c, args, info) => {
+  const p = pointer(c, args[0], info);
+  const { mask } = options(c, args[2], ["mask"], info);
+  const { dtype } = c.builder.params[p.param];
+  const offset = offsetOf(c, p);
+  const value = fitted(c, c.toValue(arg(c, args, 1, info), dtype), offset, `the value of ${info.name}`);
+  if (mask?.kind === "literal" && !mask.value) return UNDEFINED;
+  const m = maskOf(c, mask, info);
+  const parts = m ? [offset, value, fitted(c, m, offset, `the mask of ${info.name}`)] : [offset, value];
+  c.effect("store", parts, { param: p.param }, info.name);
+  return UNDEFINED;
+};
+
+export const prefetch: Handler = (c, args, info) => {
+  const p = pointer(c, args[0], info);
+  c.effect("prefetch", [offsetOf(c, p)], { param: p.param }, info.name);
+  return UNDEFINED;
+};
+
+const flag = (v: CT | undefined): boolean => v !== undefined && v.kind === "literal" && Boolean(v.value);
+
+export const dot: Handler = (c, args, info) => {
+  // The accumulator may be left out: dot(a, b, { transposeB }).
+  const [accArg, optArg] = args[2]?.kind === "object" ? [undefined, args[2]] : [args[2], args[3]];
+  const opts = options(c, optArg, ["transposeA", "transposeB"], info);
+  const [transposeA, transposeB] = [flag(opts.transposeA), flag(opts.transposeB)];
+  const type = c.commonType([arg(c, args, 0, info), arg(c, args, 1, info)], false);
+  if (isInt(type) || type === "bool") c.fail(`${info.name} multiplies float tiles, got ${type}`, "Cast them, or use al.dot4 for four-byte dot products.");
+  const [a, b] = [c.convert(tile(c, args, 0, info), type), c.convert(tile(c, args, 1, info), type)];
+  if (a.type.shape.length !== 2 || b.type.shape.length !== 2) {
+    c.fail(`${info.name} needs 2-D tiles, got ${describe(runTime(a))} and ${describe(runTime(b))}`, "Use al.row or al.col to make a vector 2-D.");
+  }
+  const shape = [a.type.shape[transposeA ? 1 : 0], b.type.shape[transposeB ? 0 : 1]];
+  const start = accArg === undefined || isUndefined(accArg) ? literal(0) : c.numeric(accArg, `the accumulator of ${info.name}`);
+  const acc = start.kind === "literal" ? c.constant({ dtype: "f32", shape }, Number(start.value)) : c.broadcastTo(c.toValue(start, "f32"), shape, `the accumulator of ${info.name}`);
+  return runTime(c.emit("dot", [a, b, acc], { transposeA, transposeB }, info.name));
+};
+
+/** Integer tiles as i32 of one shape; u32 keeps its bits. */
+function words(c: Compiler, args: CT[], n: number, info: CallInfo): Value[] {
+  const values = Array.from({ length: n }, (_, i) => {
+    const x = arg(c, args, i, info);
+    const v = x.kind === "literal" ? c.constant({ dtype: "i32", shape: [] }, Number(x.value) | 0) : x.value;
+    if (!isInt(v.type.dtype) && v.type.dtype !== "bool") c.fail(`argument ${i + 1} of ${info.name} must be an integer, got ${describe(runTime(v))}`, undefined, info.node.arguments[i]);
+    return v.type.dtype === "u32" ? c.emit("bitcast", [v], { to: "i32" }) : c.convert(v, "i32");
+  });
+  return c.broadcast(values, info.name);
+}
+
+export const dot4: Handler = (c, args, info) => {
+  const signedA = flag(options(c, args[3], ["signedA"], info).signedA);
+  return runTime(c.emit("dot4", words(c, args, 3, info), { signedA }, info.name));
+};
+
+export const byteLookup: Handler = (c, args, info) => {
+  const [table] = args;
+  if (table.kind !== "array" || table.cells.length !== 16) return c.fail(`argument 1 of ${info.name} must be an array of 16 integers, got ${describe(table)}`);
+  const entries = table.cells.map((cell) => c.integer(cell.value, `an entry of the table of ${info.name}`));
+  const bad = entries.find((n) => n < -128 || n > 255);
+  if (bad !== undefined) c.fail(`${info.name}: the table's entry ${bad} does not fit into a byte`);
+  return runTime(c.emit("byteLookup", words(c, args.slice(1), 1, info), { table: entries }, info.name));
+};
+
+export const pack4: Handler = (c, args, info) => runTime(c.emit("pack4", words(c, args, 4, info), {}, info.name));
