@@ -66,9 +66,9 @@ export interface OpenRunner {
 /** A stock kernel as `alloy inspect` shows it. */
 export interface InspectableKernel {
   name: string;
-  /** Signature in words, e.g. "x: ptr(f32), n: dim, BLOCK: constexpr(256)". */
-  parameters: string;
-  /** Tile IR as written, after each pass, and the target's source, in order. */
+  /** In order, with their types in the language's words: "ptr(f32)", "dim", "constexpr". */
+  parameters: { name: string; type: string }[];
+  /** Signature, tile IR as written, after each pass, and the target's source, in order. */
   stages(options: { isa?: string; constexprs: Record<string, number | boolean | string> }): { name: string; text: string }[];
 }
 

@@ -88,5 +88,8 @@ export const realDeps: Deps = {
     };
   },
 
-  kernels: missing("the kernel table"),
+  async kernels() {
+    const { inspectableKernels } = await import("./kernel-stages.ts");
+    return inspectableKernels();
+  },
 };

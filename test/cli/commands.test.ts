@@ -164,7 +164,10 @@ describe("inspect", () => {
   const kernels = async () => [
     {
       name: "rms_norm",
-      parameters: "x: ptr(f32), n: dim",
+      parameters: [
+        { name: "x", type: "ptr(f32)" },
+        { name: "n", type: "dim" },
+      ],
       stages: (o: unknown) => {
         seen.push(o);
         return [
@@ -176,7 +179,7 @@ describe("inspect", () => {
   ];
 
   test("lists, prints all stages, or one", async () => {
-    expect((await alloy(["inspect"], { kernels })).stdout).toBe("KERNEL    PARAMETERS\nrms_norm  x: ptr(f32), n: dim\n");
+    expect((await alloy(["inspect"], { kernels })).stdout).toBe("KERNEL    PARAMETERS\nrms_norm  x n\n");
     expect((await alloy(["inspect", "rms_norm"], { kernels })).stdout).toBe("=== ir ===\nir text\n=== c ===\nc text\n");
     expect((await alloy("inspect rms_norm --stage c --isa avx2 --set BLOCK=64 --set FAST=true".split(" "), { kernels })).stdout).toBe(
       "c text\n",

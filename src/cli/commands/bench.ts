@@ -76,7 +76,7 @@ the median of the repetitions with the slowest and the fastest, in tokens per se
         ];
         await sequence.prefill(0, depth);
         for (const { test, tokens, run } of tests) {
-          if (!json) io.err(style.dim(`${test} at ${depth} ...\r`));
+          if (!json && io.stdoutIsTty) io.err(style.dim(`${test} at ${depth} ...\r`));
           await run();
           const ms: number[] = [];
           for (let i = 0; i < args.reps; i++) {

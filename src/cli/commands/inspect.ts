@@ -6,7 +6,7 @@ import { strictCommand, UsageError } from "../strict.ts";
 export default strictCommand({
   name: "inspect",
   summary: "show a kernel at each stage of its compilation",
-  description: `Without an argument: the stock kernels with their parameters. With one: its tile IR as written, after each pass, and the target's source.`,
+  description: `Without an argument: the stock kernels. With one: its signature, its tile IR as written and after each pass, and the C source (without the helper functions that all kernels of an instruction set share).`,
   args: {
     kernel: { type: "positional", description: "Name of a stock kernel" },
     stage: { type: "string", alias: "s", hint: "name", description: "Print this stage only, for example ir or c (default: all)" },
@@ -26,15 +26,10 @@ export default strictCommand({
   async run(args, { io, json, style, deps }: Context) {
     const kernels = await deps.kernels();
     if (args.kernel === undefined) {
-      const rows = kernels.map(({ name, parameters }) => ({ name, parameters }));
-      if (json) printJson(io, { kernels: rows });
-      else
-        io.out(
-          table(
-            ["KERNEL", "PARAMETERS"],
-            rows.map((r) => [r.name, r.parameters]),
-          ),
-        );
+      const listed = kernels.map(({ name, parameters }) => ({ name, parameters }));
+      const rows = listed.map((k) => [k.name, k.parameters.map((p) => p.name).join(" ")]);
+      if (json) printJson(io, { kernels: listed });
+      else io.out(table(["KERNEL", "PARAMETERS"], rows));
       return;
     }
     const kernel = kernels.find((k) => k.name === args.kernel);
