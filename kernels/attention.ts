@@ -5,7 +5,8 @@
  *
  * tiles: int32 [tiles][4] = first token (row of q), tokens in the tile, position of the first token, start of the sequence's block ids
  * in blockTable. Rows are worked on MR at a time; GROUPS groups of rows share each key block while it is in the cache.
- * scratch: per program, probabilities [MR][BT], then per group running maximum [MR], sum [MR], accumulator [MR][D].
+ * scratch: per program, probabilities [MR][BT], then per group running maximum [MR], sum [MR], accumulator [MR][D]
+ * and the group's scaled queries [MR][D], so that the inner loop reads them at constant distances.
  * Grid: (tiles, KVH).
  */
 import type { Instance } from "./instances.ts";
@@ -49,10 +50,10 @@ const attention = (name: string, type: typeof f16 | typeof f32) =>
       const position = al.load(tiles + tile * 4 + 2);
       const table = al.load(tiles + tile * 4 + 3);
       const rows = tokens * G;
-      const SIZE = MR * BT + GROUPS * (2 * MR + MR * D);
+      const GROUP = 2 * MR + 2 * MR * D;
+      const SIZE = MR * BT + GROUPS * GROUP;
       const work = scratch + al.cast(tile * KVH + kvHead, al.i64) * SIZE;
       const state = work + MR * BT;
-      const GROUP = 2 * MR + MR * D;
       const r = al.arange(MR);
 
       for (let g = 0; g < GROUPS; g++) {
@@ -61,7 +62,12 @@ const attention = (name: string, type: typeof f16 | typeof f32) =>
           const head = kvHead * G + (row % G);
           al.store(state + g * GROUP + r, SINKS ? al.load(sinks + head) : al.full([MR], -1e30, al.f32));
           al.store(state + g * GROUP + MR + r, al.full([MR], SINKS ? 1 : 0, al.f32));
-          for (let i = 0; i < MR * D; i += 16) al.store(state + g * GROUP + 2 * MR + i + al.arange(16), al.zeros([16], al.f32));
+          const from = (first + al.idiv(row, G)) * stride + column + head * D;
+          for (let c = 0; c < D; c += DC) {
+            const cell = state + g * GROUP + 2 * MR + al.col(r) * D + c + al.row(al.arange(DC));
+            al.store(cell, al.zeros([MR, DC], al.f32));
+            al.store(cell + MR * D, al.load(q + al.col(from) + c + al.row(al.arange(DC))) * scale);
+          }
         }
       }
 
@@ -76,14 +82,13 @@ const attention = (name: string, type: typeof f16 | typeof f32) =>
           if (g * MR < rows) {
             const row = al.min(g * MR + r, rows - 1);
             const token = al.idiv(row, G);
-            const from = (first + token) * stride + column + (kvHead * G + (row % G)) * D;
             const own = position + token;
+            const queries = state + g * GROUP + 2 * MR + MR * D;
             let s = al.zeros([MR, BT], al.f32);
             for (let d = 0; d < D; d++) {
               const k = al.cast(al.load(keys + base + d * BT + al.arange(BT)), al.f32);
-              s = al.fma(al.col(al.load(q + from + d)), al.row(k), s);
+              s = al.fma(al.col(al.load(queries + r * D + d)), al.row(k), s);
             }
-            s = s * scale;
             if (SOFTCAP) s = cap * al.tanh(s / cap);
             let seen = al.row(at) <= al.col(own);
             if (window > 0) seen = seen && al.row(at) > al.col(own) - window;
@@ -154,7 +159,7 @@ export function attentionConfig(shape: AttentionShape) {
     constexprs: { D, DC, MR, SINKS: shape.sinks ?? false, SOFTCAP: shape.softcap ?? false, BT: BLOCK_TOKENS },
     tokens,
     GROUPS,
-    scratch: MR * BLOCK_TOKENS + GROUPS * (2 * MR + MR * D),
+    scratch: MR * BLOCK_TOKENS + GROUPS * (2 * MR + 2 * MR * D),
   };
 }
 

@@ -1,7 +1,7 @@
 /** Runs a model: holds its weights, caches and plans, and turns ragged batches into logits and sampled tokens. */
 import { BLOCK_TOKENS } from "../../kernels/kv-cache.ts";
 import type { ModelFile } from "../formats/weights.ts";
-import { type LoweredGraph, lowerGraph } from "../graph/lower.ts";
+import { type LoweredGraph, lowerGraph, type StepSizes } from "../graph/lower.ts";
 import { prefillTileTokens } from "../graph/ops/attention.ts";
 import { WeightStore } from "../graph/weights.ts";
 import type { Device, DeviceBuffer } from "../runtime/device.ts";
@@ -42,7 +42,7 @@ async function prepareWeights(built: BuiltModel, weights: WeightStore, onProgres
   }
 }
 
-class Runner implements ModelRunner {
+export class Runner implements ModelRunner {
   readonly architecture: string;
   readonly vocabSize: number;
   readonly contextLength: number;
@@ -64,6 +64,7 @@ class Runner implements ModelRunner {
   #scratch?: DeviceBuffer;
   #owned = 0;
   #logits?: DeviceBuffer;
+  #sizes?: StepSizes;
 
   constructor(
     file: ModelFile,
@@ -143,6 +144,7 @@ class Runner implements ModelRunner {
     this.#fillRopes(sequences);
     const prefill = Object.fromEntries([...counts.prefillTiles].map(([n, count]) => [`prefillTiles.${n}`, count]));
     const sizes = { T: counts.T, R: counts.R, decodeTiles: counts.decodeTiles, ...prefill };
+    this.#sizes = sizes;
     await this.#body(counts.T).run(sizes);
     if (counts.R === 0) return { tokens: new Int32Array(0), logSumExp: new Float32Array(0), logits: noLogits };
     const head = this.#head(counts.R);
@@ -245,10 +247,10 @@ class Runner implements ModelRunner {
     }
   }
 
-  /** Milliseconds per dispatch of the last class used for this many tokens: for `alloy bench --profile` and tests. */
-  profile(tokens: number): ReturnType<LoweredGraph["profile"]> {
-    const tiles = Object.fromEntries([...this.#arrays.prefillTiles.keys()].map((n) => [`prefillTiles.${n}`, 0]));
-    return this.#body(tokens).profile({ T: tokens, R: 1, decodeTiles: tokens, ...tiles });
+  /** Runs the last step's body again, timing every dispatch: what `bench/profile.ts` prints. */
+  profile(): ReturnType<LoweredGraph["profile"]> {
+    if (!this.#sizes) throw new AlloyError("internal", "profile: no step has run");
+    return this.#body(this.#sizes.T).profile(this.#sizes);
   }
 
   close(): void {
