@@ -25,7 +25,7 @@ export function lookupFunction(symbols: readonly string[]): string {
   const rows = symbols.map((s) => `  if (alloy_same(name, "${s}")) return (void *)${s};`);
   return [
     "static int alloy_same(const char *a, const char *b) { while (*a && *a == *b) a++, b++; return *a == *b; }",
-    `void *alloy_lookup(const char *name) {\n${rows.join("\n")}\n  return 0;\n}`,
+    `__attribute__((visibility("default"))) void *alloy_lookup(const char *name) {\n${rows.join("\n")}\n  return 0;\n}`,
   ].join("\n");
 }
 

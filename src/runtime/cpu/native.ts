@@ -6,6 +6,7 @@ import { fileURLToPath } from "node:url";
 import { AlloyError } from "../../support/errors.ts";
 import type { NativeUnit } from "./cc.ts";
 import { compileAll, openUnit, systemCompiler, tinyUnit } from "./cc.ts";
+import { developmentLibrary } from "./development.ts";
 import { isaByName } from "./isa.ts";
 import { embeddedLibrary } from "./library.ts";
 
@@ -56,16 +57,8 @@ export function nativeRuntime(): NativeRuntime {
   return (loaded ??= load());
 }
 
-/** Where `buildKernelsLibrary` puts the library of this platform in a checkout, if it was made from the current sources. */
-let development: (() => string | undefined) | undefined;
-
-/** Lets the compiler offer a library built in this checkout; it decides whether it is up to date. */
-export function setDevelopmentLibrary(find: () => string | undefined): void {
-  development = find;
-}
-
 function load(): NativeRuntime {
-  const path = embeddedLibrary ?? development?.();
+  const path = embeddedLibrary ?? developmentLibrary();
   if (path) {
     const library = openUnit(path);
     return bind(library, false, library);

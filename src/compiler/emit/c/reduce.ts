@@ -41,10 +41,11 @@ export function smallReduce(e: Emitter, op: Op): void {
     // Every element along the axis is the same.
     const one = (idx: readonly Ix[], w: number): string => {
       if (isArg(kind)) return e.splat("i32", w, "0");
-      const v = last ? e.splat(dtype, w, e.get(x, insert(idx, 0), 1)) : e.get(x, insert(idx, 0), w);
+      const v = e.get(x, insert(idx, 0), w);
       return kind === "sum" ? `(${v} * ${e.splat(dtype, w, `(${storedType(dtype)}x1)${n}`)})` : v;
     };
-    return e.define(out, outEff, ({ idx, w }) => one(idx, last ? 1 : w), op.loc);
+    if (last) return defineScalars(e, op, outEff, (idx) => one(idx, 1));
+    return e.define(out, outEff, ({ idx, w }) => one(idx, w), op.loc);
   }
   if (isArg(kind)) {
     return defineScalars(e, op, outEff, (idx) => {

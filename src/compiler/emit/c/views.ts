@@ -27,7 +27,7 @@ function axisView(e: Emitter, op: Op, axes: readonly number[], start?: { axis: n
     const base = start ? e.named(addLin(rep.base, mulLin(rep.coef[start.axis], lin(start.at)))) : rep.base;
     // The start is in the base already, so opaque parts map with it and coefficients without.
     const opaque: Opaque[] = rep.opaque.map((o) => ({ ...o, at: (idx) => o.at(map(idx)), varies: axes.map((a) => a >= 0 && o.varies[a]) }));
-    const coef = axes.map((a, i) => (a >= 0 && shape[i] > 1 ? rep.coef[a] : lin(0)));
+    const coef = axes.map((a, i) => (a >= 0 && shape[i] > 1 && x.type.shape[a] > 1 ? rep.coef[a] : lin(0)));
     const eff = axes.map((a, i) => (a >= 0 ? Math.min(rep.eff[a] === 1 ? 1 : shape[i], shape[i]) : 1));
     return { kind: "affine", base, coef, opaque, eff };
   }

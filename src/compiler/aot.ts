@@ -1,0 +1,139 @@
+/** The kernels library: every stock kernel instance for every instruction set of a platform, and the native runtime, in one shared library. */
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import { join } from "node:path";
+import { AlloyError } from "../support/errors.ts";
+import { cacheDir } from "../support/paths.ts";
+import { lookupFunction, systemCompiler } from "../runtime/cpu/cc.ts";
+import { libraryName, sourceHash } from "../runtime/cpu/development.ts";
+import { COMMON_FLAGS, ISAS } from "../runtime/cpu/isa.ts";
+import { RUNTIME_SYMBOLS, runtimeSource } from "../runtime/cpu/native.ts";
+import { emitFunction, prelude } from "./emit/c/index.ts";
+import type { AnyKernel, Constexprs } from "./language/kernel.ts";
+
+/** A kernel with its compile-time values. */
+export interface KernelInstance {
+  kernel: AnyKernel;
+  constexprs: Constexprs;
+}
+
+export interface LibraryOptions {
+  instances: readonly KernelInstance[];
+  /** Platforms like "linux-x64"; default: this one. */
+  targets?: readonly string[];
+  /** C compiler and its first arguments per platform; default: the system's for this platform, a GNU cross compiler for another. */
+  compilers?: Readonly<Record<string, readonly string[]>>;
+  log?: (line: string) => void;
+}
+
+const CROSS: Readonly<Record<string, readonly string[]>> = {
+  "linux-arm64": ["aarch64-linux-gnu-gcc"],
+  "linux-x64": ["x86_64-linux-gnu-gcc"],
+};
+
+/** Kernels per C file: enough to share the cost of the prelude, few enough to keep all cores busy. */
+const PER_FILE = 10;
+
+/**
+ * Builds `outDir/liballoy-OS-ARCH.so` (.dylib) for each target and beside it `….hash`, the hash of the sources. Objects are cached, so a
+ * second build compiles only what changed. Returns the paths. Throws `kernel_error` with the compiler's words, `bad_argument` when a
+ * target has no compiler here.
+ */
+export async function buildKernelsLibrary(outDir: string, options: LibraryOptions): Promise<string[]> {
+  const host = `${process.platform}-${process.arch}`;
+  const hash = sourceHash();
+  mkdirSync(outDir, { recursive: true });
+  const paths: string[] = [];
+  for (const target of options.targets ?? [host]) {
+    const started = performance.now();
+    const compiler = options.compilers?.[target] ?? (target === host ? hostCompiler() : CROSS[target]);
+    if (!compiler || !Bun.which(compiler[0])) {
+      throw new AlloyError("bad_argument", `There is no C compiler for ${target}`, {
+        hint: compiler ? `Install ${compiler[0]}.` : `Give one in the compilers option.`,
+      });
+    }
+    const path = join(outDir, libraryName(target));
+    const kernels = await buildOne(path, target, compiler, options.instances);
+    writeFileSync(`${path}.hash`, hash);
+    paths.push(path);
+    options.log?.(`${path}: ${kernels} kernels in ${((performance.now() - started) / 1000).toFixed(1)} s`);
+  }
+  return paths;
+}
+
+function hostCompiler(): readonly string[] | undefined {
+  const c = systemCompiler();
+  return c && [c.path];
+}
+
+interface Job {
+  /** Object file in the cache. */
+  object: string;
+  text: string;
+  flags: readonly string[];
+}
+
+async function buildOne(path: string, target: string, compiler: readonly string[], instances: readonly KernelInstance[]): Promise<number> {
+  const [os, arch] = target.split("-");
+  const cache = join(cacheDir(), "objects");
+  mkdirSync(cache, { recursive: true });
+  const version = Bun.spawnSync([...compiler, "--version"]).stdout.toString();
+  const job = (text: string, flags: readonly string[]): Job => {
+    const key = new Bun.CryptoHasher("sha256").update([version, target, ...flags, text].join("\0")).digest("hex").slice(0, 32);
+    return { object: join(cache, `${key}.o`), text, flags };
+  };
+  const unique = [...new Map(instances.map((i) => [i.kernel.symbol(i.constexprs), i])).entries()];
+  const symbols: string[] = [];
+  const jobs: Job[] = [];
+  for (const isa of ISAS.filter((i) => i.width > 1 && (i.arch === "any" || i.arch === arch))) {
+    for (let at = 0; at < unique.length; at += PER_FILE) {
+      const functions = unique.slice(at, at + PER_FILE).map(([symbol, i]) => {
+        const name = `${symbol}__${isa.suffix}`;
+        symbols.push(name);
+        return emitFunction(i.kernel.specialize(i.constexprs), isa, name);
+      });
+      jobs.push(job([prelude(isa), ...functions].join("\n"), [...COMMON_FLAGS, ...isa.flags]));
+      // Emitting is quick but not free: let other work run.
+      await Bun.sleep(0);
+    }
+  }
+  const plain = ["-O2", "-fPIC", "-pthread"];
+  jobs.push(job(readFileSync(runtimeSource(), "utf8"), plain));
+  jobs.push(job(table(symbols), plain));
+  await compileAllJobs(jobs, compiler);
+  const made = `${path}.${process.pid}`;
+  const shared = os === "darwin" ? ["-dynamiclib", "-undefined", "dynamic_lookup"] : ["-shared"];
+  const r = Bun.spawnSync([...compiler, ...shared, "-pthread", "-o", made, ...jobs.map((j) => j.object), "-lm"], { stderr: "pipe" });
+  if (r.exitCode !== 0) throw new AlloyError("kernel_error", `Linking ${path} failed: ${r.stderr.toString().trim().slice(0, 2000)}`);
+  renameSync(made, path);
+  return symbols.length;
+}
+
+/** The one exported function that finds kernels and runtime functions by name. */
+function table(kernels: readonly string[]): string {
+  const all = [...kernels, ...RUNTIME_SYMBOLS];
+  return [...all.map((s) => `extern char ${s}[];`), lookupFunction(all)].join("\n");
+}
+
+async function compileAllJobs(jobs: readonly Job[], compiler: readonly string[]): Promise<void> {
+  const waiting = jobs.filter((j) => !existsSync(j.object));
+  let next = 0;
+  const worker = async (): Promise<void> => {
+    while (next < waiting.length) {
+      const j = waiting[next++];
+      const source = `${j.object}.${process.pid}.c`;
+      const made = `${j.object}.${process.pid}`;
+      writeFileSync(source, j.text);
+      const p = Bun.spawn([...compiler, ...j.flags, "-fvisibility=hidden", "-c", source, "-o", made], { stdout: "ignore", stderr: "pipe" });
+      const words = await new Response(p.stderr).text();
+      if ((await p.exited) !== 0) {
+        next = waiting.length;
+        throw new AlloyError("kernel_error", `${compiler[0]} could not compile ${source}: ${words.trim().slice(0, 2000)}`);
+      }
+      rmSync(source);
+      renameSync(made, j.object);
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(availableParallelism(), Math.max(1, waiting.length)) }, worker));
+}
+
