@@ -2,6 +2,7 @@
 import type { Dispatch } from "../runtime/device.ts";
 import type { LowerContext } from "./lower.ts";
 import type { Dim, Sizes, Tensor } from "./tensor.ts";
+import type { WeightRef } from "./weights.ts";
 
 export interface Cost {
   /** Floating-point (or integer multiply-add counted as two) operations. */
@@ -25,6 +26,9 @@ export interface OpDef<A = unknown> {
   lower(ctx: LowerContext, node: Node<A>): Dispatch[];
   /** Index of the input whose memory the output reuses. */
   inPlace?: (attrs: A) => number | undefined;
+  /** Weights that the op multiplies with, and small ones that it wants as float32 vectors: loaded ahead of the first run. */
+  matrices?: (attrs: A) => readonly WeightRef[];
+  vectors?: (attrs: A) => readonly string[];
 }
 
 export interface Node<A = unknown> {

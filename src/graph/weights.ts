@@ -23,6 +23,10 @@ export interface Matrix {
   packed: boolean;
 }
 
+/** Rows of a packed panel, and how much of a tensor is packed at a time. */
+const PANEL_ROWS = 16;
+const PACK_BYTES = 16 << 20;
+
 const FLOAT_TYPES: ReadonlySet<TensorType> = new Set(["f32", "f16", "bf16"]);
 
 export class WeightStore {
@@ -30,6 +34,7 @@ export class WeightStore {
   readonly file: ModelFile;
   readonly #exact: boolean;
   readonly #matrices = new Map<string, Matrix>();
+  readonly #inPlace = new Set<string>();
   readonly #vectors = new Map<string, DeviceBuffer>();
   /** Bytes held beyond the mapped file. */
   ownedBytes = 0;
@@ -106,7 +111,10 @@ export class WeightStore {
     if (ref.transpose) return this.#transposed(t);
     const [n, k] = t.shape;
     const inPlace = this.device.wrap(t.address, t.bytes);
-    if (FLOAT_TYPES.has(t.type)) return { type: t.type, n, k, buffer: inPlace, packed: false };
+    if (FLOAT_TYPES.has(t.type)) {
+      this.#inPlace.add(t.name);
+      return { type: t.type, n, k, buffer: inPlace, packed: false };
+    }
     const ctx = { program: compileProgram.bind(null, this.device) };
     if (this.#exact) {
       const buffer = this.#allocate(n * k * 4);
@@ -123,10 +131,18 @@ export class WeightStore {
         },
       );
     const buffer = this.#allocate(layout.bytes);
-    this.#run(packDispatches(ctx, { type: t.type, n, k, src: inPlace, dst: buffer }));
-    // The mapped pages were needed for packing only: giving them back keeps the peak near one copy of the weights. Rows that the
-    // embedding reads later come back from the page cache.
-    adviseDontNeed(t.address, t.bytes);
+    // In pieces of whole panels, giving the mapped pages of each back at once: the peak stays near one copy of the weights. Rows that
+    // the embedding reads later come back from the page cache.
+    const rowBytes = t.bytes / n;
+    const piece = Math.max(PANEL_ROWS, Math.floor(PACK_BYTES / rowBytes / PANEL_ROWS) * PANEL_ROWS);
+    for (let row = 0; row < n; row += piece) {
+      const rows = Math.min(piece, n - row);
+      const from = packedLayout(t.type, row, k).bytes;
+      const src = inPlace.slice(row * rowBytes, rows * rowBytes);
+      const dst = buffer.slice(from, layout.bytes - from);
+      this.#run(packDispatches(ctx, { type: t.type, n: rows, k, src, dst }));
+      adviseDontNeed(src.address, src.bytes);
+    }
     return { type: t.type, n, k, buffer, packed: true };
   }
 
@@ -136,6 +152,11 @@ export class WeightStore {
     const to = new Float32Array(n * k);
     for (let i = 0; i < k; i++) for (let j = 0; j < n; j++) to[j * k + i] = from[i * n + j];
     return { type: "f32", n, k, buffer: this.#own(to), packed: false };
+  }
+
+  /** Gives back the mapped pages around tensors that were copied: reading one maps its neighbours too. */
+  releaseCopied(): void {
+    for (const t of this.file.tensors.values()) if (!this.#inPlace.has(t.name)) adviseDontNeed(t.address, t.bytes);
   }
 
   #run(dispatches: Dispatch[]): void {

@@ -26,20 +26,17 @@ export const loadRunner: LoadRunner = async (file, options) => {
   return new Runner(file, description.config, built, weights, kvType, options);
 };
 
-/** Packs every matrix now rather than in the first step, yielding between tensors so that progress shows. */
+/** Loads every weight now rather than in the first step, yielding between tensors so that progress shows. */
 async function prepareWeights(built: BuiltModel, weights: WeightStore, onProgress?: (done: number, total: number) => void): Promise<void> {
-  const refs = [built.body.graph, built.head.graph].flatMap((g) =>
-    g.nodes.flatMap((n) =>
-      "parts" in (n.attrs as object)
-        ? (n.attrs as { parts: { weight: { name: string; transpose?: boolean } }[] }).parts.map((p) => p.weight)
-        : [],
-    ),
-  );
-  for (const [i, ref] of refs.entries()) {
+  const nodes = [...built.body.graph.nodes, ...built.head.graph.nodes];
+  const matrices = nodes.flatMap((n) => n.op.matrices?.(n.attrs) ?? []);
+  for (const [i, ref] of matrices.entries()) {
     weights.matrix(ref);
-    onProgress?.(i + 1, refs.length);
+    onProgress?.(i + 1, matrices.length);
     if (onProgress && i % 8 === 7) await new Promise((done) => setImmediate(done));
   }
+  for (const name of nodes.flatMap((n) => n.op.vectors?.(n.attrs) ?? [])) weights.vector(name);
+  weights.releaseCopied();
 }
 
 export class Runner implements ModelRunner {

@@ -36,6 +36,7 @@ export const prefillTilesName = (heads: number, kvHeads: number): string => `pre
  */
 export const attention: OpDef<AttentionAttrs> = {
   name: "attention",
+  vectors: (a) => (a.sinks ? [a.sinks] : []),
   shape: ([qkv], a) => ({ shape: [qkv.shape[0], a.heads * a.headDim] }),
   cost: ([qkv], a, sizes) => {
     const T = dimSize(qkv.shape[0], sizes);

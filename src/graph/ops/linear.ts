@@ -56,6 +56,8 @@ export const quantize: OpDef<Record<string, never>> = {
  */
 export const linear: OpDef<LinearAttrs> = {
   name: "linear",
+  matrices: (a) => a.parts.map((p) => p.weight),
+  vectors: (a) => a.parts.flatMap((p) => p.bias ?? []),
   inPlace: (a) => (a.residual ? (a.packed.some(Boolean) ? 2 : 1) : undefined),
   shape([x], { parts, k }) {
     if (x.shape[1] !== k)

@@ -12,6 +12,7 @@ export interface NormAttrs {
 /** RMSNorm or LayerNorm of each row: [rows, D] -> [rows, D]. */
 export const norm: OpDef<NormAttrs> = {
   name: "norm",
+  vectors: (a) => (a.bias ? [a.weight, a.bias] : [a.weight]),
   shape: ([x]) => ({ shape: x.shape }),
   cost: ([x], _, sizes) => {
     const n = dimSize(x.shape[0], sizes) * dimSize(x.shape[1], sizes);

@@ -18,6 +18,7 @@ export interface RopeAttrs {
 /** Rotates the query or key heads of x [T, stride] in place; inputs: x, cos [T, R/2], sin [T, R/2]. */
 export const rope: OpDef<RopeAttrs> = {
   name: "rope",
+  vectors: (a) => (a.norm ? [a.norm] : []),
   inPlace: () => 0,
   shape: ([x]) => ({ shape: x.shape }),
   cost: ([x], a, sizes) => {
