@@ -3,14 +3,20 @@
  *
  *   bun build.ts                          for this machine
  *   bun build.ts --target darwin-arm64    for another one (repeatable)
- *   bun build.ts --release                archives and checksums of every target, in dist/release/
+ *   bun build.ts --release                archives and checksums, in dist/release/, of every target that has a C compiler here
  *
  * No minification anywhere: kernels are compiled from their functions' text, and stack traces stay readable.
  */
 import { chmodSync, copyFileSync, existsSync, mkdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import { parseArgs } from "node:util";
+import { parse } from "acorn";
+import type { BunPlugin } from "bun";
+import { INSTANCES } from "./kernels/instances.ts";
 import manifest from "./package.json" with { type: "json" };
+import { buildKernelsLibrary } from "./src/compiler/aot.ts";
+import { developmentLibrary } from "./src/runtime/cpu/development.ts";
+import { AlloyError } from "./src/support/errors.ts";
 
 const ROOT = import.meta.dir;
 const DIST = join(ROOT, "dist");
@@ -36,8 +42,71 @@ function commit(): string | undefined {
   return head.stdout.toString().trim() + (dirty ? "+" : "");
 }
 
+/** Puts the kernels library where src/runtime/cpu/library.ts says that there is none. */
+function embedLibrary(path: string): BunPlugin {
+  return {
+    name: "kernels library",
+    setup(build) {
+      build.onLoad({ filter: /[\\/]src[\\/]runtime[\\/]cpu[\\/]library\.ts$/ }, () => ({
+        loader: "ts",
+        contents: `import path from ${JSON.stringify(path)} with { type: "file" };\nexport const embeddedLibrary: string | undefined = path;\n`,
+      }));
+    },
+  };
+}
+
+/**
+ * Records the text of every kernel and helper beside its function. Bundling puts all modules into one scope and renames what collides there
+ * (two helpers called `clean`), and a kernel is compiled from its text.
+ */
+const keepKernelSources: BunPlugin = {
+  name: "kernel sources",
+  setup(build) {
+    const transpiler = new Bun.Transpiler({ loader: "ts", target: "bun" });
+    build.onLoad({ filter: /[\\/]kernels[\\/][^\\/]+\.ts$/ }, async ({ path }) => ({
+      loader: "js",
+      contents: recordSources(transpiler.transformSync(await Bun.file(path).text())),
+    }));
+  },
+};
+
+/** `fn(BODY, …)` and `kernel(name, signature, BODY, …)` with BODY's text attached to BODY. */
+function recordSources(code: string): string {
+  const bodies: [start: number, end: number][] = [];
+  const visit = (node: unknown): void => {
+    if (Array.isArray(node)) return node.forEach(visit);
+    if (node === null || typeof node !== "object" || !("type" in node)) return;
+    const call = node as unknown as { type: string; callee: { name?: string }; arguments: { type: string; start: number; end: number }[] };
+    if (call.type === "CallExpression" && (call.callee.name === "fn" || call.callee.name === "kernel")) {
+      const body = call.arguments[call.callee.name === "fn" ? 0 : 2];
+      if (body !== undefined && /^(Arrow)?FunctionExpression$/.test(body.type)) bodies.push([body.start, body.end]);
+    }
+    Object.values(node).forEach(visit);
+  };
+  visit(parse(code, { ecmaVersion: "latest", sourceType: "module" }));
+  for (const [start, end] of bodies.sort((a, b) => b[0] - a[0])) {
+    const text = code.slice(start, end);
+    code = `${code.slice(0, start)}Object.assign(${text}, { kernelSource: ${JSON.stringify(text)} })${code.slice(end)}`;
+  }
+  return code;
+}
+
+/** Compiles the stock kernels for every instruction set of the targets. A target without a C compiler here is named in the error. */
+async function buildKernels(target: Target): Promise<string> {
+  if (target === HOST) {
+    const upToDate = developmentLibrary();
+    if (upToDate !== undefined) return upToDate;
+  }
+  const [path] = await buildKernelsLibrary(join(DIST, "kernels"), {
+    instances: INSTANCES,
+    targets: [target],
+    log: (line) => console.log(line.replace(ROOT + "/", "")),
+  });
+  return path;
+}
+
 /** Compiles the executable for one target to `outfile`. */
-async function buildExecutable(target: Target, outfile: string): Promise<void> {
+async function buildExecutable(target: Target, outfile: string, library: string): Promise<void> {
   const started = performance.now();
   const defines: Record<string, string> = { ALLOY_COMPILED: "true" };
   const from = commit();
@@ -55,6 +124,7 @@ async function buildExecutable(target: Target, outfile: string): Promise<void> {
     sourcemap: "inline",
     minify: false,
     define: defines,
+    plugins: [embedLibrary(library), keepKernelSources],
     // A dependency of Elysia's has a computed import() that is never reached; a test keeps our own sources free of them.
     allowUnresolved: [""],
     compile: {
@@ -116,7 +186,17 @@ if (!existsSync(join(ROOT, "node_modules"))) fail("dependencies are not installe
 
 for (const target of chosen as Target[]) {
   const outfile = join(DIST, target === HOST ? "alloy" : `alloy-${target}`);
-  await buildExecutable(target, outfile);
+  let library: string;
+  try {
+    library = await buildKernels(target);
+  } catch (error) {
+    const { message, hint } = AlloyError.from(error);
+    // A release of everything is a release of what this machine can make; what was asked for by name must work.
+    if (values.target !== undefined || target === HOST) fail(`${message}${hint === undefined ? "" : ` (${hint})`}`);
+    console.log(`${target} is left out: ${message}`);
+    continue;
+  }
+  await buildExecutable(target, outfile, library);
   if (values.release) await buildArchive(target, outfile, join(DIST, "release"));
 }
 if (values.release) {

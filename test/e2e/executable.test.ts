@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { inspectableKernels } from "../../src/cli/kernel-stages.ts";
 
 const ALLOY = join(import.meta.dir, "../../dist/alloy");
 const BUILT = existsSync(ALLOY);
@@ -108,6 +109,24 @@ describe.skipIf(!BUILT)("the executable (skipped: dist/alloy is not built; run `
     expect(JSON.parse(stdout).greedy).toHaveLength(8);
     expect(JSON.parse(stdout)).toEqual(JSON.parse(source.stdout.toString()));
   }, 60_000);
+
+  test("every kernel compiles to the same C as from the sources: bundling changed no name that counts", async () => {
+    const code = (stages: { name: string; text: string }[]) =>
+      stages
+        .find((s) => s.name === "c")!
+        .text.split("\n")
+        // Comments quote the kernel's lines, which the bundler prints in its own way.
+        .filter((line) => !line.trim().startsWith("//"))
+        .join("\n");
+    const kernels = inspectableKernels();
+    expect(kernels.length).toBeGreaterThan(20);
+    for (const kernel of kernels) {
+      const { stdout } = await alloy(["inspect", kernel.name, "--isa", "avx2", "--json"]);
+      const { stages, error } = JSON.parse(stdout);
+      expect({ kernel: kernel.name, error }).toEqual({ kernel: kernel.name, error: undefined });
+      expect(code(stages)).toBe(code(kernel.stages({ isa: "avx2", constexprs: {} })));
+    }
+  }, 120_000);
 
   test("serves, and ends on SIGTERM with 0", async () => {
     const child = start(["serve", "--port", "0", "--json", "--model", "demo"]);

@@ -33,9 +33,17 @@ export function callSite(depth: (...args: never[]) => unknown): CallSite | undef
   return undefined;
 }
 
+/**
+ * The text that a function was written as. Bundling renames the free names of functions where modules collide, and with them the names
+ * of helpers, so `build.ts` records the text of every kernel and helper as `kernelSource` beforehand.
+ */
+function sourceText(body: ((...args: never[]) => unknown) & { kernelSource?: string }): string {
+  return body.kernelSource ?? body.toString();
+}
+
 /** Parses the text of an arrow function or function expression. Throws AlloyError `kernel_error`. */
 export function parseFunction(title: string, body: (...args: never[]) => unknown, site?: CallSite): Source {
-  const text = body.toString();
+  const text = sourceText(body);
   const where = site ? ` (${site.file}:${site.line})` : "";
   let node: ES.Expression;
   try {
