@@ -79,7 +79,10 @@ async function buildOne(path: string, target: string, compiler: readonly string[
   mkdirSync(cache, { recursive: true });
   const version = Bun.spawnSync([...compiler, "--version"]).stdout.toString();
   const job = (text: string, flags: readonly string[]): Job => {
-    const key = new Bun.CryptoHasher("sha256").update([version, target, ...flags, text].join("\0")).digest("hex").slice(0, 32);
+    const key = new Bun.CryptoHasher("sha256")
+      .update([version, target, ...flags, text].join("\0"))
+      .digest("hex")
+      .slice(0, 32);
     return { object: join(cache, `${key}.o`), text, flags };
   };
   const unique = [...new Map(instances.map((i) => [i.kernel.symbol(i.constexprs), i])).entries()];
@@ -92,7 +95,9 @@ async function buildOne(path: string, target: string, compiler: readonly string[
         symbols.push(name);
         return emitFunction(i.kernel.specialize(i.constexprs), isa, name);
       });
-      jobs.push(job([prelude(isa), ...functions].join("\n"), [...COMMON_FLAGS, ...isa.flags]));
+      // The fallback level is for machines of 2012: it must be there, not be the best, and would take half the build at -O3.
+      const level = isa.name === "baseline" ? ["-O1"] : [];
+      jobs.push(job([prelude(isa), ...functions].join("\n"), [...COMMON_FLAGS, ...level, ...isa.flags]));
       // Emitting is quick but not free: let other work run.
       await Bun.sleep(0);
     }
@@ -136,4 +141,3 @@ async function compileAllJobs(jobs: readonly Job[], compiler: readonly string[])
   };
   await Promise.all(Array.from({ length: Math.min(availableParallelism(), Math.max(1, waiting.length)) }, worker));
 }
-

@@ -1,30 +1,71 @@
-/** Runs a kernel on host memory. */
+/** Runs a kernel on host memory: `kernel.grid(…)(args)`, on the default device. */
+import { ptr } from "bun:ffi";
+import type { Device } from "../runtime/device.ts";
+import { createDevice } from "../runtime/index.ts";
 import { AlloyError } from "../support/errors.ts";
-import type { InterpreterArgs } from "./ir/interpret.ts";
-import { interpret } from "./ir/interpret.ts";
 import type { HostMemory } from "./ir/memory.ts";
 import { allocate } from "./ir/memory.ts";
+import { DTYPE_BYTES } from "./ir/types.ts";
 import type { Constexprs, Kernel } from "./language/kernel.ts";
+import { compileProgram } from "./program.ts";
 
 /** Arguments by name; outputs may be left out. */
 export type Arguments = Readonly<Record<string, unknown>>;
 
-/** Runs `grid` programs and returns the outputs that were left out: the array of the only one, or an object of several. */
+let device: Device | undefined;
+
+/** The device that launches use, opened at the first one: ALLOY_DEVICE, else the CPU. */
+export function defaultDevice(): Device {
+  return (device ??= createDevice(process.env.ALLOY_DEVICE));
+}
+
+/**
+ * Runs `grid` programs and returns the outputs that were left out: the array of the only one, or an object of several.
+ * Throws `bad_argument` for an argument that is missing or does not fit its parameter, `kernel_error` for mistakes in the kernel.
+ */
 export async function launch(kernel: Kernel, grid: readonly [number, number, number], args: Arguments): Promise<unknown> {
+  const unknown = Object.keys(args).find((name) => !Object.hasOwn(kernel.signature, name));
+  if (unknown !== undefined) throw new AlloyError("bad_argument", `${kernel.name} has no parameter ${unknown}`);
   const constexprs: Record<string, Constexprs[string]> = {};
-  const given: Record<string, InterpreterArgs[string]> = {};
-  const made: Record<string, unknown> = {};
+  const given: number[] = [];
+  const made: Record<string, HostMemory> = {};
+  const d = defaultDevice();
+  // Arrays are passed by address: they must live until the run is over.
+  const alive: unknown[] = [args, made];
   for (const [name, spec] of Object.entries(kernel.signature)) {
     const arg = args[name];
     if (spec.kind === "constexpr") {
       if (arg !== undefined) constexprs[name] = arg as Constexprs[string];
-    } else if (arg !== undefined) given[name] = arg as InterpreterArgs[string];
-    else if (spec.kind === "ptr" && spec.output) {
+    } else if (spec.kind !== "ptr") {
+      if (typeof arg !== "number" && typeof arg !== "bigint")
+        throw mistake(kernel, name, arg === undefined ? "is missing" : `must be a number, got ${typeof arg}`);
+      given.push(Number(arg));
+    } else if (arg !== undefined) {
+      given.push(addressOf(kernel, name, spec.dtype, arg));
+    } else if (spec.output) {
       const elements = spec.size ? spec.size(args) : grid[0] * grid[1] * grid[2];
-      made[name] = given[name] = (spec.dtype === "bf16" ? new Uint16Array(elements) : allocate(spec.dtype, elements)) as HostMemory;
-    } else throw new AlloyError("bad_argument", `${kernel.name}: argument ${name} is missing`);
+      made[name] = (spec.dtype === "bf16" ? new Uint16Array(elements) : allocate(spec.dtype, elements)) as HostMemory;
+      given.push(addressOf(kernel, name, spec.dtype, made[name]));
+    } else throw mistake(kernel, name, "is missing");
   }
-  interpret(kernel.specialize(constexprs), grid, given);
-  const outputs = Object.values(made);
+  const plan = d.plan([{ program: compileProgram(d, kernel, constexprs), grid, args: given }], 0);
+  await plan.submit();
+  plan.free();
+  const outputs = Object.values(alive[1] as typeof made);
   return outputs.length > 1 ? made : outputs[0];
+}
+
+const mistake = (kernel: Kernel, name: string, what: string): AlloyError =>
+  new AlloyError("bad_argument", `${kernel.name}: argument ${name} ${what}`);
+
+function addressOf(kernel: Kernel, name: string, dtype: keyof typeof DTYPE_BYTES, arg: unknown): number {
+  if (ArrayBuffer.isView(arg) && !(arg instanceof DataView)) {
+    const array = arg as NodeJS.TypedArray;
+    if (array.BYTES_PER_ELEMENT !== DTYPE_BYTES[dtype]) {
+      throw mistake(kernel, name, `must hold ${dtype} (${DTYPE_BYTES[dtype]} bytes each), got ${array.constructor.name}`);
+    }
+    return array.byteLength ? Number(ptr(array)) : 0;
+  }
+  if (typeof arg === "object" && arg !== null && "address" in arg && typeof arg.address === "number") return arg.address;
+  throw mistake(kernel, name, `must be a typed array or a buffer, got ${typeof arg}`);
 }

@@ -12,7 +12,9 @@ const SOURCES = ["kernels", "src/compiler", "src/runtime/cpu"];
 export function sourceHash(): string {
   const hash = new Bun.CryptoHasher("sha256");
   for (const folder of SOURCES) {
-    const files = readdirSync(join(root(), folder), { recursive: true, withFileTypes: true }).filter((f) => f.isFile() && /\.(ts|c)$/.test(f.name));
+    const files = readdirSync(join(root(), folder), { recursive: true, withFileTypes: true }).filter(
+      (f) => f.isFile() && /\.(ts|c)$/.test(f.name),
+    );
     for (const path of files.map((f) => join(f.parentPath, f.name)).sort()) {
       hash.update(`${relative(root(), path)}\0`);
       hash.update(readFileSync(path));

@@ -5,7 +5,7 @@ import { countChunks } from "./values.ts";
 
 /** A tile of more vectors than this lives in an array and is worked on in loops. Rows are unrolled less than the tiles of a product. */
 const MAX_VECTORS = 48;
-const MAX_ROW_VECTORS = 16;
+const MAX_ROW_VECTORS = 8;
 
 const VIEWS = new Set(["broadcast", "reshape", "transpose", "slice", "cat"]);
 const INDEX = new Set(["add", "sub", "mul", "neg", "shl", "cast", "and", "or", "eq", "ne", "lt", "le", "gt", "ge"]);

@@ -73,20 +73,7 @@ export function portable(w: number, have: ReadonlySet<string>): string {
   const i = `i32x${w}`;
   const u = `u32x${w}`;
   const h = `u16x${w}`;
-  def(
-    "dot4_i32",
-    `static inline ${i} dot4_i32x${w}(${i} acc, ${i} a, ${i} b) {
-  for (int s = 0; s < 32; s += 8) acc += (${i})(((${u})a >> s) & 255) * ((${i})((${u})b << (24 - s)) >> 24);
-  return acc;
-}`,
-  );
-  def(
-    "dot4s_i32",
-    `static inline ${i} dot4s_i32x${w}(${i} acc, ${i} a, ${i} b) {
-  for (int s = 0; s < 32; s += 8) acc += ((${i})((${u})a << (24 - s)) >> 24) * ((${i})((${u})b << (24 - s)) >> 24);
-  return acc;
-}`,
-  );
+  if (!have.has(`dot4_i32x${w}`)) out.push(portableDots(w));
   def(
     "lookup_i32",
     `static inline ${i} lookup_i32x${w}(const uint8_t *t, ${i} x) { ${i} r; ${lanes(w, (k) => `r[${k}] = lookup_i32x1(t, x[${k}]);`)} return r; }`,
@@ -130,6 +117,36 @@ export function portable(w: number, have: ReadonlySet<string>): string {
     );
   def("rsqrt_f32", `static inline ${f} rsqrt_f32x${w}(${f} x) { return 1.0f / sqrt_f32x${w}(x); }`);
   return out.join("\n");
+}
+
+function portableDots(w: number): string {
+  const i = `i32x${w}`;
+  const u = `u32x${w}`;
+  return `static inline ${i} dot4_i32x${w}(${i} acc, ${i} a, ${i} b) {
+  for (int s = 0; s < 32; s += 8) acc += (${i})(((${u})a >> s) & 255) * ((${i})((${u})b << (24 - s)) >> 24);
+  return acc;
+}
+static inline ${i} dot4s_i32x${w}(${i} acc, ${i} a, ${i} b) {
+  for (int s = 0; s < 32; s += 8) acc += ((${i})((${u})a << (24 - s)) >> 24) * ((${i})((${u})b << (24 - s)) >> 24);
+  return acc;
+}`;
+}
+
+/** int8 dots on x86 without VNNI: even and odd bytes widened to 16 bits, so that nothing saturates (products are 255·128 at most). `low`: even bytes of a, zero-extended. */
+function widenedDots(p: string, I: string, w: number, low: string): string {
+  const i = `i32x${w}`;
+  const body = (
+    even: string,
+    odd: string,
+  ): string => `  ${I} be = ${p}_srai_epi16(${p}_slli_epi16((${I})b, 8), 8), bo = ${p}_srai_epi16((${I})b, 8);
+  ${I} ae = ${even}, ao = ${odd};
+  return (${i})${p}_add_epi32((${I})acc, ${p}_add_epi32(${p}_madd_epi16(ae, be), ${p}_madd_epi16(ao, bo)));`;
+  return `static inline ${i} dot4_i32x${w}(${i} acc, ${i} a, ${i} b) {
+${body(low, `${p}_srli_epi16((${I})a, 8)`)}
+}
+static inline ${i} dot4s_i32x${w}(${i} acc, ${i} a, ${i} b) {
+${body(`${p}_srai_epi16(${p}_slli_epi16((${I})a, 8), 8)`, `${p}_srai_epi16((${I})a, 8)`)}
+}`;
 }
 
 /** Intrinsic forms for x86, or only the portable ones. */
@@ -198,19 +215,10 @@ ${DOUBLE_HALF}`);
 }`,
         );
       } else {
-        // Even and odd bytes widened to 16 bits, so that nothing saturates: vpmaddwd adds products of 255·128 at most.
-        const body = (
-          a: [string, string],
-        ): string => `  ${I} be = ${p}_srai_epi16(${p}_slli_epi16((${I})b, 8), 8), bo = ${p}_srai_epi16((${I})b, 8);
-  ${I} ae = ${a[0]}, ao = ${a[1]};
-  return (${i})${p}_add_epi32((${I})acc, ${p}_add_epi32(${p}_madd_epi16(ae, be), ${p}_madd_epi16(ao, bo)));`;
         const low =
           w === 16 ? `_mm512_maskz_mov_epi8(0x5555555555555555ull, (${I})a)` : `${p}_and_si${w * 32}((${I})a, ${p}_set1_epi16(255))`;
-        add("dot4_i32", `static inline ${i} dot4_i32x${w}(${i} acc, ${i} a, ${i} b) {\n${body([low, `${p}_srli_epi16((${I})a, 8)`])}\n}`);
-        add(
-          "dot4s_i32",
-          `static inline ${i} dot4s_i32x${w}(${i} acc, ${i} a, ${i} b) {\n${body([`${p}_srai_epi16(${p}_slli_epi16((${I})a, 8), 8)`, `${p}_srai_epi16((${I})a, 8)`])}\n}`,
-        );
+        have.add(`dot4_i32x${w}`);
+        out.push(widenedDots(p, I, w, low));
       }
     }
     out.push(portable(w, have));
@@ -259,16 +267,22 @@ ${portable(2, new Set())}
 ${portable(4, have)}`;
 }
 
-/** Portable GNU C vectors or plain scalars. */
+/** Portable GNU C vectors or plain scalars. Where SSE2 is a given (every x86-64), four lanes use its 16-bit multiply-add for `dot4`. */
 export function genericOps(isa: Isa): string {
   const half = `static inline float cvt_f16_f32x1(uint16_t x) { return soft_f16_f32(x); }
 static inline uint16_t cvt_f32_f16x1(float x) { return soft_f32_f16(x); }
 ${DOUBLE_HALF}`;
-  return [
-    SCALAR_OPS,
-    half,
-    ...vectorWidths(isa)
-      .reverse()
-      .map((w) => portable(w, new Set())),
-  ].join("\n");
+  const out = [SCALAR_OPS, half];
+  for (const w of vectorWidths(isa).reverse()) {
+    out.push(portable(w, w === 4 ? new Set(["dot4_i32x4", "dot4s_i32x4"]) : new Set()));
+    if (w === 4)
+      out.push(
+        "#ifdef __SSE2__",
+        widenedDots("_mm", "__m128i", 4, "_mm_and_si128((__m128i)a, _mm_set1_epi16(255))"),
+        "#else",
+        portableDots(4),
+        "#endif",
+      );
+  }
+  return out.join("\n");
 }

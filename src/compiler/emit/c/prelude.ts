@@ -271,8 +271,9 @@ export function prelude(isa: Isa): string {
   const widths = [1, ...vectorWidths(isa).reverse()];
   const parts: string[] = [];
   if (isa.arch === "x64") parts.push("#include <immintrin.h>");
+  if (isa.name === "baseline") parts.push("#ifdef __SSE2__\n#include <emmintrin.h>\n#endif");
   if (isa.arch === "arm64") parts.push("#include <arm_neon.h>");
-  parts.push(isa.arch === "any" ? HEAD : HEAD.replace(/typedef[\s\S]*?#endif\n/, "#include <stdint.h>\n"));
+  parts.push(isa.name === "scalar" ? HEAD : HEAD.replace(/typedef[\s\S]*?#endif\n/, "#include <stdint.h>\n"));
   parts.push(`#ifdef __has_builtin
 #if __has_builtin(__builtin_shufflevector)
 #define ALLOY_SHUFFLE 1
