@@ -7,7 +7,7 @@ import { typeBytes } from "../../src/formats/quant/table.ts";
 import type { TensorType } from "../../src/formats/weights.ts";
 import { constexpr, dim, i32, kernel, ptr, type Tile } from "../../src/compiler/language/index.ts";
 import { compileProgram } from "../../src/compiler/program.ts";
-import { openCpuDevice } from "../../src/runtime/cpu/device.ts";
+import { createCpuDevice } from "../../src/runtime/cpu/device.ts";
 import type { DeviceBuffer, Dispatch } from "../../src/runtime/device.ts";
 import {
   linearDispatches,
@@ -41,7 +41,7 @@ const dots = kernel("bench_dots", { x: ptr(i32), y: ptr(i32), rounds: dim, N: co
   al.store(y + al.programId(0) * 16 + al.arange(16), all);
 });
 
-const device = openCpuDevice();
+const device = createCpuDevice();
 const ctx = {
   program: (k: Parameters<typeof compileProgram>[1], c: Parameters<typeof compileProgram>[2]) => compileProgram(device, k, c),
   slot: (): never => {

@@ -4,7 +4,7 @@ import { dequantize, quantize } from "../../src/formats/quant/table.ts";
 import type { TensorType } from "../../src/formats/weights.ts";
 import { QUANTISED_TYPES } from "../../kernels/families.ts";
 import { dequantDispatches, embedDispatches } from "../../kernels/linear-api.ts";
-import { openCpuDevice } from "../../src/runtime/cpu/device.ts";
+import { createCpuDevice } from "../../src/runtime/cpu/device.ts";
 import { deviceRunner, interpreterRunner, random, type Runner, SEED, uniform } from "./runners.ts";
 
 const TYPES: TensorType[] = ["f32", "f16", "bf16", ...QUANTISED_TYPES];
@@ -34,10 +34,10 @@ describe("interpreter", () => {
 });
 
 describe("cpu", () => {
-  let device: ReturnType<typeof openCpuDevice>;
+  let device: ReturnType<typeof createCpuDevice>;
   let r: Runner;
   beforeAll(() => {
-    device = openCpuDevice();
+    device = createCpuDevice();
     r = deviceRunner(device);
   });
   afterAll(() => device.close());

@@ -11,7 +11,7 @@ import {
   quantizedActivationBytes,
   tokenTile,
 } from "../../kernels/linear-api.ts";
-import { openCpuDevice } from "../../src/runtime/cpu/device.ts";
+import { createCpuDevice } from "../../src/runtime/cpu/device.ts";
 import { deviceRunner, interpreterRunner, random, type Runner, SEED, uniform } from "./runners.ts";
 
 interface Case {
@@ -121,10 +121,10 @@ describe("interpreter", () => {
 });
 
 describe("cpu", () => {
-  let device: ReturnType<typeof openCpuDevice>;
+  let device: ReturnType<typeof createCpuDevice>;
   let r: Runner;
   beforeAll(() => {
-    device = openCpuDevice();
+    device = createCpuDevice();
     r = deviceRunner(device);
   });
   afterAll(() => device.close());
