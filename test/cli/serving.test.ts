@@ -161,19 +161,17 @@ describe("launch", () => {
       expect(stderr).toBe("");
       return JSON.parse(stdout.replaceAll(/127\.0\.0\.1:\d+/g, "HOST"));
     };
-    expect((await plan("codex", "exec", "hi")).command).toEqual([
-      "codex",
-      ...[
-        "-c",
-        'model_provider="alloy"',
-        "-c",
-        'model_providers.alloy.name="Alloy"',
-        "-c",
-        'model_providers.alloy.base_url="http://HOST/v1"',
-      ],
-      ...["-c", 'model_providers.alloy.wire_api="responses"', "-c", 'model_providers.alloy.env_key="ALLOY_LAUNCH_KEY"'],
-      ...["-c", "model_providers.alloy.stream_idle_timeout_ms=3600000", "-c", "model_context_window=65536", "-m", "demo", "exec", "hi"],
-    ]);
+    const settings = [
+      'model_provider="alloy"',
+      'model_providers.alloy.name="Alloy"',
+      'model_providers.alloy.base_url="http://HOST/v1"',
+      'model_providers.alloy.wire_api="responses"',
+      'model_providers.alloy.env_key="ALLOY_LAUNCH_KEY"',
+      "model_providers.alloy.stream_idle_timeout_ms=3600000",
+      "model_context_window=65536",
+    ];
+    const codex = ["codex", ...settings.flatMap((s) => ["-c", s]), "-m", "demo", "exec", "hi"];
+    expect((await plan("codex", "exec", "hi")).command).toEqual(codex);
     expect(JSON.parse((await plan("opencode")).env.OPENCODE_CONFIG_CONTENT)).toMatchObject({
       model: "alloy/demo",
       provider: { alloy: { options: { baseURL: "http://HOST/v1" }, models: { demo: { limit: { context: 65_536, output: 16_384 } } } } },
