@@ -92,7 +92,7 @@ export const UNDEFINED: Literal = literal(undefined);
 
 export const isUndefined = (v: CT): boolean => v.kind === "literal" && v.value === undefined;
 /** A number or boolean, known or not: what operators work on. */
-export const isNumeric = (v: CT): v is Numeric =>
+export const isNumeric = (v: CT): v is RunTime | (Literal & { value: number | boolean }) =>
   v.kind === "value" || (v.kind === "literal" && (typeof v.value === "number" || typeof v.value === "boolean"));
 
 const shapeText = (t: ValueType): string => (t.shape.length ? `a tile ${t.dtype}[${t.shape.join(",")}]` : `a run-time ${t.dtype}`);
