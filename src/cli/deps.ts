@@ -3,20 +3,11 @@
  * asks for it, so that `alloy version` does not pay for the engine.
  */
 import type { Engine, ModelInfo } from "../engine/api.ts";
+import type { EngineOptions } from "../engine/core.ts";
 import type { ModelRunner } from "../models/api.ts";
 import type { Tokenizer } from "../tokenizer/api.ts";
 
-export interface EngineOptions {
-  device?: string;
-  threads?: number;
-  /** Tokens per request; undefined: what the model allows and memory holds. */
-  contextLength?: number;
-  /** Requests that generate at the same time. */
-  parallel?: number;
-  maxQueue?: number;
-  /** Models to load at once. */
-  models?: string[];
-}
+export type { EngineOptions };
 
 /** A model on this machine, as `alloy list` shows it. */
 export interface ModelListing {

@@ -166,8 +166,7 @@ export function checkArgs(raw: readonly string[], specs: ArgSpecs, command: stri
       continue;
     }
     const next = raw[i + 1];
-    const numeric = spec.type !== "string" && spec.type !== "enum";
-    if (next === undefined || (next.startsWith("-") && next !== "-" && !(numeric && /^-\.?\d/.test(next)))) {
+    if (next === undefined || (next.startsWith("-") && next !== "-" && !/^-\.?\d/.test(next))) {
       const problem = next === undefined ? "" : ` (the next word is "${next}")`;
       const how = next === undefined ? `${flag} ${valueName(spec)}` : `--${name}=${next} if that is the value`;
       throw new UsageError(`option ${flag} needs a value${problem}`, `write ${how}`);

@@ -57,9 +57,32 @@ describe("serve", () => {
       models: ["demo", "other"],
       pid: process.pid,
     });
-    expect(asked[0]).toEqual({ models: ["demo", "other"], contextLength: 512, parallel: 3, maxQueue: 7, threads: 2, device: undefined });
+    expect(asked[0]).toEqual({
+      models: ["demo", "other"],
+      contextLength: 512,
+      parallel: 3,
+      maxQueue: 7,
+      keepAlive: 300_000,
+      threads: 2,
+      device: undefined,
+    });
     io.interrupt();
     await done;
+  });
+
+  test("Ollama's variables are read, flags go before them, nonsense is passed over", async () => {
+    const env = { OLLAMA_CONTEXT_LENGTH: "1024", OLLAMA_NUM_PARALLEL: "2", OLLAMA_MAX_QUEUE: "many", OLLAMA_KEEP_ALIVE: "1h" };
+    for (const [argv, expected] of [
+      [[], { contextLength: 1024, parallel: 2, maxQueue: undefined, keepAlive: 3_600_000 }],
+      [["--ctx", "64", "--keep-alive", "30s"], { contextLength: 64, keepAlive: 30_000 }],
+      [["--keep-alive=-1"], { keepAlive: Infinity }],
+    ] as const) {
+      const { io, asked, done } = await serve([...argv], {}, { env });
+      expect(asked[0]).toMatchObject(expected);
+      io.interrupt();
+      await done;
+    }
+    expect((await alloy(["serve", "--keep-alive", "soon"])).stderr).toContain('--keep-alive must be a duration, got "soon"');
   });
 
   test("a running request finishes after the first signal; a second one ends it", async () => {

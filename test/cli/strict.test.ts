@@ -55,6 +55,7 @@ describe("what is accepted", () => {
     [["m", "--name="], { name: "" }],
     [["m", "--name=-x"], { name: "-x" }],
     [["m", "--name", "-"], { name: "-" }],
+    [["m", "--name", "-1"], { name: "-1" }],
     [["m", "-n", "x"], { name: "x" }],
     [["m", "-n=x"], { name: "x" }],
     [["m", "-nx"], { name: "x" }],

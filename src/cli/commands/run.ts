@@ -70,7 +70,13 @@ and the built-in demo model answers. Standard output carries the answer only; th
       thinking: thinkingOf(args.think),
       system: args.system,
     };
-    const engine = await deps.createEngine({ contextLength: args.ctx, threads: args.threads, device: args.device, parallel: 1 });
+    const engine = await deps.createEngine({
+      contextLength: args.ctx,
+      threads: args.threads,
+      device: args.device,
+      parallel: 1,
+      keepAlive: Infinity,
+    });
     try {
       if (prompt === "") {
         const { chat } = await import("../chat.ts");

@@ -1,9 +1,10 @@
 /** `alloy serve`. */
+import { keepAliveFromEnv, parseGoDuration } from "../../server/keep-alive.ts";
 import { listenAddress } from "../../server/listen.ts";
 import { VERSION } from "../../support/version.ts";
-import { printJson, type Context } from "../context.ts";
+import { printJson, type Context, type Io } from "../context.ts";
 import { EXIT } from "../exit.ts";
-import { strictCommand } from "../strict.ts";
+import { strictCommand, UsageError } from "../strict.ts";
 
 export default strictCommand({
   name: "serve",
@@ -19,11 +20,27 @@ names them, or at once with --model. SIGTERM or Ctrl-C lets running requests fin
       alias: "c",
       hint: "tokens",
       min: 16,
-      description: "Context window of each request (default: what the model allows and memory holds)",
+      description: "Context window of each request (default: OLLAMA_CONTEXT_LENGTH, or what the model allows and memory holds)",
     },
-    parallel: { type: "integer", hint: "requests", min: 1, max: 256, description: "Requests that generate at the same time (default: 4)" },
-    queue: { type: "integer", hint: "requests", min: 0, description: "Requests that may wait; more are refused with 503 (default: 512)" },
+    parallel: {
+      type: "integer",
+      hint: "requests",
+      min: 1,
+      max: 256,
+      description: "Requests that generate at the same time (default: OLLAMA_NUM_PARALLEL or 8)",
+    },
+    queue: {
+      type: "integer",
+      hint: "requests",
+      min: 0,
+      description: "Requests that may wait; more are refused with 503 (default: OLLAMA_MAX_QUEUE or 512)",
+    },
     threads: { type: "integer", hint: "count", min: 1, description: "CPU threads (default: one per core)" },
+    "keep-alive": {
+      type: "string",
+      hint: "duration",
+      description: "How long an unused model stays loaded, for example 30s, 2h, -1 for ever (default: OLLAMA_KEEP_ALIVE or 5m)",
+    },
     device: { type: "string", hint: "name", description: "Where to compute, for example cpu (default: the best there is)" },
     grace: { type: "number", hint: "seconds", min: 0, default: 30, description: "How long running requests may take to finish at the end" },
   },
@@ -37,9 +54,10 @@ names them, or at once with --model. SIGTERM or Ctrl-C lets running requests fin
     if (address.warning !== undefined) io.err(`alloy: ${address.warning}\n`);
     const engine = await deps.createEngine({
       models: args.model,
-      contextLength: args.ctx,
-      parallel: args.parallel,
-      maxQueue: args.queue,
+      contextLength: args.ctx ?? countFrom(io, "OLLAMA_CONTEXT_LENGTH"),
+      parallel: args.parallel ?? countFrom(io, "OLLAMA_NUM_PARALLEL"),
+      maxQueue: args.queue ?? countFrom(io, "OLLAMA_MAX_QUEUE"),
+      keepAlive: keepAliveOf(args["keep-alive"], io),
       threads: args.threads,
       device: args.device,
     });
@@ -65,6 +83,21 @@ names them, or at once with --model. SIGTERM or Ctrl-C lets running requests fin
     }
   },
 });
+
+/** A count from the environment; 0, nothing or nonsense leave the default. */
+function countFrom(io: Io, name: string): number | undefined {
+  const value = Number(io.env[name]);
+  return Number.isSafeInteger(value) && value > 0 ? value : undefined;
+}
+
+/** Milliseconds. Throws UsageError for a flag that is no duration; a bare number is seconds. */
+function keepAliveOf(flag: string | undefined, io: Io): number {
+  if (flag === undefined) return keepAliveFromEnv(io.env.OLLAMA_KEEP_ALIVE);
+  if (!/^-?\d+$/.test(flag) && parseGoDuration(flag) === undefined) {
+    throw new UsageError(`--keep-alive must be a duration, got "${flag}"`, "write for example 30s, 5m, 2h, or -1 for ever");
+  }
+  return keepAliveFromEnv(flag);
+}
 
 function welcome(url: string, model: string, style: Context["style"]): string {
   const body = JSON.stringify({ model, messages: [{ role: "user", content: "What is the capital of France?" }] });
