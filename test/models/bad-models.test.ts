@@ -104,7 +104,7 @@ test.each([
     'tensor "blk.0.ffn_up.weight" has shape [63,32], the model\'s configuration asks for [64,32]',
   ],
 ] as const)("%s", (_, metadata, shapes, code, message) => {
-  const e = errorOf(() => build(metadata, shapes));
+  const e = errorOf(() => build(metadata, shapes as unknown as Record<string, number[] | undefined>));
   expect(e.code).toBe(code);
   expect(e.message).toContain(message);
   expect(e.message).toContain(".gguf");
