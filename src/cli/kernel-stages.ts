@@ -1,7 +1,9 @@
 /** Stock kernels as `alloy inspect` shows them. */
 import { INSTANCES } from "../../kernels/instances.ts";
 import { emitFunction } from "../compiler/emit/c/index.ts";
+import { print } from "../compiler/ir/print.ts";
 import type { AnyKernel, Signature } from "../compiler/language/index.ts";
+import { PASSES } from "../compiler/passes/index.ts";
 import { createCpuDevice } from "../runtime/cpu/device.ts";
 import { isaByName } from "../runtime/cpu/isa.ts";
 import type { InspectableKernel } from "./deps.ts";
@@ -25,8 +27,15 @@ function stagesOf(kernel: AnyKernel, constexprs: Record<string, number | boolean
   const symbol = kernel.symbol(constexprs);
   const values = Object.entries(kernel.constexprs(constexprs)).map(([name, value]) => `  ${name} = ${value}\n`);
   const types = Object.entries(kernel.signature).map(([name, spec]) => `  ${name}: ${typeText(spec)}\n`);
+  const lowered = kernel.lower(constexprs);
+  const irs = [{ name: "ir", text: print(lowered) }];
+  for (const pass of PASSES) {
+    pass.run(lowered);
+    irs.push({ name: pass.name, text: print(lowered) });
+  }
   return [
     { name: "signature", text: `${symbol}\n${types.join("")}${values.join("")}` },
+    ...irs,
     { name: "c", text: emitFunction(ir, isaByName(isa), symbol) },
   ];
 }

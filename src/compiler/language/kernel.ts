@@ -4,7 +4,7 @@ import { AlloyError, suggest } from "../../support/errors.ts";
 import type { KernelIR } from "../ir/types.ts";
 import { launch } from "../launch.ts";
 import type { Al } from "./al.ts";
-import { compileFunction } from "./compile.ts";
+import { compileFunction, lowerFunction } from "./compile.ts";
 import type { BodyParams, Constexpr, LaunchArgs, LaunchResult, Signature } from "./signature.ts";
 import { paramKinds } from "./signature.ts";
 import type { Source } from "./source.ts";
@@ -34,7 +34,9 @@ export interface Helper<A extends any[] = any[], R = any> {
 export function fn<A extends any[], R>(body: (al: Al, ...args: A) => R, options: { uses?: Uses } = {}): Helper<A, R> {
   const source = parseFunction("fn", body, callSite(fn));
   const called = (): never => {
-    throw new AlloyError("kernel_error", "a kernel helper was called outside of a kernel", { hint: "Hand it to a kernel with { uses: { helper } } and call it there." });
+    throw new AlloyError("kernel_error", "a kernel helper was called outside of a kernel", {
+      hint: "Hand it to a kernel with { uses: { helper } } and call it there.",
+    });
   };
   return Object.assign(called, { kind: "helper" as const, source, uses: options.uses ?? {} });
 }
@@ -51,7 +53,8 @@ export function kernel<S extends Signature, U extends Uses = Record<never, never
   body: (al: Al, params: BodyParams<S> & BodyUses<U>) => void,
   options: { uses?: U } = {},
 ): Kernel<S> {
-  if (!/^[A-Za-z_]\w*$/.test(name)) throw new AlloyError("kernel_error", `a kernel's name must be an identifier, got ${JSON.stringify(name)}`);
+  if (!/^[A-Za-z_]\w*$/.test(name))
+    throw new AlloyError("kernel_error", `a kernel's name must be an identifier, got ${JSON.stringify(name)}`);
   const source = parseFunction(`kernel ${name}`, body, callSite(kernel));
   return new Kernel(name, signature, source, options.uses ?? {});
 }
@@ -102,6 +105,11 @@ export class Kernel<S extends Signature = Signature> {
       this.cache.set(symbol, ir);
     }
     return ir;
+  }
+
+  /** The IR as written, before any pass; made anew each time, so that passes may be tried on it. Throws as `specialize` does. */
+  lower(given: Constexprs = {}): KernelIR {
+    return lowerFunction(this.name, this.signature, this.source, this.uses, this.constexprs(given));
   }
 
   /** Same as `specialize`: the name that documentation uses. */
