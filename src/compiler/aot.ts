@@ -4,7 +4,7 @@ import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { AlloyError } from "../support/errors.ts";
 import { cacheDir } from "../support/paths.ts";
-import { lookupFunction, systemCompiler } from "../runtime/cpu/cc.ts";
+import { isaFlags, lookupFunction, systemCompiler } from "../runtime/cpu/cc.ts";
 import { libraryName, sourceHash } from "../runtime/cpu/development.ts";
 import { COMMON_FLAGS, ISAS } from "../runtime/cpu/isa.ts";
 import { RUNTIME_SYMBOLS, runtimeSource } from "../runtime/cpu/native.ts";
@@ -97,7 +97,7 @@ async function buildOne(path: string, target: string, compiler: readonly string[
       });
       // The fallback level is for machines of 2012: it must be there, not be the best, and would take half the build at -O3.
       const level = isa.name === "baseline" ? ["-O1"] : [];
-      jobs.push(job([prelude(isa), ...functions].join("\n"), [...COMMON_FLAGS, ...level, ...isa.flags]));
+      jobs.push(job([prelude(isa), ...functions].join("\n"), [...COMMON_FLAGS, ...level, ...isaFlags(compiler, isa)]));
       // Emitting is quick but not free: let other work run.
       await Bun.sleep(0);
     }

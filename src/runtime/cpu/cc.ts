@@ -48,6 +48,24 @@ export function systemCompiler(): { path: string; version: string } | undefined 
   return found ?? undefined;
 }
 
+const asked = new Map<string, boolean>();
+
+/** Flags for an instruction set that this compiler understands: those only GCC knows are tried on an empty file first. */
+export function isaFlags(compiler: readonly string[], isa: Isa): readonly string[] {
+  if (!isa.gcc) return isa.flags;
+  const key = compiler.join(" ");
+  let known = asked.get(key);
+  if (known === undefined) {
+    const r = Bun.spawnSync([...compiler, ...isa.gcc, "-Werror", "-x", "c", "-fsyntax-only", "-"], {
+      stdin: Buffer.from("int x;\n"),
+      stdout: "ignore",
+      stderr: "ignore",
+    });
+    asked.set(key, (known = r.exitCode === 0));
+  }
+  return known ? [...isa.flags, ...isa.gcc] : isa.flags;
+}
+
 /** Forgets which compiler was found: for tests that change ALLOY_CC. */
 export function forgetCompiler(): void {
   found = undefined;
@@ -98,7 +116,7 @@ export function compileAll(
     for (const s of scalar()) units.set(s.symbol, tinyUnit(s.text, s.exports ?? [s.symbol]));
     return units;
   }
-  const flags = [...COMMON_FLAGS, ...isa.flags, ...extraFlags];
+  const flags = [...COMMON_FLAGS, ...isa.flags, ...(isa.gcc ?? []), ...extraFlags];
   const dir = join(cacheDir(), "kernels");
   mkdirSync(dir, { recursive: true });
   const missing: { source: CSource; ref: string }[] = [];
@@ -115,6 +133,7 @@ export function compileAll(
     else missing.push({ source, ref });
   }
   if (!missing.length) return units;
+  const understood = [...COMMON_FLAGS, ...isaFlags([compiler.path], isa), ...extraFlags];
   const count = Math.min(missing.length, availableParallelism());
   const groups = Array.from({ length: count }, (_, i) => missing.filter((_, k) => k % count === i));
   const work = mkdtempSync(join(dir, "tmp-"));
@@ -126,7 +145,7 @@ export function compileAll(
     });
     const script =
       'cc=$1; n=$2; shift 2; pids=; i=0; while [ $i -lt $n ]; do "$cc" "$@" -shared -o $i.so $i.c -lm 2> $i.err & pids="$pids $!"; i=$((i+1)); done; r=0; for p in $pids; do wait $p || r=1; done; exit $r';
-    const r = Bun.spawnSync(["sh", "-c", script, "sh", compiler.path, String(count), ...flags], {
+    const r = Bun.spawnSync(["sh", "-c", script, "sh", compiler.path, String(count), ...understood], {
       cwd: work,
       stdout: "ignore",
       stderr: "pipe",

@@ -12,6 +12,8 @@ export interface Isa {
   arch: "x64" | "arm64" | "any";
   /** Flags that select the instruction set. */
   flags: readonly string[];
+  /** Flags that only GCC knows and that this instruction set's kernels gain from (measured; see the README of emit/c). */
+  gcc?: readonly string[];
   /** Suffix of symbols in the ahead-of-time library. */
   suffix: string;
   /** Bits of alloy_cpu_features (runtime.c) that a machine must have. */
@@ -19,6 +21,8 @@ export interface Isa {
 }
 
 const X86_64_V3 = ["-mavx2", "-mfma", "-mf16c", "-mbmi", "-mbmi2", "-mpopcnt", "-mlzcnt"];
+/** Widened int8 dots spill heavily when GCC substitutes single uses into later expressions: 113 stack references in a loop, 0 without. */
+const NO_SUBSTITUTION = ["-fno-tree-ter", "-fno-tree-reassoc"];
 const AVX512 = [...X86_64_V3, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mprefer-vector-width=512"];
 
 /** Best first: the first entry that a machine can run is used. */
@@ -32,8 +36,8 @@ export const ISAS: readonly Isa[] = [
     suffix: "avx512vnni",
     features: 1 | 2 | 4,
   },
-  { name: "avx512", width: 16, registers: 32, arch: "x64", flags: AVX512, suffix: "avx512", features: 1 | 2 },
-  { name: "avx2", width: 8, registers: 16, arch: "x64", flags: X86_64_V3, suffix: "avx2", features: 1 },
+  { name: "avx512", width: 16, registers: 32, arch: "x64", flags: AVX512, gcc: NO_SUBSTITUTION, suffix: "avx512", features: 1 | 2 },
+  { name: "avx2", width: 8, registers: 16, arch: "x64", flags: X86_64_V3, gcc: NO_SUBSTITUTION, suffix: "avx2", features: 1 },
   {
     name: "neon-dotprod",
     width: 4,

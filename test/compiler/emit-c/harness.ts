@@ -42,7 +42,12 @@ export function device(isa: IsaName): Device {
   return d;
 }
 
-export type HostArray = ReturnType<typeof allocate>;
+export type HostArray = ReturnType<typeof allocate> & {
+  slice(): HostArray;
+  buffer: ArrayBufferLike;
+  byteOffset: number;
+  byteLength: number;
+};
 const SPECIAL = [
   0,
   -0,
@@ -76,7 +81,7 @@ export function randomArray(r: Random, dtype: DType, n: number, scale = 4, speci
     const u = new Uint32Array(f.buffer);
     return Uint16Array.from(u, (x) => x >>> 16);
   }
-  const a = allocate(dtype, n) as unknown as Record<number, number | bigint> & HostArray;
+  const a = allocate(dtype, n) as HostArray;
   for (let i = 0; i < n; i++) {
     if (dtype === "i64" || dtype === "u64") {
       const big = (BigInt(r.int(0, 2 ** 31 - 1)) << 33n) | (BigInt(r.int(0, 2 ** 31 - 1)) << 2n) | BigInt(r.int(0, 3));
@@ -124,7 +129,7 @@ export function compare(isa: IsaName, cases: readonly Case[]): void {
   ).free();
   cases.forEach((c, i) => {
     const expected: Record<string, HostArray | Uint16Array | number> = {};
-    for (const [k, v] of Object.entries(c.args)) expected[k] = typeof v === "number" ? v : (v.slice() as HostArray);
+    for (const [k, v] of Object.entries(c.args)) expected[k] = typeof v === "number" ? v : v.slice();
     interpret(c.ir, c.grid, expected as never);
     const buffers = c.ir.params.map((p) => {
       const v = c.args[p.name];

@@ -132,6 +132,8 @@ function bitcast(from: DType, to: DType, w: number, a: string): string {
   return `bits_${storedType(from)}_${storedType(to)}(${a})`;
 }
 
+const SHORT: ReadonlySet<DType> = new Set(["i8", "u8", "i16", "u16"]);
+
 /** Conversion of one vector between dtypes. */
 export function castExpression(from: DType, to: DType, w: number, a: string): string {
   if (from === to) return a;
@@ -165,6 +167,11 @@ export function castExpression(from: DType, to: DType, w: number, a: string): st
     return to === "i32" ? one : convert(one, storedType(to));
   }
   if (isFloat(from) && isInt(to)) return `cvt_${from}_${to}x${w}(${a})`;
+  // Short integers go through i32 by a function of the prelude: some compilers take the conversion apart lane by lane.
+  if (w > 1 && SHORT.has(from) && (to === "i32" || to === "u32" || to === "f32")) {
+    const wide = `widen_${from}x${w}(${a})`;
+    return to === "i32" ? wide : to === "u32" ? `(u32x${w})${wide}` : convert(wide, "f32");
+  }
   return convert(a, storedType(to));
 }
 
@@ -265,10 +272,15 @@ function conjunction(e: Emitter, x: Value, y: Value, shape: readonly number[]): 
   return { kind: "view", eff, valid, get: (idx, w) => prefix(valid(idx, w), w) };
 }
 
-/** Scalars: C constants with, for integers, a 64-bit form that offsets use (it cannot overflow where the 32-bit one would). */
+/**
+ * Scalars. Sums and products of i32 are computed once, in 64 bits, where they cannot overflow: offsets use them as they are, everything
+ * else their low half, which is what 32-bit arithmetic gives.
+ */
 export function scalarOp(e: Emitter, op: Op, name: string): void {
   const out = op.results[0];
   const { dtype } = out.type;
+  const wide = wideForm(e, op);
+  if (wide) return e.set(out, { kind: "uniform", expr: dtype === "i64" ? linText(wide) : `((i32x1)${linText(wide)})`, wide });
   const expr = expression(
     e,
     op,
@@ -276,7 +288,7 @@ export function scalarOp(e: Emitter, op: Op, name: string): void {
     op.args.map((a) => e.scalar(a)),
   );
   e.constant(`${storedType(dtype)}x1`, expr, name);
-  e.set(out, { kind: "uniform", expr: name, wide: wideForm(e, op) });
+  e.set(out, { kind: "uniform", expr: name });
 }
 
 function wideForm(e: Emitter, op: Op): Lin | undefined {

@@ -78,6 +78,8 @@ export function portable(w: number, have: ReadonlySet<string>): string {
     "lookup_i32",
     `static inline ${i} lookup_i32x${w}(const uint8_t *t, ${i} x) { ${i} r; ${lanes(w, (k) => `r[${k}] = lookup_i32x1(t, x[${k}]);`)} return r; }`,
   );
+  for (const d of ["i8", "u8", "i16", "u16"])
+    def(`widen_${d}`, `static inline ${i} widen_${d}x${w}(${d}x${w} x) { return __builtin_convertvector(x, ${i}); }`);
   def(
     "cvt_f16_f32",
     `static inline ${f} cvt_f16_f32x${w}(${h} x) {
@@ -186,6 +188,10 @@ ${DOUBLE_HALF}`);
         add(`${name}_f32`, `static inline ${f} ${name}_f32x${w}(${f} x) { return (${f})${round}((${F})x, ${mode}); }`);
       add("sqrt_f32", `static inline ${f} sqrt_f32x${w}(${f} x) { return (${f})${p}_sqrt_ps((${F})x); }`);
       if (w >= 8) {
+        for (const d of ["i8", "u8", "i16", "u16"]) {
+          const x = w === 8 && d.endsWith("8") ? "_mm_cvtsi64_si128((long long)x)" : `(${d.endsWith("8") ? "__m128i" : H})x`;
+          add(`widen_${d}`, `static inline ${i} widen_${d}x${w}(${d}x${w} x) { return (${i})${p}_cvtep${d}_epi32(${x}); }`);
+        }
         add("cvt_f16_f32", `static inline ${f} cvt_f16_f32x${w}(u16x${w} x) { return (${f})${p}_cvtph_ps((${H})x); }`);
         add("cvt_f32_f16", `static inline u16x${w} cvt_f32_f16x${w}(${f} x) { return (u16x${w})${p}_cvtps_ph((${F})x, 0); }`);
         add(

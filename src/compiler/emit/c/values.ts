@@ -55,14 +55,21 @@ export function linText(a: Lin): string {
 
 const literal64 = (n: number): string => (Number.isSafeInteger(n) && Math.abs(n) < 2 ** 31 ? String(n) : `${n}ll`);
 
-export const addLin = (a: Lin, b: Lin): Lin => ({ c: a.c + b.c, s: a.s && b.s ? `(${a.s} + ${b.s})` : a.s || b.s });
+export function addLin(a: Lin, b: Lin): Lin {
+  const c = a.c + b.c;
+  if (!Number.isSafeInteger(c)) return lin(0, `(${linText(a)} + ${linText(b)})`);
+  return { c, s: a.s && b.s ? `(${a.s} + ${b.s})` : a.s || b.s };
+}
 
+/** Constants are folded while they are exact; larger products are left to C, which wraps. */
 export function mulLin(a: Lin, b: Lin): Lin {
   if (isZero(a) || isZero(b)) return lin(0);
-  if (isConstLin(a) && isConstLin(b)) return lin(a.c * b.c);
-  if (isConstLin(a)) return mulLin(b, a);
-  if (isConstLin(b)) return b.c === 1 ? a : { c: a.c * b.c, s: b.c === -1 ? `(-${a.s})` : `(${a.s} * ${literal64(b.c)})` };
-  return lin(0, `(${linText(a)} * ${linText(b)})`);
+  if (isConstLin(a) && !isConstLin(b)) return mulLin(b, a);
+  if (isConstLin(b) && Number.isSafeInteger(a.c * b.c)) {
+    if (isConstLin(a)) return lin(a.c * b.c);
+    return b.c === 1 ? a : { c: a.c * b.c, s: b.c === -1 ? `(-${a.s})` : `(${a.s} * ${literal64(b.c)})` };
+  }
+  return lin(0, `((int64_t)${linText(a)} * ${linText(b)})`);
 }
 
 export const negLin = (a: Lin): Lin => mulLin(a, lin(-1));
