@@ -13,6 +13,7 @@ import { instances as norm } from "./norm.ts";
 import { instances as quantize } from "./quantize.ts";
 import { instances as repack } from "./repack.ts";
 import { instances as rope } from "./rope.ts";
+import { instances as sample } from "./sample.ts";
 
 export interface Instance {
   kernel: AnyKernel;
@@ -30,4 +31,5 @@ export const INSTANCES: readonly Instance[] = [
   ...quantize,
   ...repack,
   ...rope,
+  ...sample,
 ];

@@ -16,6 +16,7 @@ import { constexpr, dim, f32, i32, kernel, ptr, type AnyKernel } from "../src/co
 import type { RowSampling } from "../src/models/api.ts";
 import type { DeviceBuffer, Dispatch, Program, Slot } from "../src/runtime/device.ts";
 import { AlloyError } from "../src/support/errors.ts";
+import type { Instance } from "./instances.ts";
 import { choose, clean, countKeys, keyOf, LOWEST, middle, TILE, tileAt, uniform, valueOf, weightFrom } from "./sample-search.ts";
 
 /** Logits per program of `samplePartials`. */
@@ -252,7 +253,7 @@ export const sampleRows = kernel(
 );
 
 /** For the ahead-of-time library; in the order that they run. */
-export const instances = [
+export const instances: readonly Instance[] = [
   { kernel: samplePartials, constexprs: { TILE, CHUNK } },
   { kernel: sampleRows, constexprs: { TILE, LANES: 16 } },
 ];
@@ -344,7 +345,7 @@ export function writeSampling(rows: readonly (RowSampling | null)[], buffers: Sa
  * and `buffers.logSumExp`. `program` compiles a kernel for the device.
  */
 export function sampleDispatches(
-  program: (kernel: AnyKernel, constexprs: Record<string, number>) => Program,
+  program: (kernel: AnyKernel, constexprs: Instance["constexprs"]) => Program,
   o: { logits: DeviceBuffer; buffers: SampleBuffers; V: number; rows: number | Slot },
 ): Dispatch[] {
   const { logits, buffers: b, V, rows } = o;

@@ -2,10 +2,11 @@
 import { AlloyError } from "../support/errors.ts";
 import type { Deps, ModelListing } from "./deps.ts";
 
-const missing = (what: string) => () => Promise.reject(new AlloyError("unsupported_feature", `${what} is not in this build yet`));
-
 export const realDeps: Deps = {
-  createEngine: missing("the engine"),
+  async createEngine(options) {
+    const { createEngine } = await import("../engine/create.ts");
+    return createEngine(options);
+  },
 
   async startServer(engine, { host, port }) {
     const { createServer } = await import("../server/app.ts");

@@ -4,7 +4,6 @@ import type { ModelSizes } from "./parts.ts";
 
 export interface MemoryRequest {
   model: string;
-  fileBytes: number;
   sizes: ModelSizes;
   /** Asked for by the user; undefined: what the model allows and memory holds. */
   contextLength?: number;
@@ -28,8 +27,8 @@ const MIN_CONTEXT = 512;
 
 /** Plans a model's memory. Throws `out_of_memory` when even a short context does not fit, or the asked one does not. */
 export function planMemory(r: MemoryRequest): MemoryPlan {
-  const { kvBytesPerToken, contextLength: trained } = r.sizes;
-  const fixed = r.fileBytes + WORKING_BYTES;
+  const { kvBytesPerToken, contextLength: trained, weightBytes } = r.sizes;
+  const fixed = weightBytes + WORKING_BYTES;
   const left = Math.max(0, r.free - fixed);
   const least = Math.min(r.contextLength ?? MIN_CONTEXT, trained);
   if (fixed + least * kvBytesPerToken > r.free) throw tooLarge(r, fixed + least * kvBytesPerToken, least);
@@ -40,10 +39,10 @@ export function planMemory(r: MemoryRequest): MemoryPlan {
 }
 
 function tooLarge(r: MemoryRequest, needed: number, context: number): AlloyError {
-  const canShrink = r.contextLength !== undefined && r.fileBytes + WORKING_BYTES + MIN_CONTEXT * r.sizes.kvBytesPerToken <= r.free;
+  const canShrink = r.contextLength !== undefined && r.sizes.weightBytes + WORKING_BYTES + MIN_CONTEXT * r.sizes.kvBytesPerToken <= r.free;
   return new AlloyError(
     "out_of_memory",
-    `${r.model} needs ${gib(needed)} (${gib(r.fileBytes)} of weights, and the cache for a context of ${context} tokens), and ${gib(r.free)} is free`,
+    `${r.model} needs ${gib(needed)} (${gib(r.sizes.weightBytes)} of weights, and the cache for a context of ${context} tokens), and ${gib(r.free)} is free`,
     {
       hint: canShrink ? "ask for a shorter context" : "close other programs, or take a smaller model or quantisation",
       data: { needed, free: r.free, context },

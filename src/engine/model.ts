@@ -51,11 +51,11 @@ export class Model {
     const file = await parts.openModel(info.path);
     let runner: ModelRunner | undefined;
     try {
-      const kvType = o.kvType ?? (o.precision === "exact" ? "f32" : "f16");
-      const sizes = parts.sizes(file, info, kvType);
+      const { precision = "fast", maxBatchTokens } = o;
+      const kvType = o.kvType ?? (precision === "exact" ? "f32" : "f16");
+      const sizes = parts.sizes(file, { kvType, precision });
       const plan = planMemory({
         model: info.name,
-        fileBytes: file.fileBytes,
         sizes,
         contextLength: o.contextLength,
         parallel: o.parallel,
@@ -63,7 +63,6 @@ export class Model {
       });
       const tokenizer = parts.loadTokenizer(file);
       const chat = parts.loadChat(file, info, tokenizer);
-      const { precision, maxBatchTokens } = o;
       const { contextLength, kvTokens } = plan;
       runner = await parts.loadRunner(file, {
         device,

@@ -16,6 +16,8 @@ export interface StopFilter {
 
 /** A model's memory needs, known before it is loaded. */
 export interface ModelSizes {
+  /** Bytes of the weights as they will be kept. */
+  weightBytes: number;
   /** Bytes of KV cache per token and context. */
   kvBytesPerToken: number;
   /** Longest context the model was made for. */
@@ -37,7 +39,7 @@ export interface EngineParts {
   /** Throws `model_not_found`. */
   findModel(reference: string): Promise<FoundModel>;
   openModel(path: string): ModelFile | Promise<ModelFile>;
-  sizes(file: ModelFile, info: ModelInfo, kvType: "f16" | "f32"): ModelSizes;
+  sizes(file: ModelFile, o: { kvType: "f16" | "f32"; precision: "fast" | "exact" }): ModelSizes;
   loadTokenizer(file: ModelFile): Tokenizer;
   /** Undefined: the model has no chat template. */
   loadChat(file: ModelFile, info: ModelInfo, tokenizer: Tokenizer): ChatFormat | undefined;

@@ -207,7 +207,7 @@ export function fakeParts(o: FakeRunnerOptions & { freeMemory?: () => number; lo
     },
     openModel: (path) =>
       ({ format: "gguf", path, metadata: new Map(), tensors: new Map(), fileBytes: 1000, close: () => {} }) satisfies ModelFile,
-    sizes: () => ({ kvBytesPerToken: 100, contextLength: 4096 }),
+    sizes: () => ({ kvBytesPerToken: 100, contextLength: 4096, weightBytes: 1000 }),
     loadTokenizer: () => byteTokenizer,
     loadChat: () => o.chat ?? fakeChat,
     samplingDefaults: () => ({}),

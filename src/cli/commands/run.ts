@@ -76,6 +76,7 @@ and the built-in demo model answers. Standard output carries the answer only; th
       device: args.device,
       parallel: 1,
       keepAlive: Infinity,
+      paths: true,
     });
     try {
       if (prompt === "") {

@@ -1,0 +1,27 @@
+/** The way to an engine. */
+import type { Engine } from "./api.ts";
+import { Catalog } from "./catalog.ts";
+import { EngineClient } from "./client.ts";
+import type { EngineOptions } from "./core.ts";
+
+export type { EngineOptions };
+
+export interface CreateOptions extends EngineOptions {
+  /** Run on the calling thread, without a worker. */
+  inProcess?: boolean;
+}
+
+/**
+ * Starts an engine, in a worker unless told otherwise, and loads `models`. Throws what keeps it from that: `model_not_found`,
+ * `out_of_memory`, `bad_argument` for a device that is not there, and what the readers of model files throw.
+ */
+export async function createEngine({ inProcess = false, ...options }: CreateOptions = {}): Promise<Engine> {
+  const catalog = await Catalog.open(options);
+  if (!inProcess) {
+    const startWorker = (): Worker => new Worker(new URL("./worker.ts", import.meta.url));
+    return EngineClient.start({ startWorker, models: () => catalog.list(), model: (name) => catalog.info(name) }, options);
+  }
+  const { EngineCore } = await import("./core.ts");
+  const { realParts } = await import("./wiring.ts");
+  return EngineCore.create(realParts(catalog), options);
+}
