@@ -1,18 +1,40 @@
 /** The passes, in the order in which they run. */
+import { print } from "../ir/print.ts";
 import type { KernelIR } from "../ir/types.ts";
+import { verify } from "../ir/verify.ts";
 import { renumber } from "../ir/walk.ts";
+import { cse } from "./cse.ts";
+import { dce } from "./dce.ts";
+import { fold } from "./fold.ts";
+import { hoist } from "./hoist.ts";
+import type { Pass } from "./pass.ts";
 
-export interface Pass {
-  name: string;
-  /** Changes the IR in place. */
-  run(ir: KernelIR): void;
-}
+export type { Pass } from "./pass.ts";
 
-export const PASSES: readonly Pass[] = [];
+export const PASSES: readonly Pass[] = [fold, hoist, cse, dce];
 
-/** Runs every pass. */
-export function optimize(ir: KernelIR): KernelIR {
-  for (const pass of PASSES) pass.run(ir);
+/** Called after each pass with its name. */
+export type Observer = (ir: KernelIR, stage: string) => void;
+
+/**
+ * Runs every pass on `ir`, in place. With ALLOY_DEBUG set the IR is verified after each; ALLOY_DEBUG=passes also prints it to stderr
+ * (as lowered, then after each pass).
+ */
+export function optimize(ir: KernelIR, observe: Observer | undefined = debugObserver()): KernelIR {
+  observe?.(ir, "ir");
+  for (const pass of PASSES) {
+    pass.run(ir);
+    observe?.(ir, pass.name);
+  }
   renumber(ir);
   return ir;
+}
+
+function debugObserver(): Observer | undefined {
+  const wanted = process.env.ALLOY_DEBUG;
+  if (!wanted) return undefined;
+  return (ir, stage) => {
+    if (wanted.split(",").includes("passes")) console.error(`--- ${ir.name}: ${stage}\n${print(ir)}`);
+    verify(ir, stage);
+  };
 }
