@@ -1,8 +1,8 @@
 /** Loads and stores: contiguous vectors where the offset grows by one along the last axis, single elements otherwise; masks never touch memory that is off. */
 import type { Op } from "../../ir/types.ts";
-import { elements } from "../../ir/types.ts";
+import { DTYPE_BYTES, elements } from "../../ir/types.ts";
 import type { Emitter } from "./emitter.ts";
-import type { Ix, Rep } from "./values.ts";
+import type { Ix } from "./values.ts";
 import { chunksOf, isConstLin, isZero, lin, linText, memoryType, vectorType } from "./values.ts";
 import { fromMemory, toMemory, validLanes } from "./elementwise.ts";
 
@@ -117,20 +117,11 @@ export function smallStore(e: Emitter, op: Op): void {
 }
 
 export function prefetch(e: Emitter, op: Op): void {
-  // One hint per 64-byte line of a contiguous row is enough; rows are hinted at their first element.
+  // One hint per 64-byte line of a contiguous row is enough. A tile too large to be worth hinting is left to the hardware.
   const { shape } = op.args[0].type;
   const at = address(e, op);
   const p = paramName(e, op);
-  const step = at?.kind === "contiguous" ? 64 / Math.max(1, bytesOf(op, e)) : 1;
+  const step = at?.kind === "contiguous" ? 64 / DTYPE_BYTES[e.ir.params[op.attrs.param as number].dtype] : 1;
   if (elements(shape) > 4096) return;
-  for (const { idx } of chunksOf(shape, Math.min(step, 1 << 10)).filter((c) => c.w >= 1)) {
-    e.line(`__builtin_prefetch(${p} + ${at ? at.first(idx) : e.get(op.args[0], idx, 1)});`);
-  }
+  for (const { idx } of chunksOf(shape, step)) e.line(`__builtin_prefetch(${p} + ${at ? at.first(idx) : e.get(op.args[0], idx, 1)});`);
 }
-
-function bytesOf(op: Op, e: Emitter): number {
-  const d = e.ir.params[op.attrs.param as number].dtype;
-  return { i8: 1, u8: 1, bool: 1, i16: 2, u16: 2, f16: 2, bf16: 2, i32: 4, u32: 4, f32: 4, i64: 8, u64: 8, f64: 8 }[d];
-}
-
-export type { Rep };

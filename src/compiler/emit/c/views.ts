@@ -159,7 +159,5 @@ export function cat(e: Emitter, op: Op): void {
 }
 
 export function extract(e: Emitter, op: Op): void {
-  const { dtype } = op.results[0].type;
   e.define(op.results[0], [], () => e.get(op.args[0], op.attrs.index as readonly number[], 1), op.loc);
-  void dtype;
 }
