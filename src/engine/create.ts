@@ -1,4 +1,5 @@
 /** The way to an engine. */
+import { COMPILED } from "../support/version.ts";
 import type { Engine } from "./api.ts";
 import { Catalog } from "./catalog.ts";
 import { EngineClient } from "./client.ts";
@@ -11,6 +12,9 @@ export interface CreateOptions extends EngineOptions {
   inProcess?: boolean;
 }
 
+/** In the executable all code lies in one module at its root, and workers where their sources lie below the repository. */
+const WORKER = COMPILED ? "./src/engine/worker.ts" : "./worker.ts";
+
 /**
  * Starts an engine, in a worker unless told otherwise, and loads `models`. Throws what keeps it from that: `model_not_found`,
  * `out_of_memory`, `bad_argument` for a device that is not there, and what the readers of model files throw.
@@ -18,7 +22,7 @@ export interface CreateOptions extends EngineOptions {
 export async function createEngine({ inProcess = false, ...options }: CreateOptions = {}): Promise<Engine> {
   const catalog = await Catalog.open(options);
   if (!inProcess) {
-    const startWorker = (): Worker => new Worker(new URL("./worker.ts", import.meta.url));
+    const startWorker = (): Worker => new Worker(new URL(WORKER, import.meta.url));
     return EngineClient.start({ startWorker, models: () => catalog.list(), model: (name) => catalog.info(name) }, options);
   }
   const { EngineCore } = await import("./core.ts");
