@@ -30,6 +30,9 @@ export interface EngineOptions {
   keepAlive?: number;
 }
 
+/** A prompt as long as short questions are with their template. */
+const WARM_UP_TOKENS = 20;
+
 const DEFAULTS = { parallel: 8, maxQueue: 512, keepAlive: 5 * 60_000 };
 
 export class EngineCore implements Engine {
@@ -53,8 +56,19 @@ export class EngineCore implements Engine {
   static async create(parts: EngineParts, options: EngineOptions, onStep?: () => void): Promise<EngineCore> {
     const device = await parts.createDevice({ device: options.device, threads: options.threads });
     const core = new EngineCore(parts, device, options, onStep);
-    for (const model of options.models ?? []) await core.load(model);
+    try {
+      for (const model of options.models ?? []) await core.warmUp(model);
+    } catch (e) {
+      await core.close();
+      throw e;
+    }
     return core;
+  }
+
+  /** Loads a model and runs a short request, so that the first real one finds the plans of prompts and of single tokens made. */
+  private async warmUp(model: string): Promise<void> {
+    const prompt = { kind: "ids" as const, ids: Array.from({ length: WARM_UP_TOKENS }, () => 0) };
+    for await (const _ of this.generate({ id: "warm-up", model, prompt, sampling: { temperature: 0 }, maxTokens: 2, ignoreEos: true }));
   }
 
   models(): Promise<ModelInfo[]> {

@@ -20,8 +20,9 @@ export interface MemoryPlan {
 
 /** Activations, packed copies of small tensors, the tokenizer. */
 const WORKING_BYTES = 64 * 2 ** 20;
-/** Part of the free memory, after the weights, that a cache takes when nobody asked for a size. */
-const KV_SHARE = 0.5;
+/** Parts of the free memory, after the weights, that one context takes at most when nobody asked for a length, and all of them together. */
+const CONTEXT_SHARE = 0.5;
+const CACHE_SHARE = 0.25;
 /** The shortest context that is worth loading a model for. */
 const MIN_CONTEXT = 512;
 
@@ -32,9 +33,9 @@ export function planMemory(r: MemoryRequest): MemoryPlan {
   const left = Math.max(0, r.free - fixed);
   const least = Math.min(r.contextLength ?? MIN_CONTEXT, trained);
   if (fixed + least * kvBytesPerToken > r.free) throw tooLarge(r, fixed + least * kvBytesPerToken, least);
-  const roomy = Math.floor((left * KV_SHARE) / kvBytesPerToken);
-  const contextLength = r.contextLength === undefined ? Math.max(least, Math.min(trained, roomy)) : least;
-  const kvTokens = Math.max(contextLength, Math.min(contextLength * r.parallel, roomy));
+  const tokens = (share: number): number => Math.floor((left * share) / kvBytesPerToken);
+  const contextLength = r.contextLength === undefined ? Math.max(least, Math.min(trained, tokens(CONTEXT_SHARE))) : least;
+  const kvTokens = Math.max(contextLength, Math.min(contextLength * r.parallel, tokens(CACHE_SHARE)));
   return { contextLength, kvTokens, bytes: fixed + kvTokens * kvBytesPerToken };
 }
 

@@ -40,6 +40,8 @@ export class Model {
     readonly scheduler: Scheduler,
     private readonly chat: ChatFormat | undefined,
     private readonly file: ModelFile,
+    /** Expected before loading. */
+    private readonly plannedBytes: number,
     private readonly parts: EngineParts,
     private readonly defaults: Partial<SamplingParams>[],
     private readonly stops: readonly string[],
@@ -76,7 +78,7 @@ export class Model {
       const parallel = Math.min(o.parallel, runner.maxSequences);
       const scheduler = new Scheduler(runner, { parallel, maxQueue: o.maxQueue, onStep: o.onStep });
       const defaults = [found.sampling, parts.samplingDefaults(file)];
-      return new Model(info, runner, tokenizer, scheduler, chat, file, parts, defaults, found.stops);
+      return new Model(info, runner, tokenizer, scheduler, chat, file, plan.bytes, parts, defaults, found.stops);
     } catch (e) {
       runner?.close();
       file.close();
@@ -84,8 +86,9 @@ export class Model {
     }
   }
 
+  /** Bytes in use. What the runner holds may include copies of weights whose pages of the file went back to the system. */
   get memoryBytes(): number {
-    return this.file.fileBytes + this.runner.memoryBytes;
+    return Math.max(this.runner.memoryBytes, this.plannedBytes);
   }
 
   /** Most tokens of one sequence. */
