@@ -17,6 +17,11 @@ export class Compiler {
   readonly journal = new Journal();
   /** Sources being compiled, innermost helper last, each with the call that led to it. */
   readonly sources: { source: Source; call?: ES.Node; body?: ES.Node }[];
+  /**
+   * Values whose type nobody chose: they stand for literals, alone or combined. Inside a loop that carries `let acc = 0`, acc is
+   * such a value until a turn shows what is added to it.
+   */
+  readonly untyped = new WeakSet<Value>();
   /** Expression or statement being compiled: where an error is. */
   node: ES.Node | undefined;
 
@@ -48,7 +53,9 @@ export class Compiler {
 
   /** Emits an op with one result; a broken typing rule becomes an error at the user's line. */
   emit(op: string, args: Value[], attrs: Record<string, Attr> = {}, name: string = op): Value {
-    return this.checked(name, () => this.builder.one(op, args, attrs));
+    const result = this.checked(name, () => this.builder.one(op, args, attrs));
+    if (args.length > 0 && args.every((a) => this.untyped.has(a)) && op !== "cast" && op !== "bitcast") this.untyped.add(result);
+    return result;
   }
 
   /** Emits an op without results. */
@@ -69,7 +76,9 @@ export class Compiler {
   toValue(x: Numeric, dtype?: DType): Value {
     if (x.kind === "value") return dtype === undefined ? x.value : this.convert(x.value, dtype);
     const to = dtype ?? literalType(x.value);
-    return this.constant({ dtype: to, shape: [] }, x.value as number | boolean);
+    const value = this.constant({ dtype: to, shape: [] }, x.value as number | boolean);
+    this.untyped.add(value);
+    return value;
   }
 
   constant(type: ValueType, value: number | boolean): Value {

@@ -119,11 +119,19 @@ export function branch(c: Compiler, condition: Value, then: () => CT, otherwise:
   }
   let at = 0;
   for (const m of merges) {
-    const leaves = m.types.map((t, i) => (t ? runTime(merged[at++]) : m.a.leaves[i]));
+    const leaves = m.types.map((t, i) => {
+      if (!t) return m.a.leaves[i];
+      const value = merged[at++];
+      if (isUntyped(c, m.a.leaves[i]) && isUntyped(c, m.b.leaves[i])) c.untyped.add(value);
+      return runTime(value);
+    });
     m.deliver(m.a.rebuild(leaves, c.journal.depth));
   }
   return result;
 }
+
+/** A literal, or a value that stands for one. */
+const isUntyped = (c: Compiler, x: Numeric): boolean => x.kind === "literal" || c.untyped.has(x.value);
 
 interface Carried {
   cell: Cell;
@@ -133,13 +141,13 @@ interface Carried {
   free: boolean[];
 }
 
-function carry(cell: Cell): Carried {
+function carry(c: Compiler, cell: Cell): Carried {
   const flat = flatten(cell.value);
   return {
     cell,
     flat,
     types: flat.leaves.map((l) => (l.kind === "value" ? l.value.type : { dtype: literalType(l.value), shape: [] })),
-    free: flat.leaves.map((l) => l.kind === "literal"),
+    free: flat.leaves.map((l) => isUntyped(c, l)),
   };
 }
 
@@ -180,11 +188,15 @@ export function loop<T>(
   finish: (init: Value[], args: Value[], state: T, leave: (writes: Writes) => Value[]) => Value[],
 ): void {
   const node = c.node;
-  let carried = seeds.filter((cell) => flatten(cell.value).leaves.length > 0).map(carry);
+  let carried = seeds.filter((cell) => flatten(cell.value).leaves.length > 0).map((cell) => carry(c, cell));
   const dropped = new Set<Cell>();
   for (;;) {
     const args = carried.flatMap((k) =>
-      k.types.map((t, i) => c.builder.value(t, k.types.length === 1 ? k.cell.name : `${k.cell.name}${i}`)),
+      k.types.map((t, i) => {
+        const arg = c.builder.value(t, k.types.length === 1 ? k.cell.name : `${k.cell.name}${i}`);
+        if (k.free[i]) c.untyped.add(arg);
+        return arg;
+      }),
     );
     const enter = (values: readonly Value[]): void => {
       let at = 0;
@@ -202,6 +214,7 @@ export function loop<T>(
     const results = finish(init, args, state, leave);
     let at = 0;
     for (const k of carried) {
+      flatten(writes.get(k.cell)!.after).leaves.forEach((l, i) => k.free[i] && isUntyped(c, l) && c.untyped.add(results[at + i]));
       c.journal.write(k.cell, k.flat.rebuild(results.slice(at, (at += k.types.length)).map(runTime), c.journal.depth));
     }
     const known = new Set(carried.map((k) => k.cell));
@@ -254,7 +267,7 @@ function settled(
     });
     return true;
   });
-  if (changed) update([...kept, ...added.map(carry)]);
+  if (changed) update([...kept, ...added.map((cell) => carry(c, cell))]);
   return !changed;
 }
 

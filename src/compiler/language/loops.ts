@@ -142,6 +142,7 @@ function whileLoop(
       });
       // The body starts from the state that the condition leaves.
       const bodyArgs = args.map((a) => c.builder.value(a.type, a.name));
+      bodyArgs.forEach((b, i) => c.untyped.has(args[i]) && c.untyped.add(b));
       const block: Block = { args: bodyArgs, ops: [] };
       const writes = c.journal.region(() => {
         enter(bodyArgs);

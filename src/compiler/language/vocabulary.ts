@@ -21,7 +21,8 @@ interface Entry {
 const entry = (min: number, max: number, build: Handler): Entry => ({ args: [min, max], build });
 
 /** The i-th argument as a number or tile. */
-export const arg = (c: Compiler, args: CT[], i: number, info: CallInfo): Numeric => c.numeric(args[i], `argument ${i + 1} of ${info.name}`, info.node.arguments[i]);
+export const arg = (c: Compiler, args: CT[], i: number, info: CallInfo): Numeric =>
+  c.numeric(args[i], `argument ${i + 1} of ${info.name}`, info.node.arguments[i]);
 /** The i-th argument as a value that exists at run time. */
 export const tile = (c: Compiler, args: CT[], i: number, info: CallInfo): Value => c.toValue(arg(c, args, i, info));
 
@@ -45,7 +46,13 @@ const extremum = (op: "min" | "max"): Entry =>
     if (args.length === 1 || args[1].kind === "object") return reduction(op)(c, args, info);
     const [x, axis] = args;
     const couldBeAxis = axis.kind === "literal" && typeof axis.value === "number" && Number.isInteger(axis.value);
-    if (args.length === 2 && x.kind === "value" && couldBeAxis && x.value.type.shape.length > Math.max(1, Number(axis.value)) && !info.name.startsWith("Math")) {
+    if (
+      args.length === 2 &&
+      x.kind === "value" &&
+      couldBeAxis &&
+      x.value.type.shape.length > Math.max(1, Number(axis.value)) &&
+      !info.name.startsWith("Math")
+    ) {
       c.fail(
         `${info.name}(${describe(x)}, ${describe(axis)}) could mean axis ${describe(axis)} or the number ${describe(axis)}`,
         `Write ${info.name}(x, { axis: ${describe(axis)} }) to reduce, Math.${op}(x, ${describe(axis)}) to compare each element.`,
@@ -93,7 +100,8 @@ const gridOp = (op: string): Entry =>
 
 function full(c: Compiler, shapeArg: CT, value: Numeric, dtype: DType | undefined, info: CallInfo): CT {
   const shape = c.shape(shapeArg, `the shape of ${info.name}`);
-  if (value.kind === "literal") return runTime(c.constant({ dtype: dtype ?? c.commonType([value], false), shape }, value.value as number | boolean));
+  if (value.kind === "literal")
+    return runTime(c.constant({ dtype: dtype ?? c.commonType([value], false), shape }, value.value as number | boolean));
   return runTime(c.broadcastTo(c.toValue(value, dtype), shape, info.name));
 }
 
@@ -125,7 +133,9 @@ const ENTRIES: Readonly<Record<string, Entry>> = {
     const axis = axisOf(c, args[1], x.type.shape.length + 1, info);
     return reshape(c, x, x.type.shape.toSpliced(axis, 0, 1), info);
   }),
-  broadcast: entry(2, 2, (c, args, info) => runTime(c.broadcastTo(tile(c, args, 0, info), c.shape(args[1], `the shape of ${info.name}`), info.name))),
+  broadcast: entry(2, 2, (c, args, info) =>
+    runTime(c.broadcastTo(tile(c, args, 0, info), c.shape(args[1], `the shape of ${info.name}`), info.name)),
+  ),
   trans: entry(1, 1, (c, args, info) => runTime(c.emit("transpose", [tile(c, args, 0, info)], {}, info.name))),
   cat: entry(2, 2, (c, args, info) => {
     const parts = [arg(c, args, 0, info), arg(c, args, 1, info)];
@@ -236,7 +246,10 @@ function castTo(c: Compiler, x: Numeric, dtype: DType): Value {
   if (x.kind === "literal" && isInt(dtype) && typeof x.value === "number" && !Number.isInteger(x.value)) {
     return c.convert(c.toValue(x, "f64"), dtype);
   }
-  return c.toValue(x, dtype);
+  const value = c.toValue(x, dtype);
+  // A type was chosen for this literal.
+  if (x.kind === "literal") c.untyped.delete(value);
+  return value;
 }
 
 /** Operations of the thread level, which this version does not have. */
@@ -244,7 +257,8 @@ const THREAD_LEVEL = (
   "threadId numThreads shared local barrier simdShuffle simdShuffleXor simdShuffleUp simdShuffleDown simdSum simdMax simdMin simdBroadcast " +
   "simdVote ballot simdPrefixSum simdMatrix laneId simdgroupId"
 ).split(" ");
-const ATOMICS = "atomicAdd atomicMax atomicMin atomicCas atomicExchange atomicAnd atomicOr atomicXor scan cumsum cumprod sort histogram".split(" ");
+const ATOMICS =
+  "atomicAdd atomicMax atomicMin atomicCas atomicExchange atomicAnd atomicOr atomicXor scan cumsum cumprod sort histogram".split(" ");
 
 /** Names of all operations, for documentation tests and suggestions. */
 export const VOCABULARY: readonly string[] = Object.keys(ENTRIES);
@@ -272,7 +286,8 @@ export const vocabulary: NamespaceValue = {
     const e = ENTRIES[name];
     if (e && Object.hasOwn(ENTRIES, name)) return builtin(`al.${name}`, e);
     if (Object.hasOwn(DTYPES, name)) return { kind: "dtype", dtype: name as DType };
-    if (THREAD_LEVEL.includes(name)) return c.fail(`al.${name} comes with the thread level, which is not in this version`, "Write the kernel with tiles.");
+    if (THREAD_LEVEL.includes(name))
+      return c.fail(`al.${name} comes with the thread level, which is not in this version`, "Write the kernel with tiles.");
     if (ATOMICS.includes(name)) return c.fail(`al.${name} comes with the atomics and scans, which are not in this version`);
     const near = suggest(name, [...VOCABULARY, ...Object.keys(DTYPES)]);
     return c.fail(`there is no al.${name}`, near ? `Did you mean al.${near}?` : "The kernel language page lists the vocabulary.");
@@ -287,7 +302,8 @@ export const mathNamespace: NamespaceValue = {
   name: "Math",
   get(c, name) {
     if (MATH_OPS.includes(name)) return builtin(`Math.${name}`, ENTRIES[name]);
-    if (name === "PI" || name === "E" || name === "LN2" || name === "LOG2E" || name === "SQRT2" || name === "SQRT1_2") return literal(Math[name]);
+    if (name === "PI" || name === "E" || name === "LN2" || name === "LOG2E" || name === "SQRT2" || name === "SQRT1_2")
+      return literal(Math[name]);
     const near = suggest(name, MATH_OPS);
     return c.fail(`Math.${name} is not part of the kernel language`, near ? `Did you mean Math.${near}?` : undefined);
   },
