@@ -1,7 +1,6 @@
-/** From a parsed kernel to optimised IR. */
+/** From a parsed kernel to IR. */
 import { renumber } from "../ir/walk.ts";
 import type { KernelIR } from "../ir/types.ts";
-import { optimize } from "../passes/index.ts";
 import { Compiler } from "./compiler.ts";
 import { assignPattern, expression, makeArray } from "./expressions.ts";
 import type { Helper, UsedValue, Uses } from "./kernel.ts";
@@ -49,7 +48,12 @@ function hostValue(c: Compiler, name: string, v: UsedValue, outer: Scope): CT {
     const cells = new Map<string, Cell>(Object.entries(v).map(([key, x]) => [key, c.cell(key, hostValue(c, key, x, outer), true)]));
     return { kind: "object", cells, depth: 0 };
   }
-  throw sourceError(c.sources[0].source, undefined, `uses.${name} is ${typeof v}, which a kernel cannot see`, "Hand over fn helpers, numbers, strings, booleans, or arrays and objects of these.");
+  throw sourceError(
+    c.sources[0].source,
+    undefined,
+    `uses.${name} is ${typeof v}, which a kernel cannot see`,
+    "Hand over fn helpers, numbers, strings, booleans, or arrays and objects of these.",
+  );
 }
 
 function declareUses(c: Compiler, uses: Uses, scope: Scope, outer: Scope): void {
@@ -57,7 +61,13 @@ function declareUses(c: Compiler, uses: Uses, scope: Scope, outer: Scope): void 
 }
 
 /** Compiles a kernel for given constexpr values, without optimising it. */
-export function lowerFunction(name: string, signature: Signature, source: Source, uses: Uses, constexprs: Record<string, Constexpr>): KernelIR {
+export function lowerFunction(
+  name: string,
+  signature: Signature,
+  source: Source,
+  uses: Uses,
+  constexprs: Record<string, Constexpr>,
+): KernelIR {
   const c = new Compiler(source);
   const base = globals(c);
   const scope = new Scope(base);
@@ -81,7 +91,8 @@ export function lowerFunction(name: string, signature: Signature, source: Source
   for (const key of Object.keys(uses)) params.set(key, scope.lookup(key)!);
 
   const { node } = source;
-  if (node.params.length > 2) c.fail(`a kernel's function takes (al, params), this one ${node.params.length} parameters`, undefined, node.params[2]);
+  if (node.params.length > 2)
+    c.fail(`a kernel's function takes (al, params), this one ${node.params.length} parameters`, undefined, node.params[2]);
   const values: CT[] = [vocabulary, { kind: "object", cells: params, depth: 0 }];
   const inner = new Scope(scope);
   node.params.forEach((p, i) => {
@@ -95,8 +106,4 @@ export function lowerFunction(name: string, signature: Signature, source: Source
   const ir = c.builder.finish(name, constexprs, source.text);
   renumber(ir);
   return ir;
-}
-
-export function compileFunction(name: string, signature: Signature, source: Source, uses: Uses, constexprs: Record<string, Constexpr>): KernelIR {
-  return optimize(lowerFunction(name, signature, source, uses, constexprs));
 }

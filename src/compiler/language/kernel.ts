@@ -3,8 +3,9 @@ import type { ParamKind } from "../../runtime/device.ts";
 import { AlloyError, suggest } from "../../support/errors.ts";
 import type { KernelIR } from "../ir/types.ts";
 import { launch } from "../launch.ts";
+import { optimize } from "../passes/index.ts";
 import type { Al } from "./al.ts";
-import { compileFunction, lowerFunction } from "./compile.ts";
+import { lowerFunction } from "./compile.ts";
 import type { BodyParams, Constexpr, LaunchArgs, LaunchResult, Signature } from "./signature.ts";
 import { paramKinds } from "./signature.ts";
 import type { Source } from "./source.ts";
@@ -101,7 +102,7 @@ export class Kernel<S extends Signature = Signature> {
     const symbol = this.symbol(given);
     let ir = this.cache.get(symbol);
     if (!ir) {
-      ir = compileFunction(this.name, this.signature, this.source, this.uses, this.constexprs(given));
+      ir = optimize(this.lower(given));
       this.cache.set(symbol, ir);
     }
     return ir;

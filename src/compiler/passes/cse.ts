@@ -3,7 +3,7 @@ import { attrText } from "../ir/print.ts";
 import { typeText } from "../ir/ops.ts";
 import type { Block, Op, Value } from "../ir/types.ts";
 import type { Pass } from "./pass.ts";
-import { canBeKept, isPure } from "./pass.ts";
+import { canBeKept, isPure, keepName } from "./pass.ts";
 
 export const cse: Pass = {
   name: "cse",
@@ -32,7 +32,7 @@ function merge(block: Block, replaced: Map<Value, Value>, outer: readonly Seen[]
       seen.set(k, result);
       return true;
     }
-    first.name ??= result.name;
+    keepName(result, first);
     replaced.set(result, first);
     return false;
   });

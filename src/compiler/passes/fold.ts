@@ -9,6 +9,7 @@ import { binaryFunction, castScalar, unaryFunction, wrap } from "../ir/scalar.ts
 import type { Attr, Block, DType, KernelIR, Op, Value } from "../ir/types.ts";
 import { DTYPE_BYTES } from "../ir/types.ts";
 import type { Pass } from "./pass.ts";
+import { keepName } from "./pass.ts";
 import type { Range } from "./range.ts";
 import { rangeOf } from "./range.ts";
 import { IDENTITIES } from "./identities.ts";
@@ -40,7 +41,7 @@ export class Folder {
   }
 
   private replace(v: Value, by: Value): void {
-    by.name ??= v.name;
+    keepName(v, by);
     this.replaced.set(v, by);
   }
 

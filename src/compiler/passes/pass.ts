@@ -1,6 +1,6 @@
 /** What a pass is, and what several of them ask about ops. */
 import { OPS } from "../ir/ops.ts";
-import type { KernelIR, Op } from "../ir/types.ts";
+import type { KernelIR, Op, Value } from "../ir/types.ts";
 import { elements } from "../ir/types.ts";
 
 export interface Pass {
@@ -21,3 +21,8 @@ const KEPT_ELEMENTS = 16384;
 
 /** True if a result may be held over a longer stretch of code: scalars, tiles of modest size, and forms that take no room. */
 export const canBeKept = (op: Op): boolean => FREE.has(op.op) || op.results.every((r) => elements(r.type.shape) <= KEPT_ELEMENTS);
+
+/** Keeps the user's name of a value that goes, if the one in its place has none. */
+export function keepName(of: Value, on: Value): void {
+  if (of.name !== undefined && on.name === undefined) on.name = of.name;
+}
