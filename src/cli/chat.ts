@@ -34,10 +34,6 @@ Ctrl-C stops an answer; the arrow keys walk through earlier lines.
 export async function chat(engine: Engine, settings: ChatSettings, context: Context): Promise<number> {
   const { io, style } = context;
   const session: Session = { ...settings, turns: [] };
-  io.err(style.dim(`loading ${settings.model} ...\r`));
-  await engine.load(settings.model);
-  // Spaces over what is left of the line before.
-  io.err(`${" ".repeat(settings.model.length + 12)}\r`);
   io.err(style.dim(`${settings.model}: type a message, /help for help, Ctrl-D to leave\n`));
   for (;;) {
     const read = await readMessage(context);

@@ -60,13 +60,10 @@ export const realDeps: Deps = {
   async openRunner(reference, choice) {
     const { resolveModel } = await import("../hub/resolve.ts");
     const { openModel } = await import("../formats/open.ts");
-    const { createCpuDevice } = await import("../runtime/cpu/device.ts");
+    const { createDevice } = await import("../runtime/index.ts");
     const { loadRunner } = await import("../models/runner.ts");
-    if (choice.device !== undefined && choice.device !== "cpu") {
-      throw new AlloyError("bad_argument", `there is no device "${choice.device}"`, { hint: "devices here: cpu" });
-    }
     const file = openModel((await resolveModel(reference)).path);
-    const device = createCpuDevice({ threads: choice.threads });
+    const device = await createDevice(choice.device, { threads: choice.threads });
     const { contextLength, precision } = choice;
     const runner = await loadRunner(file, {
       device,

@@ -7,8 +7,8 @@ import { read, repositoryFiles } from "./files.ts";
 const ORDER = [
   ["cli"],
   ["server"],
-  ["chat"],
   ["engine"],
+  ["chat"],
   ["models", "train", "roofline"],
   ["graph"],
   ["kernels"],

@@ -52,7 +52,7 @@ exec starts any other program with the variables that OpenAI, Anthropic and Olla
     let stop = async () => {};
     let server = url;
     if (found.kind !== "alloy") {
-      const engine = await deps.createEngine({ contextLength: args.ctx });
+      const engine = await deps.createEngine({ contextLength: args.ctx, models: args.model === undefined ? [] : [args.model] });
       try {
         const running = await deps.startServer(engine, { host: "127.0.0.1", port: 0 });
         server = running.url;

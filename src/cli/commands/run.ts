@@ -55,7 +55,7 @@ and the built-in demo model answers. Standard output carries the answer only; th
     ['alloy run --temperature 0 --max-tokens 50 --json "Name a colour"', "repeatable, for scripts"],
   ],
   async run(args, context: Context) {
-    const { io, json, deps } = context;
+    const { io, json, style, deps } = context;
     const words = [...args.words];
     const model = args.model ?? (await takeModel(words, context)) ?? DEMO;
     const piped = io.stdinIsTty ? "" : (await io.readStdin()).trim();
@@ -70,16 +70,20 @@ and the built-in demo model answers. Standard output carries the answer only; th
       thinking: thinkingOf(args.think),
       system: args.system,
     };
+    const interactive = prompt === "";
+    if (interactive) io.err(style.dim(`loading ${model} ...\r`));
     const engine = await deps.createEngine({
+      models: [model],
       contextLength: args.ctx,
       threads: args.threads,
       device: args.device,
       parallel: 1,
       keepAlive: Infinity,
-      paths: true,
     });
     try {
-      if (prompt === "") {
+      if (interactive) {
+        // Spaces over what is left of the line before.
+        io.err(`${" ".repeat(model.length + 12)}\r`);
         const { chat } = await import("../chat.ts");
         return await chat(engine, { ...settings, model, verbose: args.verbose ?? false }, context);
       }
