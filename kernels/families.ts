@@ -73,19 +73,12 @@ export const QUANTISED_TYPES = Object.keys(FAMILIES) as QuantisedType[];
 export const isQuantised = (type: TensorType): type is QuantisedType => type in FAMILIES;
 export const isFloatType = (type: TensorType): type is FloatType => type === "f32" || type === "f16" || type === "bf16";
 
-/** Bytes of one 16-row panel over `k` columns: first the bit planes, then the scales. A multiple of 64. */
+/** Bytes of one 16-row panel over `k` columns (layout: ./repack.ts). A multiple of 64. */
 export function panelBytes(f: Family, k: number): number {
-  return planeBytes(f, k) + Math.ceil(scaleBytes(f, k) / 64) * 64;
-}
-
-/** Bytes of the bit planes of a panel: per 32 columns one 64-byte vector for every bit of the base and high planes. */
-export function planeBytes(f: Family, k: number): number {
-  return (k / 32) * (f.base + f.high) * 64;
-}
-
-/** Bytes of the scales of a panel, unpadded. */
-export function scaleBytes(f: Family, k: number): number {
-  return (k / (f.scales.startsWith("k") ? 256 : 32)) * scaleRecord(f);
+  // Per 32 columns one 64-byte vector for every bit of the base and high planes.
+  const planes = (k / 32) * (f.base + f.high) * 64;
+  const line = (bytes: number): number => Math.ceil(bytes / 64) * 64;
+  return planes + (f.scales.startsWith("k") ? (k / 256) * line(scaleRecord(f)) : line((k / 32) * scaleRecord(f)));
 }
 
 /** Bytes of one scale record of 16 rows: per 32 columns, or per 256 for the k kinds. */

@@ -8,8 +8,13 @@ import { constexpr, dim, f16, f32, i32, kernel, ptr, u8, type Tile } from "../sr
 import { halfPower } from "./embed.ts";
 import { FAMILIES, FP4_TABLE, IQ4_TABLE, QUANTISED_TYPES, type QuantisedType } from "./families.ts";
 
-/** Panels per program, by tokens per tile: what fits 32 vector registers, measured. */
-export const PANELS: Readonly<Record<number, number>> = { 1: 2, 2: 2, 4: 2, 6: 2, 8: 1 };
+/**
+ * Panels per program, by tokens per tile. With few tokens memory is the limit, and one panel at a time is one stream that
+ * prefetches run ahead of: two lose half of the bandwidth. With many, two panels share every broadcast of an activation.
+ */
+export const PANELS: Readonly<Record<number, number>> = { 1: 1, 2: 1, 4: 1, 6: 2, 8: 1 };
+/** Words ahead of the panel's reads that a stream of panels is prefetched, measured; 0: the whole panel, before the first tile. */
+const ahead = (MR: number): number => (MR === 6 ? 0 : 2048);
 
 const iq4 = IQ4_TABLE;
 const fp4 = FP4_TABLE;
@@ -46,10 +51,11 @@ export const linear = kernel(
     TABLE: constexpr(""),
     MR: constexpr(1),
     NV: constexpr(1),
+    AHEAD: constexpr(0),
   },
   (al, p) => {
     const { w, w8, w16, x, xf, y, bias, residual, t, n, blocks, panelWords, stride, offset, epilogue } = p;
-    const { BASE, HIGH, GROUP, SCALES, OFFSET, TABLE, MR, NV } = p;
+    const { BASE, HIGH, GROUP, SCALES, OFFSET, TABLE, MR, NV, AHEAD } = p;
     const lanes = al.arange(16);
     const PER = SCALES === "d" || SCALES === "dm" || SCALES === "e" ? 1 : 8;
     const STEPS = GROUP / 4;
@@ -60,30 +66,39 @@ export const linear = kernel(
     const bytes = SCALES === "km" ? PARTS * 32 : PARTS * 16;
     const size = SCALES === "d" ? 32 : SCALES === "dm" ? 64 : SCALES === "e" ? 16 : SCALES === "k" ? bytes + 32 : bytes + 64;
     const panels = al.cdiv(n, 16);
-    const planes: Tile[] = [];
-    const scales: Tile[] = [];
-    for (const v of al.unroll(NV)) {
-      const at = al.min(al.programId(0) * NV + v, panels - 1) * panelWords;
-      planes.push(at);
-      scales.push((at + blocks * ((BASE + HIGH) * 16)) * 4);
-    }
+    const plane = (BASE + HIGH) * 16;
+    const starts: Tile[] = [];
+    for (const v of al.unroll(NV)) starts.push(al.min(al.programId(0) * NV + v, panels - 1) * panelWords);
+    if (AHEAD === 0) for (let line = 0; line < NV * panelWords; line += 16) al.prefetch(w + starts[0] + line);
     for (let tile = al.programId(1); tile * MR < t; tile += al.numPrograms(1)) {
       const f: Tile[] = [];
       for (const _ of al.unroll(MR * NV)) f.push(al.zeros([16]));
       for (let i = 0; i < al.idiv(blocks, PER); i++) {
         const d: Tile[] = [];
         const dm: Tile[] = [];
+        const planes: Tile[] = [];
+        const scales: Tile[] = [];
         for (const v of al.unroll(NV)) {
-          const at = scales[v] + i * size;
-          if (SCALES === "e") d.push(halfPower(al.load(w8 + at + lanes)));
+          planes.push(starts[v] + i * (PER === 1 ? plane : 8 * plane + Math.ceil(size / 64) * 16));
+          // In words: 8-bit and 16-bit offsets are products of it, which cannot overflow as shifts of byte offsets would.
+          scales.push(PER === 1 ? starts[v] + blocks * plane + i * (size / 4) : planes[v] + 8 * plane);
+          if (AHEAD > 0) {
+            if (PER === 1) al.prefetch(w + scales[v] + panelWords);
+            else for (const line of al.unroll(Math.ceil(size / 64))) al.prefetch(w + scales[v] + AHEAD + line * 16);
+          }
+          if (SCALES === "e") d.push(halfPower(al.load(w8 + scales[v] * 4 + lanes)));
           else {
-            const units = w16 + (PER === 1 ? at >> 1 : (at + bytes) >> 1) + lanes;
+            const units = w16 + scales[v] * 2 + (PER === 1 ? 0 : bytes / 2) + lanes;
             d.push(al.cast(al.load(units), al.f32));
             if (MIN) dm.push(al.cast(al.load(units + 16), al.f32));
           }
         }
         for (let j = 0; j < PER; j++) {
           const block = i * PER + j;
+          if (AHEAD > 0) {
+            for (const v of al.unroll(NV))
+              for (const line of al.unroll(BASE + HIGH)) al.prefetch(w + planes[v] + AHEAD + j * plane + line * 16);
+          }
           const xr = (tile * blocks + block) * (16 * MR);
           for (const g of al.unroll(32 / GROUP)) {
             const c: Tile[] = [];
@@ -93,7 +108,7 @@ export const linear = kernel(
             }
             for (const i of al.unroll(VECS)) {
               const raw: Tile[] = [];
-              for (const v of al.unroll(NV)) raw.push(al.load(w + planes[v] + block * ((BASE + HIGH) * 16) + (g * VECS + i) * 16 + lanes));
+              for (const v of al.unroll(NV)) raw.push(al.load(w + planes[v] + j * plane + (g * VECS + i) * 16 + lanes));
               for (const field of al.unroll(FIELDS)) {
                 const step = g * STEPS + i + field * VECS;
                 const u: Tile[] = [];
@@ -104,7 +119,7 @@ export const linear = kernel(
                   if (HIGH > 0) {
                     const vector = HIGH === 1 ? 0 : step >> 2;
                     const from = HIGH === 1 ? step : 2 * (step & 3);
-                    const high = al.load(w + planes[v] + block * ((BASE + HIGH) * 16) + (BASE + vector) * 16 + lanes);
+                    const high = al.load(w + planes[v] + j * plane + (BASE + vector) * 16 + lanes);
                     const moved = from > BASE ? high >> (from - BASE) : high << (BASE - from);
                     value = value | (moved & ((HIGH === 1 ? 0x01010101 : 0x03030303) << BASE));
                   }
@@ -124,15 +139,15 @@ export const linear = kernel(
                 if (MIN) min.push(dm[v]);
               } else {
                 const part = j * (32 / GROUP) + g;
-                const byte = al.cast(al.load(w8 + scales[v] + i * size + part * 16 + lanes), al.i32);
-                if (SCALES === "k") scale.push(d[v] * al.cast((byte ^ 128) - 128, al.f32));
+                const byte = al.load(w8 + scales[v] * 4 + part * 16 + lanes);
+                if (SCALES === "k") scale.push(d[v] * al.cast(al.bitcast(byte, al.i8), al.f32));
                 if (SCALES === "kn") {
                   scale.push(d[v] * al.cast(byte & 15, al.f32));
                   min.push(dm[v] * al.cast(byte >> 4, al.f32));
                 }
                 if (SCALES === "km") {
                   scale.push(d[v] * al.cast(byte, al.f32));
-                  const low = al.cast(al.load(w8 + scales[v] + i * size + (PARTS + part) * 16 + lanes), al.i32);
+                  const low = al.load(w8 + scales[v] * 4 + (PARTS + part) * 16 + lanes);
                   min.push(dm[v] * al.cast(low, al.f32));
                 }
               }
@@ -169,7 +184,7 @@ export const linear = kernel(
 /** Constexprs of `linear` for a type. */
 export const linearConstexprs = (type: QuantisedType, MR: number, NV: number) => {
   const { base, high, group, scales, offset, table } = FAMILIES[type];
-  return { BASE: base, HIGH: high, GROUP: group, SCALES: scales, OFFSET: offset, TABLE: table, MR, NV };
+  return { BASE: base, HIGH: high, GROUP: group, SCALES: scales, OFFSET: offset, TABLE: table, MR, NV, AHEAD: ahead(MR) };
 };
 
 export const instances: Instance[] = QUANTISED_TYPES.flatMap((type) =>

@@ -2,8 +2,10 @@
  * Quantised weights of any type to packed panels: 16 rows together, one 64-byte vector holding four neighbouring columns of
  * the 16 rows, so that the matmul unpacks with nothing but shifts, ands and ors.
  *
- * A panel of `k` columns is its bit planes and then its scales (sizes: ./families.ts). Per 32 columns the planes are `base`
- * vectors and `high` vectors. The 32 columns are 8 steps of four; a group (16 or 32 columns) has STEPS steps:
+ * A panel of `k` columns is made of records (sizes: ./families.ts): for the k kinds 256 columns' bit planes and then their scales,
+ * padded to 64 bytes, so that a panel is read from front to back; for the others all bit planes and then all scales, since a
+ * record of 32 columns is no multiple of 64 bytes. Per 32 columns the planes are `base` vectors and `high` vectors.
+ * The 32 columns are 8 steps of four; a group (16 or 32 columns) has STEPS steps:
  * - base plane: 8 / base steps share a vector: field f of vector i of a group is the group's step i + f * (vectors per group);
  * - high plane of 1 bit: bit s of every byte is the high bit of step s;
  * - high plane of 2 bits: bits 2f, 2f + 1 of vector i belong to step 4i + f.
@@ -41,17 +43,22 @@ const packKernel = (type: QuantisedType) => {
       const lanes = al.arange(16);
       const rows = al.min(panel * 16 + lanes, n - 1);
       const perRow = al.idiv(blocks, PER);
-      const planes = dst + panel * panelWords + lanes;
-      const scaleWord = panel * panelWords + blocks * ((BASE + HIGH) * 16);
-      const scales8 = dst8 + scaleWord * 4 + lanes;
-      const scales16 = dst16 + scaleWord * 2 + lanes;
+      const PLANE = (BASE + HIGH) * 16;
+      const PARTS = 256 / GROUP;
+      const bytes = SCALES === "km" ? PARTS * 32 : PARTS * 16;
+      const size = SCALES === "d" ? 32 : SCALES === "dm" ? 64 : SCALES === "e" ? 16 : SCALES === "k" ? bytes + 32 : bytes + 64;
       const STEPS = GROUP / 4;
       const FIELDS = 8 / BASE;
       const VECS = STEPS / FIELDS;
       for (let i = 0; i < perRow; i++) {
         const block = rows * perRow + i;
+        // In words: the planes of this block of the file, and its scales.
+        const planes = panel * panelWords + i * (PER === 1 ? PLANE : 8 * PLANE + Math.ceil(size / 64) * 16);
+        const scales = PER === 1 ? panel * panelWords + blocks * PLANE + i * (size / 4) : planes + 8 * PLANE;
+        const scales8 = dst8 + scales * 4 + lanes;
+        const scales16 = dst16 + scales * 2 + lanes;
         for (let j = 0; j < PER; j++) {
-          const at = planes + (i * PER + j) * ((BASE + HIGH) * 16);
+          const at = dst + planes + j * PLANE + lanes;
           const u: Tile[] = [];
           for (const s of al.unroll(8)) u.push(quads(b, h, block, j * 8 + s));
           for (const v of al.unroll(BASE)) {
@@ -75,25 +82,18 @@ const packKernel = (type: QuantisedType) => {
           }
         }
         const [d, m] = unit(b, h, block);
-        if (SCALES === "d") al.store(scales16 + i * 16, d);
-        if (SCALES === "dm") {
-          al.store(scales16 + i * 32, d);
-          al.store(scales16 + i * 32 + 16, m);
-        }
-        if (SCALES === "e") al.store(scales8 + i * 16, d);
+        if (SCALES === "e") al.store(scales8, d);
         if (SCALES === "k" || SCALES === "kn" || SCALES === "km") {
-          const PARTS = 256 / GROUP;
-          const bytes = SCALES === "km" ? PARTS * 32 : PARTS * 16;
-          const size = SCALES === "k" ? bytes + 32 : bytes + 64;
           for (let g = 0; g < PARTS; g++) {
             const [sc, mn] = part(b, h, block, g);
-            if (SCALES === "kn") al.store(scales8 + i * size + g * 16, al.cast(sc | (mn << 4), al.u8));
-            else al.store(scales8 + i * size + g * 16, al.cast(sc, al.u8));
-            if (SCALES === "km") al.store(scales8 + i * size + (PARTS + g) * 16, al.cast(mn, al.u8));
+            al.store(scales8 + g * 16, al.cast(SCALES === "kn" ? sc | (mn << 4) : sc, al.u8));
+            if (SCALES === "km") al.store(scales8 + (PARTS + g) * 16, al.cast(mn, al.u8));
           }
-          const units = scales16 + al.idiv(i * size + bytes, 2);
+        }
+        if (SCALES !== "e") {
+          const units = scales16 + (PER === 1 ? 0 : bytes / 2);
           al.store(units, d);
-          if (SCALES !== "k") al.store(units + 16, m);
+          if (SCALES === "dm" || SCALES === "kn" || SCALES === "km") al.store(units + 16, m);
         }
       }
     },

@@ -1,11 +1,14 @@
 /** Embedding and whole-tensor decoding of every type against the reference codecs. */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { dequantize, quantize } from "../../src/formats/quant/table.ts";
 import type { TensorType } from "../../src/formats/weights.ts";
 import { QUANTISED_TYPES } from "../../kernels/families.ts";
 import { dequantDispatches, embedDispatches } from "../../kernels/linear-api.ts";
 import { createCpuDevice } from "../../src/runtime/cpu/device.ts";
 import { deviceRunner, interpreterRunner, random, type Runner, SEED, uniform } from "./runners.ts";
+
+// Without the ahead-of-time library every kernel is compiled when it is first used.
+setDefaultTimeout(120_000);
 
 const TYPES: TensorType[] = ["f32", "f16", "bf16", ...QUANTISED_TYPES];
 

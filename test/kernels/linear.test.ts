@@ -1,5 +1,5 @@
 /** Packing and the integer and float matmuls: every type against the reference codecs and a float64 product. */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { dequantize, quantize } from "../../src/formats/quant/table.ts";
 import type { TensorType } from "../../src/formats/weights.ts";
 import { QUANTISED_TYPES } from "../../kernels/families.ts";
@@ -108,6 +108,9 @@ function check(r: Runner, c: Case, seed: number): void {
   }
   expect(worst).toBeLessThan(2e-6);
 }
+
+// Without the ahead-of-time library every kernel is compiled when it is first used.
+setDefaultTimeout(120_000);
 
 const TYPES: TensorType[] = ["f32", "f16", "bf16", ...QUANTISED_TYPES];
 
