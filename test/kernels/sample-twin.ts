@@ -16,12 +16,13 @@ export const NONE = -2;
 export function sampleTwin(raw: Float32Array, s: RowSampling): Twin {
   const clean = Array.from(raw, (x) => (Number.isNaN(x) ? -Infinity : Math.min(x, MAX_F32)));
   const logSumExp = lse(clean);
-  const x = [...clean];
+  let x = [...clean];
   s.penaltyIds.forEach((id, i) => {
     const scaled = x[id] > 0 ? x[id] / s.repeatPenalty : x[id] * s.repeatPenalty;
     x[id] = Math.fround(scaled - s.penaltyCounts[i] * s.frequencyPenalty - (s.penaltyCounts[i] > 0 ? s.presencePenalty : 0));
   });
   s.biasIds.forEach((id, i) => (x[id] = Math.fround(x[id] + s.biasValues[i])));
+  x = x.map((v) => Math.min(v, MAX_F32));
   const u = uniform(s.seed, s.counter);
   let order = x.map((_, id) => id).filter((id) => x[id] > -Infinity);
   order.sort((a, b) => x[b] - x[a] || a - b);

@@ -1,57 +1,42 @@
-import { describe, expect, test } from "bun:test";
+/** The sampling kernels beside their plain twin, on the interpreter and on the CPU device. */
+import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import {
+  listEntries,
   NO_TOKEN,
   NOT_SAMPLED,
-  CHUNK,
-  listEntries,
-  sampleBytes,
-  samplePartials,
-  sampleRows,
-  writeSampling,
   type SampleBuffers,
+  sampleBytes,
+  sampleDispatches,
+  writeSampling,
 } from "../../kernels/sample.ts";
-import { interpret } from "../../src/compiler/ir/interpret.ts";
 import type { RowSampling } from "../../src/models/api.ts";
-import type { DeviceBuffer } from "../../src/runtime/device.ts";
+import { createDevice } from "../../src/runtime/index.ts";
+import { deviceRunner, interpreterRunner, random as randomOf, type Runner, SEED } from "./runners.ts";
 import { NONE, philox, sampleTwin, uniform } from "./sample-twin.ts";
 
-/** Host memory that looks like a device's. */
-function hostBuffer(bytes: number): DeviceBuffer {
-  const memory = new Uint8Array(Math.ceil(bytes / 4) * 4);
-  return { bytes: memory.length, address: 0, slice: () => hostBuffer(0), view: () => memory, free: () => {} };
-}
-
-const ints = (b: DeviceBuffer): Int32Array => new Int32Array(b.view().buffer);
-const floats = (b: DeviceBuffer): Float32Array => new Float32Array(b.view().buffer);
+// The first run compiles the kernels.
+setDefaultTimeout(120_000);
+const device = createDevice("cpu", { threads: 2 });
+afterAll(() => device.close());
 
 interface Sampled {
   tokens: Int32Array;
   logSumExp: Float32Array;
 }
 
-/** Runs both kernels on the interpreter, which defines what they mean. */
-function sample(logits: Float32Array, V: number, rows: (RowSampling | null)[]): Sampled {
+/** Samples rows, and checks that their logits are afterwards, bit for bit, what they were. */
+function sampleOn(r: Runner, logits: Float32Array, V: number, rows: (RowSampling | null)[]): Sampled {
   const bytes = sampleBytes(rows.length, V, listEntries(rows));
-  const b = Object.fromEntries(Object.entries(bytes).map(([k, n]) => [k, hostBuffer(n)])) as unknown as SampleBuffers;
-  writeSampling(rows, b);
-  const sizes = { V, TILES: Math.ceil(V / 64), CHUNKS: Math.ceil(V / CHUNK) };
-  const shared = { logits, tileKeys: ints(b.tileKeys), partials: floats(b.partials), ...sizes };
-  interpret(samplePartials.ir(), [sizes.CHUNKS, rows.length, 1], shared);
-  const before = logits.slice();
-  interpret(sampleRows.ir(), [rows.length, 1, 1], {
-    ...shared,
-    rowInts: ints(b.rowInts),
-    rowFloats: floats(b.rowFloats),
-    listIds: ints(b.listIds),
-    listValues: floats(b.listValues),
-    saved: floats(b.saved),
-    candidateIds: ints(b.candidateIds),
-    candidateValues: floats(b.candidateValues),
-    tokens: ints(b.tokens),
-    logSumExp: floats(b.logSumExp),
-  });
-  expect(new Uint32Array(logits.buffer)).toEqual(new Uint32Array(before.buffer));
-  return { tokens: ints(b.tokens), logSumExp: floats(b.logSumExp) };
+  const buffers = Object.fromEntries(Object.entries(bytes).map(([k, n]) => [k, r.buffer(n)])) as unknown as SampleBuffers;
+  writeSampling(rows, buffers);
+  const memory = r.buffer(logits);
+  r.run(sampleDispatches(r.ctx.program, { logits: memory, buffers, V, rows: rows.length }));
+  const before = new Uint8Array(logits.buffer, logits.byteOffset, logits.byteLength);
+  expect(Buffer.compare(memory.view(0, logits.byteLength), before)).toBe(0);
+  const tokens = new Int32Array(buffers.tokens.view(0, rows.length * 4).slice().buffer);
+  const logSumExp = new Float32Array(buffers.logSumExp.view(0, rows.length * 4).slice().buffer);
+  for (const b of [memory, ...(Object.values(buffers) as (typeof memory)[])]) b.free();
+  return { tokens, logSumExp };
 }
 
 const PLAIN: RowSampling = {
@@ -85,13 +70,7 @@ function expectLikeTwin(logits: Float32Array, s: RowSampling, token: number, log
   throw new Error(`${what}: drew ${token}, the twin ${twin.token} of ${twin.candidates.length} with u = ${twin.u}`);
 }
 
-const seed = Number(process.env.ALLOY_TEST_SEED ?? Math.floor(Math.random() * 2 ** 31));
-console.log(`sampling seed ${seed} (ALLOY_TEST_SEED=${seed} repeats it)`);
-let state = seed;
-const random = (): number => {
-  state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-  return state / 2 ** 32;
-};
+const random = randomOf(SEED);
 const pick = <T>(...of: T[]): T => of[Math.floor(random() * of.length)];
 const normal = (): number => Math.sqrt(-2 * Math.log(random() + 1e-12)) * Math.cos(2 * Math.PI * random());
 const distinct = (n: number, V: number): Int32Array => Int32Array.from(new Set(Array.from({ length: n }, () => Math.floor(random() * V))));
@@ -130,9 +109,15 @@ function randomLogits(V: number): Float32Array {
   });
 }
 
-describe("sampling kernel on the interpreter", () => {
+describe.each([
+  { name: "interpreter", make: interpreterRunner, rounds: 60 },
+  { name: "cpu", make: () => deviceRunner(device), rounds: 400 },
+])("sampling on $name", ({ make, rounds }) => {
+  const runner = make();
+  const sample = (logits: Float32Array, V: number, rows: (RowSampling | null)[]): Sampled => sampleOn(runner, logits, V, rows);
+
   test("agrees with the twin on random rows", () => {
-    for (let round = 0; round < 60; round++) {
+    for (let round = 0; round < rounds; round++) {
       const V = pick(7, 64, 100, 1000, 3001);
       const rows = [0, 1, 2].map(() => (random() < 0.1 ? null : randomRow(V)));
       const logits = rows.map(() => randomLogits(V));
