@@ -31,8 +31,8 @@ const FEEDS: Record<string, number[] | undefined> = {
   "pieces of 5, 1, 16 and the rest": [5, 1, 16],
 };
 
-/** The GGUF of these holds less than the folder: see the golden notes (no sliding window key; factors chosen by context size). */
-const GGUF_DIFFERS = new Set(["mistral/tiny", "phi3/longrope"]);
+/** This GGUF holds less than the folder: the converter has no key for Mistral's sliding window. */
+const GGUF_DIFFERS = new Set(["mistral/tiny"]);
 
 for (const name of [
   "llama/tiny",
