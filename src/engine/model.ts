@@ -74,6 +74,8 @@ export class Model {
         maxBatchTokens,
         kvType,
         maxSequences: o.parallel,
+        // With somebody watching, loading lets other models' steps and cancellations in between.
+        onProgress: () => {},
       });
       const parallel = Math.min(o.parallel, runner.maxSequences);
       const scheduler = new Scheduler(runner, { parallel, maxQueue: o.maxQueue, onStep: o.onStep });
