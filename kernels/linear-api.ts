@@ -64,13 +64,13 @@ export function quantizeDispatches(
 ): Dispatch[] {
   const blocks = o.k / 32;
   const tiles = typeof o.T === "number" ? Math.ceil(o.T / o.tile) : ctx.slot(`${o.rows}/${o.tile}`, (s) => Math.ceil(s[o.rows] / o.tile));
-  // A single tile is split over its columns so that all threads have work.
-  const splits = o.maxT <= o.tile ? Math.max(1, Math.min(8, blocks >> 3)) : 1;
+  // A single tile is split over its columns, but not so that threads would spend longer meeting than working.
+  const splits = o.maxT <= o.tile ? Math.max(1, Math.min(8, (blocks * o.tile) >> 7)) : 1;
   return [
     {
       program: ctx.program(quantize, { MR: o.tile }),
       grid: [tiles, splits, 1],
-      args: [o.x, o.xq, o.xq, o.T, blocks, o.k],
+      args: [o.x, o.xq, o.xq, o.xq, o.T, blocks, o.k],
       label: "quantize",
     },
   ];

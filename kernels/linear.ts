@@ -103,7 +103,7 @@ export const linear = kernel(
           for (const g of al.unroll(32 / GROUP)) {
             const c: Tile[] = [];
             for (const m of al.unroll(MR)) {
-              const start = OFFSET === 0 ? 0 : al.load(x + xr + (GROUP === 32 ? 9 : 11 + g) * MR + m) * -OFFSET;
+              const start = OFFSET === 0 ? 0 : al.load(x + xr + m * 16 + (GROUP === 32 ? 9 : 11 + g)) * -OFFSET;
               for (const _ of al.unroll(NV)) c.push(al.full([16], start, al.i32));
             }
             for (const i of al.unroll(VECS)) {
@@ -126,7 +126,7 @@ export const linear = kernel(
                   u.push(value);
                 }
                 for (const m of al.unroll(MR)) {
-                  const a = al.load(x + xr + step * MR + m);
+                  const a = al.load(x + xr + m * 16 + step);
                   for (const v of al.unroll(NV)) c[m * NV + v] = al.dot4(u[v], a, c[m * NV + v]);
                 }
               }
@@ -153,10 +153,10 @@ export const linear = kernel(
               }
             }
             for (const m of al.unroll(MR)) {
-              const sx = al.load(xf + xr + 8 * MR + m);
+              const sx = al.load(xf + xr + m * 16 + 8);
               for (const v of al.unroll(NV)) f[m * NV + v] += al.cast(c[m * NV + v], al.f32) * (scale[v] * sx);
               if (MIN) {
-                const sum = al.load(xf + xr + (GROUP === 32 ? 10 : 13 + g) * MR + m);
+                const sum = al.load(xf + xr + m * 16 + (GROUP === 32 ? 10 : 13 + g));
                 // A minimum of the k kinds is taken away, that of `dm` is added.
                 for (const v of al.unroll(NV)) f[m * NV + v] += (SCALES === "dm" ? min[v] : -min[v]) * sum;
               }
