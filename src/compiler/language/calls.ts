@@ -1,7 +1,7 @@
 /** Calls: vocabulary operations, inlined functions, and the few methods of compile-time arrays. */
 import type * as ES from "estree";
 import type { Compiler } from "./compiler.ts";
-import { assignPattern, expression, grow, makeArray, memberKey, readMember, spread, truncatingDivision } from "./expressions.ts";
+import { assignPattern, expression, grow, makeArray, memberKey, readMember, spread, integerQuotient } from "./expressions.ts";
 import { Scope } from "./scope.ts";
 import { body } from "./statements.ts";
 import type { ArrayValue, CT, FunctionValue } from "./values.ts";
@@ -20,7 +20,7 @@ export function call(c: Compiler, node: ES.CallExpression, scope: Scope): CT {
     const key = memberKey(c, callee, scope);
     if (object.kind === "array" && key in ARRAY_METHODS) return ARRAY_METHODS[key](c, object, argumentsOf(c, node, scope), node);
     if (object.kind === "namespace" && TRUNCATING.includes(key) && node.arguments.length === 1) {
-      const quotient = truncatingDivision(c, node.arguments[0], scope);
+      const quotient = integerQuotient(c, node.arguments[0], scope, key === "floor");
       if (quotient) {
         const integer = isNumeric(quotient) && quotient.kind === "value" && isInt(quotient.value.type.dtype);
         if (integer) return quotient;
@@ -41,7 +41,9 @@ const calleeName = (node: ES.Node): string => {
 };
 
 function argumentsOf(c: Compiler, node: ES.CallExpression, scope: Scope): CT[] {
-  return node.arguments.flatMap((a) => (a.type === "SpreadElement" ? spread(c, expression(c, a.argument, scope)) : [expression(c, a, scope)]));
+  return node.arguments.flatMap((a) =>
+    a.type === "SpreadElement" ? spread(c, expression(c, a.argument, scope)) : [expression(c, a, scope)],
+  );
 }
 
 export function invoke(c: Compiler, target: CT, args: CT[], node: ES.CallExpression, name: string): CT {
@@ -52,12 +54,14 @@ export function invoke(c: Compiler, target: CT, args: CT[], node: ES.CallExpress
 
 /** Compiles the function's body in place of the call. */
 export function inline(c: Compiler, f: FunctionValue, args: CT[], node: ES.CallExpression): CT {
-  if (c.sources.some((s) => s.body === f.node)) c.fail(`${f.name} calls itself: recursion is not possible in a kernel`, "Write a loop.", node);
+  if (c.sources.some((s) => s.body === f.node))
+    c.fail(`${f.name} calls itself: recursion is not possible in a kernel`, "Write a loop.", node);
   const scope = new Scope(f.scope);
   const given = f.takesAl ? [vocabulary, ...args] : args;
   if (given.length > f.node.params.length && f.node.params.at(-1)?.type !== "RestElement") {
     const wanted = f.node.params.length - (f.takesAl ? 1 : 0);
-    if (!(f.takesAl && f.node.params.length === 0 && args.length === 0)) c.fail(`${f.name} takes ${Math.max(0, wanted)} arguments, got ${args.length}`, undefined, node);
+    if (!(f.takesAl && f.node.params.length === 0 && args.length === 0))
+      c.fail(`${f.name} takes ${Math.max(0, wanted)} arguments, got ${args.length}`, undefined, node);
   }
   const caller = c.node;
   c.sources.push({ source: f.source, call: node, body: f.node });

@@ -9,7 +9,7 @@ import type { Block, Value, ValueType } from "../ir/types.ts";
 import type { Compiler } from "./compiler.ts";
 import type { Writes } from "./scope.ts";
 import type { Cell, CT, Flat, Numeric } from "./values.ts";
-import { flatten, isUndefined, runTime } from "./values.ts";
+import { describe, flatten, isUndefined, runTime } from "./values.ts";
 import { adapt, literalType, promote } from "./promote.ts";
 
 interface Region {
@@ -48,6 +48,13 @@ function convertTo(c: Compiler, x: Numeric, type: ValueType): Value {
 
 const poison = (reason: string): CT => ({ kind: "poison", reason });
 
+/** Why the values of two ways cannot be merged. */
+function mismatch(x: CT, y: CT): string {
+  if ([x, y].some((v) => isUndefined(v) || v.kind === "poison")) return "has a value on one way of a run-time condition only";
+  if (x.kind === "pointer" && y.kind === "pointer") return "points into different parameters on the two ways of a run-time condition";
+  return `is ${describe(x)} on one way of a run-time condition and ${describe(y)} on the other`;
+}
+
 interface Merge {
   a: Flat;
   b: Flat;
@@ -72,13 +79,7 @@ export function branch(c: Compiler, condition: Value, then: () => CT, otherwise:
   const plan = (x: CT, y: CT, name: string | undefined, deliver: (value: CT) => void): void => {
     const [fa, fb] = [flatten(x), flatten(y)];
     if (fa.structure !== fb.structure) {
-      const unset = isUndefined(x) || isUndefined(y) || x.kind === "poison" || y.kind === "poison";
-      const what = name === undefined ? "the result" : name;
-      deliver(
-        poison(
-          `${what} ${unset ? "has a value on one way of a run-time condition only" : "differs in kind between the two ways of a run-time condition"}`,
-        ),
-      );
+      deliver(poison(`${name ?? "the result"} ${mismatch(x, y)}`));
       return;
     }
     const types = fa.leaves.map((l, i) => (sameLeaf(l, fb.leaves[i]) ? undefined : joinLeaf(c, l, fb.leaves[i])));

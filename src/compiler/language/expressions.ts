@@ -58,20 +58,23 @@ function evaluate(c: Compiler, node: ES.Expression, scope: Scope): CT {
     case "ChainExpression":
       return c.fail("?. is not part of the kernel language");
     default:
-      return c.fail(`${node.type} is not part of the kernel language`, "Kernels use operators, calls of al.* and of helpers, arrays and objects.");
+      return c.fail(
+        `${node.type} is not part of the kernel language`,
+        "Kernels use operators, calls of al.* and of helpers, arrays and objects.",
+      );
   }
 }
 
 function identifier(c: Compiler, node: ES.Identifier, scope: Scope): CT {
   const cell = scope.lookup(node.name);
   if (!cell) {
-    const near = suggest(node.name, [...new Set(scope.names())]);
-    return c.fail(
-      `${node.name} is not defined`,
-      near
-        ? `Did you mean ${near}?`
-        : `A kernel sees its parameters and locals only: hand helpers and constants over as { uses: { ${node.name} } }.`,
+    // Three-letter names are all alike: a typo keeps the first letter.
+    const near = suggest(
+      node.name,
+      scope.names().filter((name) => name[0] === node.name[0]),
     );
+    const outside = `A kernel sees its parameters and locals only: hand helpers and constants over as { uses: { ${node.name} } }.`;
+    return c.fail(`${node.name} is not defined`, near ? `Did you mean ${near}? ${outside}` : outside);
   }
   if (cell.value.kind === "poison") c.fail(cell.value.reason);
   return cell.value;
@@ -131,7 +134,10 @@ function propertyName(c: Compiler, p: ES.Property | ES.AssignmentProperty, scope
 
 function keyText(c: Compiler, v: CT): string {
   if (v.kind === "literal" && (typeof v.value === "string" || typeof v.value === "number")) return String(v.value);
-  return c.fail(`an index must be known at compile time, got ${describe(v)}`, "Index arrays with literals, constexpr parameters or al.unroll variables.");
+  return c.fail(
+    `an index must be known at compile time, got ${describe(v)}`,
+    "Index arrays with literals, constexpr parameters or al.unroll variables.",
+  );
 }
 
 /** `object.key` and `object[key]`. */
@@ -159,7 +165,10 @@ export function readMember(c: Compiler, object: CT, key: string, node: ES.Node):
       const cell = object.cells.get(key);
       if (cell?.value.kind === "poison") c.fail(cell.value.reason);
       if (cell) return cell.value;
-      const near = suggest(key, [...object.cells.keys()]);
+      const near = suggest(
+        key,
+        [...object.cells.keys()].filter((name) => name[0] === key[0]),
+      );
       return c.fail(`there is no property ${key}`, near ? `Did you mean ${near}?` : `It has ${[...object.cells.keys()].join(", ")}.`);
     }
     case "literal":
@@ -178,19 +187,19 @@ function unaryExpression(c: Compiler, node: ES.UnaryExpression, scope: Scope): C
   if (node.operator === "typeof" || node.operator === "delete") return c.fail(`${node.operator} is not part of the kernel language`);
   const inner = node.argument;
   if (node.operator === "~" && inner.type === "UnaryExpression" && inner.operator === "~") {
-    const v = truncatingDivision(c, inner.argument, scope) ?? expression(c, inner.argument, scope);
+    const v = integerQuotient(c, inner.argument, scope, false) ?? expression(c, inner.argument, scope);
     return binary(c, "|", v, literal(0));
   }
   return unary(c, node.operator, expression(c, inner, scope));
 }
 
-/** `a / b` on integers, where the surrounding code truncates the quotient anyway; undefined for anything else. */
-export function truncatingDivision(c: Compiler, node: ES.Node, scope: Scope): CT | undefined {
+/** `a / b`, of which the surrounding code takes the integer part: an integer division if both are integers; undefined for anything but a division. */
+export function integerQuotient(c: Compiler, node: ES.Node, scope: Scope, down: boolean): CT | undefined {
   if (node.type !== "BinaryExpression" || node.operator !== "/") return undefined;
   const quotient = operandsOf(c, node, scope);
   const integers = quotient.every((v) => isNumeric(v) && (v.kind === "value" ? isInt(v.value.type.dtype) : Number.isInteger(v.value)));
   if (!integers || quotient.every((v) => v.kind === "literal")) return binary(c, "/", ...quotient);
-  return integerDivide(c, c.numeric(quotient[0], "dividend"), c.numeric(quotient[1], "divisor"), "/");
+  return integerDivide(c, c.numeric(quotient[0], "dividend"), c.numeric(quotient[1], "divisor"), "/", down);
 }
 
 function operandsOf(c: Compiler, node: ES.BinaryExpression, scope: Scope): [CT, CT] {
@@ -199,7 +208,7 @@ function operandsOf(c: Compiler, node: ES.BinaryExpression, scope: Scope): [CT, 
 
 function binaryExpression(c: Compiler, node: ES.BinaryExpression, scope: Scope): CT {
   if (node.operator === "|" && node.right.type === "Literal" && node.right.value === 0) {
-    const quotient = truncatingDivision(c, node.left, scope);
+    const quotient = integerQuotient(c, node.left, scope, false);
     if (quotient) return binary(c, "|", quotient, literal(0));
   }
   const [a, b] = operandsOf(c, node, scope);
@@ -208,7 +217,8 @@ function binaryExpression(c: Compiler, node: ES.BinaryExpression, scope: Scope):
 
 function logicalExpression(c: Compiler, node: ES.LogicalExpression, scope: Scope): CT {
   const left = expression(c, node.left, scope);
-  if (node.operator === "??") return isUndefined(left) || (left.kind === "literal" && left.value === null) ? expression(c, node.right, scope) : left;
+  if (node.operator === "??")
+    return isUndefined(left) || (left.kind === "literal" && left.value === null) ? expression(c, node.right, scope) : left;
   const and = node.operator === "&&";
   if (left.kind === "literal") return Boolean(left.value) === and ? expression(c, node.right, scope) : left;
   if (left.kind !== "value") return and ? expression(c, node.right, scope) : left;
@@ -236,7 +246,8 @@ function assignment(c: Compiler, node: ES.AssignmentExpression, scope: Scope): C
     assignPattern(c, node.left, value, scope);
     return value;
   }
-  if (["&&=", "||=", "??="].includes(node.operator)) return c.fail(`${node.operator} is not part of the kernel language`, "Write the assignment out.");
+  if (["&&=", "||=", "??="].includes(node.operator))
+    return c.fail(`${node.operator} is not part of the kernel language`, "Write the assignment out.");
   const cell = targetCell(c, node.left, scope);
   const value = binary(c, node.operator.slice(0, -1), cell.value, expression(c, node.right, scope));
   c.journal.write(cell, value);
@@ -262,7 +273,8 @@ function writableCell(c: Compiler, node: ES.Node, scope: Scope, create: boolean)
   if (node.type === "Identifier") {
     const cell = scope.lookup(node.name);
     if (!cell) return c.fail(`${node.name} is not defined`, undefined, node);
-    if (cell.constant) c.fail(`${node.name} cannot be assigned: it is a constant, a parameter or a loop variable`, "Declare a variable with let.", node);
+    if (cell.constant)
+      c.fail(`${node.name} cannot be assigned: it is a constant, a parameter or a loop variable`, "Declare a variable with let.", node);
     return cell;
   }
   if (node.type !== "MemberExpression" || node.object.type === "Super") return c.fail("this cannot be assigned to", undefined, node);
@@ -275,6 +287,8 @@ function writableCell(c: Compiler, node: ES.Node, scope: Scope, create: boolean)
   }
   if (object.kind === "object") {
     const cell = object.cells.get(key);
+    if (cell?.constant)
+      c.fail(`${key} cannot be assigned: it is a parameter or a constant`, "Keep it in a variable declared with let.", node);
     if (cell) return cell;
     if (!create) return c.fail(`there is no property ${key}`, undefined, node);
     if (object.depth < c.journal.depth) c.fail(`a property cannot be added inside a run-time loop or if`, "Create it before.", node);
@@ -283,7 +297,11 @@ function writableCell(c: Compiler, node: ES.Node, scope: Scope, create: boolean)
     return added;
   }
   if (object.kind === "pointer") return c.fail("memory is not written by index", "Write al.store(p + i, value).", node);
-  return c.fail(`${describe(object)} has no element to assign to`, object.kind === "value" ? "Tiles are values: build a new one with al.where or al.cat." : undefined, node);
+  return c.fail(
+    `${describe(object)} has no element to assign to`,
+    object.kind === "value" ? "Tiles are values: build a new one with al.where or al.cat." : undefined,
+    node,
+  );
 }
 
 /** Appends to an array; its length is a compile-time fact, so only where that is unconditional. */
@@ -319,7 +337,16 @@ export function assignPattern(c: Compiler, pattern: ES.Pattern, value: CT, scope
       pattern.elements.forEach((e, i) => {
         if (!e) return;
         if (e.type === "RestElement") {
-          assignPattern(c, e.argument, makeArray(c, cells.slice(i).map((cell) => cell.value)), scope, kind);
+          assignPattern(
+            c,
+            e.argument,
+            makeArray(
+              c,
+              cells.slice(i).map((cell) => cell.value),
+            ),
+            scope,
+            kind,
+          );
         } else if (i < cells.length) assignPattern(c, e, readMember(c, value, String(i), e), scope, kind);
         else if (e.type === "AssignmentPattern") assignPattern(c, e, UNDEFINED, scope, kind);
         else c.fail(`there is no element ${i} in an array of ${cells.length}`, undefined, e);
@@ -338,4 +365,3 @@ export function assignPattern(c: Compiler, pattern: ES.Pattern, value: CT, scope
       return c.fail(`${pattern.type} is not part of the kernel language`, undefined, pattern);
   }
 }
-

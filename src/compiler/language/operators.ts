@@ -24,7 +24,12 @@ const SHIFTS = ["<<", ">>", ">>>"];
 const isLiteral = (x: CT): x is Literal => x.kind === "literal";
 
 export function binary(c: Compiler, op: string, a: CT, b: CT): CT {
-  if (isLiteral(a) && isLiteral(b)) return literal(fold(c, op, a.value, b.value));
+  if (isLiteral(a) && isLiteral(b)) {
+    const unset = [a, b].some((v) => v.value === undefined || v.value === null);
+    if (unset && COMPARISON[op] !== "eq" && COMPARISON[op] !== "ne")
+      c.fail(`an operand of ${op} has no value yet`, "Give the variable a value before.");
+    return literal(fold(c, op, a.value, b.value));
+  }
   if (a.kind === "pointer" || b.kind === "pointer") return pointerArithmetic(c, op, a, b);
   if (op in COMPARISON && !(isNumeric(a) && isNumeric(b))) {
     const same = compareStatic(a, b);
@@ -150,13 +155,23 @@ function power(c: Compiler, x: Numeric, y: Numeric, common: DType): CT {
   return narrow(c, c.emit("pow", [a, b]), type);
 }
 
-/** Integer division that truncates, as `al.idiv`. */
-export function integerDivide(c: Compiler, x: Numeric, y: Numeric, what: string): CT {
-  if (x.kind === "literal" && y.kind === "literal") return literal(Math.trunc(Number(x.value) / Number(y.value)));
+/** Integer division that truncates, as `al.idiv`, or rounds down, as `Math.floor(a / b)`. */
+export function integerDivide(c: Compiler, x: Numeric, y: Numeric, what: string, down = false): CT {
+  if (x.kind === "literal" && y.kind === "literal") {
+    const quotient = Number(x.value) / Number(y.value);
+    return literal(down ? Math.floor(quotient) : Math.trunc(quotient));
+  }
   const type = c.commonType([x, y], true);
   if (isFloat(type)) c.fail(`${what} divides integers, got ${describe(x)} and ${describe(y)}`, "Cast to an integer type first.");
   const [a, b] = operands(c, [x, y], computeType(type), what);
-  return runTime(c.emit("div", [a, b]));
+  if (!down || !isSigned(a.type.dtype)) return runTime(c.emit("div", [a, b]));
+  const shift = y.kind === "literal" ? Math.log2(Number(y.value)) : NaN;
+  if (Number.isInteger(shift)) return binary(c, ">>", x, literal(shift));
+  // The truncated quotient is one too large where the remainder is not 0 and its sign is not the divisor's.
+  const remainder = runTime(c.emit("rem", [a, b]));
+  const opposite = compare(c, "lt", binary(c, "^", remainder, runTime(b)) as Numeric, literal(0), what) as Numeric;
+  const over = logical(c, "and", compare(c, "ne", remainder, literal(0), what) as Numeric, opposite) as Numeric;
+  return binary(c, "-", runTime(c.emit("div", [a, b])), over);
 }
 
 export function compare(c: Compiler, op: string, x: Numeric, y: Numeric, what: string): CT {
