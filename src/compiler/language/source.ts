@@ -74,20 +74,66 @@ export const locOf = (node: ES.Node | undefined): Loc | undefined =>
 export function sourceError(source: Source, node: ES.Node | undefined, message: string, hint?: string, cause?: unknown): AlloyError {
   const loc = locOf(node);
   const place = loc && locate(source, loc);
-  const line = loc && source.text.split("\n")[loc.line - 1];
+  const shown = loc && (place?.text === undefined ? { text: source.text.split("\n")[loc.line - 1], column: loc.column } : place);
   const at = place ? ` (${place.file}:${place.line})` : "";
-  const indent = line?.match(/^\s*/)?.[0].length ?? 0;
-  const shown = line === undefined ? "" : `\n  ${line.slice(indent).trimEnd()}\n  ${" ".repeat(Math.max(0, loc!.column - indent))}^`;
-  return new AlloyError("kernel_error", `${source.title}: ${message}${at}${shown}`, { hint, cause });
+  const { text, column = 0 } = shown ?? {};
+  const indent = text?.match(/^\s*/)?.[0].length ?? 0;
+  const lines = text === undefined ? "" : `\n  ${text.slice(indent).trimEnd()}\n  ${" ".repeat(Math.max(0, column - indent))}^`;
+  return new AlloyError("kernel_error", `${source.title}: ${message}${at}${lines}`, { hint, cause });
+}
+
+/** A place in the user's file; with the line's own text when the place is exact. */
+interface Place extends CallSite {
+  text?: string;
+  column?: number;
 }
 
 const squash = (s: string): string => s.replace(/[\s;"'`,()]/g, "");
+
+/** Characters that count, in code that Bun's transpiler may have printed, each with its position. */
+function significant(text: string): { chars: string; at: number[] } {
+  let chars = "";
+  const at: number[] = [];
+  // Comments are gone from printed text, and `true` is `!0`.
+  const pattern = /\/\/[^\n]*|\/\*[^]*?\*\/|\btrue\b|\bfalse\b|[^\s;"'`,()]/g;
+  for (const m of text.matchAll(pattern)) {
+    if (m[0].startsWith("//") || m[0].startsWith("/*")) continue;
+    const plain = m[0] === "true" ? "!0" : m[0] === "false" ? "!1" : m[0];
+    for (const ch of plain) {
+      chars += ch;
+      at.push(m.index);
+    }
+  }
+  return { chars, at };
+}
+
+const QUOTES = /["'`]/;
+
+/** The place by position: the whole function is found in the file, which works unless types or long numbers stand in it. */
+function exactPlace(source: Source, loc: Loc, lines: readonly string[]): Place | undefined {
+  const first = source.site!.line - 1;
+  const file = lines.slice(first).join("\n");
+  const printed = significant(source.text);
+  const written = significant(file);
+  const start = written.chars.indexOf(printed.chars);
+  if (start < 0) return undefined;
+  const printedLines = source.text.split("\n");
+  const offset = printedLines.slice(0, loc.line - 1).reduce((sum, l) => sum + l.length + 1, 0) + loc.column;
+  const rank = printed.at.findIndex((p) => p >= offset);
+  if (rank < 0) return undefined;
+  let position = written.at[start + rank];
+  // A string starts at its quote, which does not count.
+  if (QUOTES.test(source.text[offset]) && QUOTES.test(file[position - 1] ?? "")) position--;
+  const before = file.slice(0, position).split("\n");
+  const line = first + before.length;
+  return { file: source.site!.file, line, text: lines[line - 1], column: before.at(-1)!.length };
+}
 
 /**
  * File and line of a place in the function's text. The text was printed by Bun's transpiler, so lines are compared without
  * spaces, quotes and punctuation that printing changes; without a match the call of `kernel()` is named.
  */
-function locate(source: Source, loc: Loc): CallSite | undefined {
+function locate(source: Source, loc: Loc): Place | undefined {
   const { site } = source;
   if (!site) return undefined;
   let lines: string[];
@@ -96,6 +142,8 @@ function locate(source: Source, loc: Loc): CallSite | undefined {
   } catch {
     return site;
   }
+  const exact = exactPlace(source, loc, lines);
+  if (exact) return exact;
   const text = source.text.split("\n").map(squash);
   const wanted = text[loc.line - 1];
   if (wanted.length < 3) return site;

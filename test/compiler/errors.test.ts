@@ -1,0 +1,591 @@
+/** What a mistake in a kernel looks like to its author: the kernel, the line with a caret, what was found, what to do. */
+import { describe, expect, test } from "bun:test";
+import type { Signature, Uses } from "../../src/compiler/language/index.ts";
+import { constexpr, dim, f32, fn, i32, kernel, out, ptr, scalar } from "../../src/compiler/language/index.ts";
+import { AlloyError } from "../../src/support/errors.ts";
+
+/** Message and hint of the error that `f` throws, without this machine's folders. */
+function message(f: () => unknown): string {
+  try {
+    f();
+  } catch (e) {
+    if (!(e instanceof AlloyError) || e.code !== "kernel_error") throw e;
+    // Without line numbers, so that the tests of this file may move, and without the snapshot that follows on the line.
+    const text = e.message
+      .replace(/\((?:[^()\s]*\/)?([\w.-]+\.ts):(\d+)\)/g, (_, file: string) => `(${file}:LINE)`)
+      .replace(/\.toMatchInlineSnapshot.*$/m, "");
+    return `\n${text}${e.hint ? `\n${e.hint}` : ""}\n`;
+  }
+  throw new Error("no error");
+}
+
+// oxlint-disable-next-line typescript/no-explicit-any -- the tests write what the types forbid
+type Body = (al: any, p: any) => void;
+
+const SIGNATURE = { x: ptr(f32), n: ptr(i32), y: out(f32), z: out(i32), N: dim, s: scalar(f32), B: constexpr(8) } satisfies Signature;
+const mistake = (body: Body, uses: Uses = {}): string => message(() => kernel("blur", SIGNATURE, body as never, { uses }).lower());
+
+test("file and line are those of the mistake", () => {
+  const here = Number(/errors\.test\.ts:(\d+)/.exec(new Error().stack!)![1]);
+  const k = kernel("blur", SIGNATURE, (al, { y }) => {
+    al.store(y, 1);
+    al.store(y, y);
+  });
+  const text = ((): string => {
+    try {
+      k.lower();
+    } catch (e) {
+      return (e as Error).message;
+    }
+    return "";
+  })();
+  expect(text).toContain(`errors.test.ts:${here + 3})`);
+});
+
+describe("names", () => {
+  test("undefined, with and without a near one", () => {
+    expect(mistake((al, { x, y }) => al.store(y, al.load(xx + 1)))).toMatchInlineSnapshot(`
+      "
+      kernel blur: xx is not defined (errors.test.ts:LINE)
+        expect(mistake((al, { x, y }) => al.store(y, al.load(xx + 1))))
+                                                             ^
+      Did you mean x? A kernel sees its parameters and locals only: hand helpers and constants over as { uses: { xx } }.
+      "
+    `);
+    expect(mistake((al, { y }) => al.store(y, SOMETHING_ELSE))).toMatchInlineSnapshot(`
+      "
+      kernel blur: SOMETHING_ELSE is not defined (errors.test.ts:LINE)
+        expect(mistake((al, { y }) => al.store(y, SOMETHING_ELSE)))
+                                                  ^
+      A kernel sees its parameters and locals only: hand helpers and constants over as { uses: { SOMETHING_ELSE } }.
+      "
+    `);
+  });
+  test("unknown al.* and Math.*", () => {
+    expect(mistake((al, { x, y }) => al.store(y, al.laod(x)))).toMatchInlineSnapshot(`
+      "
+      kernel blur: there is no al.laod (errors.test.ts:LINE)
+        expect(mistake((al, { x, y }) => al.store(y, al.laod(x))))
+                                                     ^
+      Did you mean al.load?
+      "
+    `);
+    expect(mistake((al, { y }) => al.store(y, al.quantumFourier(1)))).toMatchInlineSnapshot(`
+      "
+      kernel blur: there is no al.quantumFourier (errors.test.ts:LINE)
+        expect(mistake((al, { y }) => al.store(y, al.quantumFourier(1))))
+                                                  ^
+      The kernel language page lists the vocabulary.
+      "
+    `);
+    expect(mistake((_, { s }) => Math.sinh(s))).toMatchInlineSnapshot(`
+      "
+      kernel blur: Math.sinh is not part of the kernel language (errors.test.ts:LINE)
+        expect(mistake((_, { s }) => Math.sinh(s)))
+                                     ^
+      Did you mean Math.sin?
+      "
+    `);
+  });
+  test("thread level and atomics", () => {
+    expect(mistake((al) => al.barrier())).toMatchInlineSnapshot(`
+      "
+      kernel blur: al.barrier comes with the thread level, which is not in this version (errors.test.ts:LINE)
+        expect(mistake((al) => al.barrier()))
+                               ^
+      Write the kernel with tiles.
+      "
+    `);
+    expect(mistake((al, { y }) => al.atomicAdd(y, 1))).toMatchInlineSnapshot(`
+      "
+      kernel blur: al.atomicAdd comes with the atomics and scans, which are not in this version (errors.test.ts:LINE)
+        expect(mistake((al, { y }) => al.atomicAdd(y, 1)))
+                                      ^
+      "
+    `);
+  });
+  test("assignment into a value", () => {
+    expect(
+      mistake((al, { N }) => {
+        const half = [al.idiv(N, 2)];
+        for (const h of half) h.x = 1;
+      }),
+    ).toMatchInlineSnapshot(`
+      "
+      kernel blur: a run-time i32 has no element to assign to (errors.test.ts:LINE)
+        for (const h of half) h.x = 1;
+                              ^
+      Tiles are values: build a new one with al.where or al.cat.
+      "
+    `);
+  });
+  test("a property or option that does not exist", () => {
+    expect(
+      mistake((al, p) => {
+        al.store(p.yy, 1);
+      }),
+    ).toMatchInlineSnapshot(`
+      "
+      kernel blur: there is no property yy (errors.test.ts:LINE)
+        al.store(p.yy, 1);
+                 ^
+      Did you mean y?
+      "
+    `);
+    expect(mistake((al, { x }) => al.load(x, { maks: true }))).toMatchInlineSnapshot(`
+      "
+      kernel blur: al.load has no option maks (errors.test.ts:LINE)
+        expect(mistake((al, { x }) => al.load(x, { maks: true })))
+                                      ^
+      Its options are mask, other.
+      "
+    `);
+  });
+});
+
+describe("types and shapes", () => {
+  test("wrong types", () => {
+    expect(mistake((al, { y }) => al.store(y, "text"))).toMatchInlineSnapshot(`
+      "
+      kernel blur: argument 2 of al.store must be a number or a tile, got "text" (errors.test.ts:LINE)
+        expect(mistake((al, { y }) => al.store(y, "text")))
+                                                  ^
+      "
+    `);
+    expect(mistake((al, { s }) => al.load(s))).toMatchInlineSnapshot(`
+      "
+      kernel blur: argument 1 of al.load must be a pointer, got a run-time f32 (errors.test.ts:LINE)
+        expect(mistake((al, { s }) => al.load(s)))
+                                              ^
+      Pass pointer + offset.
+      "
+    `);
+    expect(mistake((al, { x, y }) => al.store(y, x + 1))).toMatchInlineSnapshot(`
+      "
+      kernel blur: argument 2 of al.store must be a number or a tile, got a pointer (errors.test.ts:LINE)
+        expect(mistake((al, { x, y }) => al.store(y, x + 1)))
+                                                     ^
+      "
+    `);
+    expect(mistake((al, { s }) => al.full(4, s & 1, al.f32))).toMatchInlineSnapshot(`
+      "
+      kernel blur: & works on integers, got a run-time f32 and 1 (errors.test.ts:LINE)
+        expect(mistake((al, { s }) => al.full(4, s & 1, al.f32)))
+                                                 ^
+      Cast or bitcast to an integer type first.
+      "
+    `);
+    expect(mistake((al, { s }) => al.cast(s, "f32"))).toMatchInlineSnapshot(`
+      "
+      kernel blur: argument 2 of al.cast must be a type such as al.f32, got "f32" (errors.test.ts:LINE)
+        expect(mistake((al, { s }) => al.cast(s, "f32")))
+                                      ^
+      "
+    `);
+    expect(mistake((al) => al.dot(al.zeros([2, 2], al.i32), al.zeros([2, 2], al.i32)))).toMatchInlineSnapshot(`
+      "
+      kernel blur: al.dot multiplies float tiles, got i32 (errors.test.ts:LINE)
+        expect(mistake((al) => al.dot(al.zeros([2, 2], al.i32), al.zeros([2, 2], al.i32))))
+                               ^
+      Cast them, or use al.dot4 for four-byte dot products.
+      "
+    `);
+  });
+  test("shapes that do not broadcast", () => {
+    expect(mistake((al) => al.arange(4) + al.arange(3))).toMatchInlineSnapshot(`
+      "
+      kernel blur: +: shapes [4] and [3] do not broadcast (errors.test.ts:LINE)
+        expect(mistake((al) => al.arange(4) + al.arange(3)))
+                               ^
+      Aligned at the last axis, sizes must be equal or 1: use al.col, al.row or al.expand.
+      "
+    `);
+    expect(mistake((al, { x, y }) => al.store(y, al.load(x + al.arange(4))))).toMatchInlineSnapshot(`
+      "
+      kernel blur: the value of al.store has shape [4], the addresses [] (errors.test.ts:LINE)
+        expect(mistake((al, { x, y }) => al.store(y, al.load(x + al.arange(4)))))
+                                         ^
+      Add a tile of offsets to the pointer: one address per element.
+      "
+    `);
+    expect(mistake((al) => al.dot(al.zeros([2, 3]), al.zeros([2, 3])))).toMatchInlineSnapshot(`
+      "
+      kernel blur: al.dot: inner sizes differ: 3 of f32[2,3] and 2 of f32[2,3] (errors.test.ts:LINE)
+        expect(mistake((al) => al.dot(al.zeros([2, 3]), al.zeros([2, 3]))))
+                               ^
+      "
+    `);
+  });
+  test("shapes that are not compile-time, or empty", () => {
+    expect(mistake((al, { N }) => al.arange(N))).toMatchInlineSnapshot(`
+      "
+      kernel blur: a bound of al.arange must be an integer known at compile time, got a run-time i32 (errors.test.ts:LINE)
+        expect(mistake((al, { N }) => al.arange(N)))
+                                      ^
+      Use a literal, a constexpr parameter or an al.unroll variable.
+      "
+    `);
+    expect(mistake((al, { N }) => al.zeros([4, N]))).toMatchInlineSnapshot(`
+      "
+      kernel blur: the shape of al.zeros must be an integer known at compile time, got a run-time i32 (errors.test.ts:LINE)
+        expect(mistake((al, { N }) => al.zeros([4, N])))
+                                      ^
+      Use a literal, a constexpr parameter or an al.unroll variable.
+      "
+    `);
+    expect(mistake((al) => al.zeros([0]))).toMatchInlineSnapshot(`
+      "
+      kernel blur: the shape of al.zeros: a size must be at least 1, got 0 (errors.test.ts:LINE)
+        expect(mistake((al) => al.zeros([0])))
+                               ^
+      "
+    `);
+  });
+  test("float offsets", () => {
+    expect(mistake((al, { x, N }) => al.load(x + N / 2))).toMatchInlineSnapshot(`
+      "
+      kernel blur: a pointer's offset must be an integer, got a run-time f32 (errors.test.ts:LINE)
+        expect(mistake((al, { x, N }) => al.load(x + N / 2)))
+                                                 ^
+      Offsets count elements; use al.idiv or al.cast(x, al.i32).
+      "
+    `);
+    expect(mistake((al, { x }) => al.load(x + 0.5))).toMatchInlineSnapshot(`
+      "
+      kernel blur: a pointer's offset must be an integer, got 0.5 (errors.test.ts:LINE)
+        expect(mistake((al, { x }) => al.load(x + 0.5)))
+                                              ^
+      Offsets count elements; use al.idiv or al.cast(x, al.i32).
+      "
+    `);
+  });
+  test("an axis or a number", () => {
+    expect(mistake((al) => al.max(al.zeros([2, 2]), 1))).toMatchInlineSnapshot(`
+      "
+      kernel blur: al.max(a tile f32[2,2], 1) could mean axis 1 or the number 1 (errors.test.ts:LINE)
+        expect(mistake((al) => al.max(al.zeros([2, 2]), 1)))
+                               ^
+      Write al.max(x, { axis: 1 }) to reduce, Math.max(x, 1) to compare each element.
+      "
+    `);
+    expect(mistake((al) => al.sum(al.zeros([2, 2]), 2))).toMatchInlineSnapshot(`
+      "
+      kernel blur: al.sum: axis 2 of a tile with 2 axes (errors.test.ts:LINE)
+        expect(mistake((al) => al.sum(al.zeros([2, 2]), 2)))
+                               ^
+      "
+    `);
+  });
+});
+
+describe("control flow", () => {
+  test("break, continue, return in a loop, and other statements", () => {
+    expect(
+      mistake((al, { N }) => {
+        for (let i = 0; i < N; i++) {
+          if (i === 3) break;
+        }
+      }),
+    ).toMatchInlineSnapshot(`
+      "
+      kernel blur: break is not part of the kernel language (errors.test.ts:LINE)
+        break;
+        ^
+      Put the condition into the loop: while (i < n && !done) { … }.
+      "
+    `);
+    expect(
+      mistake((al, { N }) => {
+        for (let i = 0; i < N; i++) {
+          if (i === 3) continue;
+          al.store(N, 1);
+        }
+      }),
+    ).toMatchInlineSnapshot(`
+      "
+      kernel blur: continue is not part of the kernel language (errors.test.ts:LINE)
+        if (i === 3) continue;
+                     ^
+      Put the rest of the body into an if.
+      "
+    `);
+    expect(
+      mistake((al, { N }) => {
+        for (let i = 0; i < N; i++) if (i === 3) return;
+      }),
+    ).toMatchInlineSnapshot(`
+      "
+      kernel blur: return inside a loop is not possible (errors.test.ts:LINE)
+        for (let i = 0; i < N; i++) if (i === 3) return;
+        ^
+      Keep the result in a variable, and let the loop's condition end it.
+      "
+    `);
+    expect(
+      mistake((al, { N }) => {
+        switch (N) {
+          case 1:
+        }
+      }),
+    ).toMatchInlineSnapshot(`
+      "
+      kernel blur: switch is not part of the kernel language (errors.test.ts:LINE)
+        switch (N) {
+        ^
+      Write if … else if …; a constexpr condition costs nothing.
+      "
+    `);
+  });
+  test("a variable that changes shape or kind in a loop", () => {
+    expect(
+      mistake((al, { N }) => {
+        let acc = al.zeros([2]);
+        for (let i = 0; i < N; i++) acc = al.cat(acc, acc);
+      }),
+    ).toMatchInlineSnapshot(`
+      "
+      kernel blur: acc is f32[2] before this loop and f32[4] after one turn (errors.test.ts:LINE)
+        for (let i = 0; i < N; i++) acc = al.cat(acc, acc);
+        ^
+      A variable that a loop changes must keep its type and shape: cast it, or start it as a tile of the final shape and type.
+      "
+    `);
+    expect(
+      mistake((al, { N, x, y }) => {
+        let p = x;
+        for (let i = 0; i < N; i++) p = y;
+      }),
+    ).toMatchInlineSnapshot(`
+      "
+      kernel blur: p changes from one kind of value to another in a run-time loop (errors.test.ts:LINE)
+        for (let i = 0; i < N; i++) p = y;
+        ^
+      In a run-time loop a pointer must keep its base, and arrays, objects and compile-time values their shape.
+      "
+    `);
+  });
+  test("a tile as condition", () => {
+    expect(
+      mistake((al, { y }) => {
+        if (al.arange(4) > 2) al.store(y, 1);
+      }),
+    ).toMatchInlineSnapshot(`
+      "
+      kernel blur: a condition must be a scalar, got a tile [4] (errors.test.ts:LINE)
+        if (al.arange(4) > 2) al.store(y, 1);
+            ^
+      Use al.where(c, a, b) to choose per element, or al.any / al.all to reduce.
+      "
+    `);
+  });
+  test("a value that exists on one way only", () => {
+    expect(
+      mistake((al, { N, y }) => {
+        let v;
+        if (N > 2) v = 1;
+        al.store(y, v);
+      }),
+    ).toMatchInlineSnapshot(`
+      "
+      kernel blur: v has a value on one way of a run-time condition only (errors.test.ts:LINE)
+        al.store(y, v);
+                    ^
+      "
+    `);
+  });
+  test("a loop that never ends, and one that is unrolled too often", () => {
+    expect(
+      mistake(() => {
+        while (true) {}
+      }),
+    ).toMatchInlineSnapshot(`
+      "
+      kernel blur: the loop's condition is always true: it would never end (errors.test.ts:LINE)
+        while (!0)
+               ^
+      "
+    `);
+    expect(
+      mistake((al) => {
+        for (const u of al.unroll(100000)) al.arange(u);
+      }),
+    ).toMatchInlineSnapshot(`
+      "
+      kernel blur: al.unroll: 100000 turns are too many to write out (errors.test.ts:LINE)
+        for (const u of al.unroll(1e5))
+                        ^
+      Use a run-time loop.
+      "
+    `);
+  });
+  test("an index that is not compile-time", () => {
+    expect(
+      mistake((al, { N }) => {
+        const a = [1, 2];
+        a[N] = 3;
+      }),
+    ).toMatchInlineSnapshot(`
+      "
+      kernel blur: an index must be known at compile time, got a run-time i32 (errors.test.ts:LINE)
+        a[N] = 3;
+        ^
+      Index arrays with literals, constexpr parameters or al.unroll variables.
+      "
+    `);
+  });
+});
+
+describe("calls", () => {
+  test("too few and too many arguments of an operation", () => {
+    expect(mistake((al) => al.where(1, 2))).toMatchInlineSnapshot(`
+      "
+      kernel blur: al.where takes 3 arguments, got 2 (errors.test.ts:LINE)
+        expect(mistake((al) => al.where(1, 2)))
+                               ^
+      "
+    `);
+    expect(mistake((al, { s }) => al.sin(s, s))).toMatchInlineSnapshot(`
+      "
+      kernel blur: al.sin takes 1 argument, got 2 (errors.test.ts:LINE)
+        expect(mistake((al, { s }) => al.sin(s, s)))
+                                      ^
+      "
+    `);
+  });
+  const average = fn((al, p: number, size: number) => al.sum(al.load(p + al.arange(size))) / size);
+  test("of a helper", () => {
+    expect(mistake((_, { x, average }) => average(x), { average })).toMatchInlineSnapshot(`
+      "
+      kernel blur: average is missing its argument size (errors.test.ts:LINE)
+        expect(mistake((_, { x, average }) => average(x), { average }))
+                                              ^
+      "
+    `);
+    expect(mistake((_, { x, average }) => average(x, 1, 2), { average })).toMatchInlineSnapshot(`
+      "
+      kernel blur: average takes 2 arguments, got 3 (errors.test.ts:LINE)
+        expect(mistake((_, { x, average }) => average(x, 1, 2), { average }))
+                                              ^
+      "
+    `);
+  });
+  test("a mistake inside a helper names its caller", () => {
+    expect(mistake((_, { x, N, average }) => average(x, N), { average })).toMatchInlineSnapshot(`
+      "
+      fn average, called from kernel blur: a bound of al.arange must be an integer known at compile time, got a run-time i32 (errors.test.ts:LINE)
+        (al, p, size) => al.sum(al.load(p + al.arange(size))) / size
+                                            ^
+      Use a literal, a constexpr parameter or an al.unroll variable.
+      "
+    `);
+  });
+  test("recursion, and what is no function", () => {
+    expect(
+      mistake(() => {
+        const f = (a: number): number => (a > 0 ? f(a) : 1);
+        f(1);
+      }),
+    ).toMatchInlineSnapshot(`
+      "
+      kernel blur: f calls itself: recursion is not possible in a kernel (errors.test.ts:LINE)
+        const f = (a) => a > 0 ? f(a) : 1;
+                                 ^
+      Write a loop.
+      "
+    `);
+    expect(mistake((_, { N }) => N(1))).toMatchInlineSnapshot(`
+      "
+      kernel blur: N is a run-time i32, not a function (errors.test.ts:LINE)
+        expect(mistake((_, { N }) => N(1)))
+                                     ^
+      "
+    `);
+  });
+  test("a helper called outside of a kernel", () => {
+    expect(message(() => average(1, 2))).toMatchInlineSnapshot(`
+      "
+      a kernel helper was called outside of a kernel
+      Hand it to a kernel with { uses: { helper } } and call it there.
+      "
+    `);
+  });
+  test("staticAssert", () => {
+    expect(mistake((al, { B }) => al.staticAssert(B % 16 === 0, "B must be a multiple of 16"))).toMatchInlineSnapshot(`
+      "
+      kernel blur: B must be a multiple of 16 (errors.test.ts:LINE)
+        expect(mistake((al, { B }) => al.staticAssert(B % 16 === 0, "B must be a multiple of 16")))
+                                      ^
+      "
+    `);
+  });
+});
+
+describe("declarations", () => {
+  const k = kernel("scale", { x: ptr(f32), BLOCK: constexpr(64), WIDTH: constexpr() }, () => {});
+  test("missing and unknown constexprs", () => {
+    expect(message(() => k.lower())).toMatchInlineSnapshot(`
+      "
+      kernel scale: constexpr WIDTH has no default and was not given
+      Give it: { WIDTH: … }.
+      "
+    `);
+    expect(message(() => k.lower({ WIDTH: 1, BLOKC: 2 }))).toMatchInlineSnapshot(`
+      "
+      kernel scale has no constexpr BLOKC
+      Did you mean BLOCK?
+      "
+    `);
+    expect(message(() => k.lower({ WIDTH: 1, x: 2 }))).toMatchInlineSnapshot(`
+      "
+      kernel scale has no constexpr x
+      "
+    `);
+  });
+  test("names, bodies and scalar types", () => {
+    expect(message(() => kernel("my kernel", {}, () => {}))).toMatchInlineSnapshot(`
+      "
+      a kernel's name must be an identifier, got "my kernel"
+      "
+    `);
+    expect(message(() => kernel("k", {}, Math.sin as never))).toMatchInlineSnapshot(`
+      "
+      kernel k: its body cannot be read as a function (errors.test.ts:LINE)
+      Pass an arrow function or a function expression, not a method or a built-in.
+      "
+    `);
+    expect(message(() => kernel("k", {}, (async () => {}) as never))).toMatchInlineSnapshot(`
+      "
+      kernel k: its body must not be async or a generator (errors.test.ts:LINE)
+      Kernels run to completion on the device.
+      "
+    `);
+    expect(message(() => scalar({ kind: "dtype", dtype: "i8" } as never))).toMatchInlineSnapshot(`
+      "
+      scalar(i8) cannot be passed as an argument
+      Use one of i32, u32, i64, u64, f32, f64 and cast in the body.
+      "
+    `);
+  });
+  test("results and uses that a kernel cannot have", () => {
+    expect(
+      mistake((al) => {
+        return al.arange(4);
+      }),
+    ).toMatchInlineSnapshot(`
+      "
+      kernel blur: a kernel returns nothing (errors.test.ts:LINE)
+        mistake((al) => {
+                        ^
+      Write results with al.store.
+      "
+    `);
+    expect(mistake(() => {}, { when: new Date(0) as never, f: (() => {}) as never })).toMatchInlineSnapshot(`
+      "
+      kernel blur: uses.f is function, which a kernel cannot see
+      Hand over fn helpers, numbers, strings, booleans, or arrays and objects of these.
+      "
+    `);
+  });
+});
+declare const xx: number;
+declare const SOMETHING_ELSE: number;
