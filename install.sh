@@ -209,6 +209,7 @@ install_dependencies() {
 }
 
 install_checkout() {
+  need_compiler
   find_bun
   install_dependencies
   (cd "$ROOT" && "$BUN" build.ts >&2) || die "the build failed"
@@ -218,31 +219,36 @@ install_checkout() {
 
 # --- tests ----------------------------------------------------------------------------------------------------------------------
 
-# What tests call beside Bun. On Debian and its kin missing ones are installed; elsewhere they are named.
+# Installs missing Debian packages where that needs no questions: add_packages WHAT-FOR PACKAGE... False when they are still missing.
+add_packages() {
+  for_what=$1
+  shift
+  sudo=
+  if [ "$(id -u)" != 0 ]; then
+    have sudo && sudo -n true 2>/dev/null || return 1
+    sudo="sudo -n"
+  fi
+  have apt-get || return 1
+  say "installing Debian packages for $for_what: $*"
+  { $sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "$@"; } >&2
+}
+
+# The kernels library is compiled from C that the build writes.
+need_compiler() {
+  have cc || have gcc || have clang || add_packages "the build" gcc libc6-dev ||
+    die "a C compiler is needed to build the kernels" "install gcc or clang (on macOS: xcode-select --install), then run this again"
+}
+
+# What tests call beside Bun and a compiler. On Debian and its kin missing ones are installed; elsewhere they are named.
 setup_tests() {
   missing=
-  have cc || have gcc || have clang || missing="$missing gcc libc6-dev"
   have git || missing="$missing git"
   have curl || missing="$missing curl"
   have tmux || missing="$missing tmux"
   [ -e /etc/ssl/certs/ca-certificates.crt ] || [ "$(uname -s)" != Linux ] || missing="$missing ca-certificates"
   [ -n "$missing" ] || return 0
-  sudo=
-  if [ "$(id -u)" != 0 ]; then
-    if have sudo && sudo -n true 2>/dev/null; then sudo="sudo -n"; else
-      say "these are missing, and tests that need them will be skipped:$missing"
-      return 0
-    fi
-  fi
-  if ! have apt-get; then
-    say "these are missing, and tests that need them will be skipped:$missing"
-    return 0
-  fi
-  say "installing Debian packages:$missing"
   # shellcheck disable=SC2086
-  if ! { $sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends $missing; } >&2; then
-    say "apt-get failed; tests that need these will be skipped:$missing"
-  fi
+  add_packages "the tests" $missing || say "these are missing, and tests that need them will be skipped:$missing"
 }
 
 # step NAME COMMAND...: runs it, and counts how it went.
@@ -283,6 +289,7 @@ smoke() {
 }
 
 run_tests() {
+  need_compiler
   setup_tests
   find_bun
   install_dependencies
