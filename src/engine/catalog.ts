@@ -5,23 +5,19 @@ import { modelInfo } from "../hub/info.ts";
 import { listModels, resolveModel } from "../hub/resolve.ts";
 import type { ModelInfo } from "./api.ts";
 
-export interface CatalogOptions {
-  /** References that may be paths; a file then goes by its name without folder and `.gguf`. */
-  models?: readonly string[];
-  /** Whether any reference may be a path. Default false: a request must not open whatever file it likes. */
-  paths?: boolean;
-}
-
 export class Catalog {
-  /** Files from `models`, by the path as it was given. */
+  /** Files by the path as it was given. */
   private readonly files = new Map<string, ResolvedModel>();
 
-  private constructor(private readonly paths: boolean) {}
+  private constructor() {}
 
-  /** Throws `model_not_found` when one of `models` is not there. Opens no model file. */
-  static async open(o: CatalogOptions): Promise<Catalog> {
-    const catalog = new Catalog(o.paths ?? false);
-    for (const reference of o.models ?? []) {
+  /**
+   * @param references those that are paths make their files known, under the name without folder and `.gguf`
+   * Throws `model_not_found` when one is not there. Opens no model file.
+   */
+  static async open(references: readonly string[] = []): Promise<Catalog> {
+    const catalog = new Catalog();
+    for (const reference of references) {
       const found = await resolveModel(reference);
       if (found.source !== "path") continue;
       catalog.files.set(reference, { ...found, name: basename(found.path).replace(/\.gguf$/i, "") });
@@ -40,7 +36,8 @@ export class Catalog {
   async resolve(reference: string): Promise<ResolvedModel> {
     const bare = reference.replace(/:latest$/i, "").toLowerCase();
     const file = this.files.get(reference) ?? [...this.files.values()].find((f) => f.name.toLowerCase() === bare);
-    return file ?? resolveModel(reference, { paths: this.paths });
+    // A request must not open whatever file it likes.
+    return file ?? resolveModel(reference, { paths: false });
   }
 
   async info(reference: string): Promise<ModelInfo> {

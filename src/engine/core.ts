@@ -20,10 +20,8 @@ export interface EngineOptions {
   maxQueue?: number;
   /** Most tokens in one step. */
   maxBatchTokens?: number;
-  /** Models to load at once; they may be paths. */
+  /** Models to load at once. They may be paths; what requests name may not, except these. */
   models?: string[];
-  /** Whether requests may name models by path. Default false; true where the requests are the user's own. */
-  paths?: boolean;
   precision?: "fast" | "exact";
   kvType?: "f16" | "f32";
   /** Milliseconds that an unused model stays loaded where requests do not say; Infinity forever. Default 5 minutes. */

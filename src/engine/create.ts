@@ -20,7 +20,7 @@ const WORKER = COMPILED ? "./src/engine/worker.ts" : "./worker.ts";
  * `out_of_memory`, `bad_argument` for a device that is not there, and what the readers of model files throw.
  */
 export async function createEngine({ inProcess = false, ...options }: CreateOptions = {}): Promise<Engine> {
-  const catalog = await Catalog.open(options);
+  const catalog = await Catalog.open(options.models);
   if (!inProcess) {
     const startWorker = (): Worker => new Worker(new URL(WORKER, import.meta.url));
     return EngineClient.start({ startWorker, models: () => catalog.list(), model: (name) => catalog.info(name) }, options);

@@ -4,4 +4,4 @@ import { EngineCore } from "./core.ts";
 import { hostEngine } from "./host.ts";
 import { realParts } from "./wiring.ts";
 
-hostEngine(async (options) => EngineCore.create(realParts(await Catalog.open(options)), options));
+hostEngine(async (options) => EngineCore.create(realParts(await Catalog.open(options.models)), options));
