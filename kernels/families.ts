@@ -75,10 +75,11 @@ export const isFloatType = (type: TensorType): type is FloatType => type === "f3
 
 /** Bytes of one 16-row panel over `k` columns (layout: ./repack.ts). A multiple of 64. */
 export function panelBytes(f: Family, k: number): number {
+  const scales = scaleRecord(f);
+  // 32-column blocks of a record: as many as fill a 64-byte line with scales.
+  const blocks = f.scales.startsWith("k") ? 8 : 64 / scales;
   // Per 32 columns one 64-byte vector for every bit of the base and high planes.
-  const planes = (k / 32) * (f.base + f.high) * 64;
-  const line = (bytes: number): number => Math.ceil(bytes / 64) * 64;
-  return planes + (f.scales.startsWith("k") ? (k / 256) * line(scaleRecord(f)) : line((k / 32) * scaleRecord(f)));
+  return Math.ceil(k / 32 / blocks) * (blocks * (f.base + f.high) * 64 + Math.ceil(scales / 64) * 64);
 }
 
 /** Bytes of one scale record of 16 rows: per 32 columns, or per 256 for the k kinds. */

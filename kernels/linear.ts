@@ -57,14 +57,15 @@ export const linear = kernel(
     const { w, w8, w16, x, xf, y, bias, residual, t, n, blocks, panelWords, stride, offset, epilogue } = p;
     const { BASE, HIGH, GROUP, SCALES, OFFSET, TABLE, MR, NV, AHEAD } = p;
     const lanes = al.arange(16);
-    const PER = SCALES === "d" || SCALES === "dm" || SCALES === "e" ? 1 : 8;
+    const WIDE = SCALES === "k" || SCALES === "kn" || SCALES === "km";
+    const PER = WIDE ? 8 : SCALES === "d" ? 2 : SCALES === "dm" ? 1 : 4;
     const STEPS = GROUP / 4;
     const FIELDS = 8 / BASE;
     const VECS = STEPS / FIELDS;
     const MIN = SCALES === "dm" || SCALES === "kn" || SCALES === "km";
     const PARTS = 256 / GROUP;
     const bytes = SCALES === "km" ? PARTS * 32 : PARTS * 16;
-    const size = SCALES === "d" ? 32 : SCALES === "dm" ? 64 : SCALES === "e" ? 16 : SCALES === "k" ? bytes + 32 : bytes + 64;
+    const lines = WIDE ? Math.ceil((SCALES === "k" ? bytes + 32 : bytes + 64) / 64) : 1;
     const panels = al.cdiv(n, 16);
     const plane = (BASE + HIGH) * 16;
     const starts: Tile[] = [];
@@ -73,27 +74,23 @@ export const linear = kernel(
     for (let tile = al.programId(1); tile * MR < t; tile += al.numPrograms(1)) {
       const f: Tile[] = [];
       for (const _ of al.unroll(MR * NV)) f.push(al.zeros([16]));
-      for (let i = 0; i < al.idiv(blocks, PER); i++) {
+      for (let i = 0; i < al.cdiv(blocks, PER); i++) {
         const d: Tile[] = [];
         const dm: Tile[] = [];
         const planes: Tile[] = [];
         const scales: Tile[] = [];
         for (const v of al.unroll(NV)) {
-          planes.push(starts[v] + i * (PER === 1 ? plane : 8 * plane + Math.ceil(size / 64) * 16));
+          planes.push(starts[v] + i * (PER * plane + lines * 16));
           // In words: 8-bit and 16-bit offsets are products of it, which cannot overflow as shifts of byte offsets would.
-          scales.push(PER === 1 ? starts[v] + blocks * plane + i * (size / 4) : planes[v] + 8 * plane);
-          if (AHEAD > 0) {
-            if (PER === 1) al.prefetch(w + scales[v] + panelWords);
-            else for (const line of al.unroll(Math.ceil(size / 64))) al.prefetch(w + scales[v] + AHEAD + line * 16);
-          }
-          if (SCALES === "e") d.push(halfPower(al.load(w8 + scales[v] * 4 + lanes)));
-          else {
-            const units = w16 + scales[v] * 2 + (PER === 1 ? 0 : bytes / 2) + lanes;
+          scales.push(planes[v] + PER * plane);
+          if (AHEAD > 0) for (const line of al.unroll(lines)) al.prefetch(w + scales[v] + AHEAD + line * 16);
+          if (WIDE) {
+            const units = w16 + scales[v] * 2 + bytes / 2 + lanes;
             d.push(al.cast(al.load(units), al.f32));
             if (MIN) dm.push(al.cast(al.load(units + 16), al.f32));
           }
         }
-        for (let j = 0; j < PER; j++) {
+        for (let j = 0; j < (WIDE || PER === 1 ? PER : al.min(PER, blocks - i * PER)); j++) {
           const block = i * PER + j;
           if (AHEAD > 0) {
             for (const v of al.unroll(NV))
@@ -134,10 +131,13 @@ export const linear = kernel(
             const scale: Tile[] = [];
             const min: Tile[] = [];
             for (const v of al.unroll(NV)) {
-              if (PER === 1) {
-                scale.push(d[v]);
-                if (MIN) min.push(dm[v]);
-              } else {
+              if (SCALES === "e") scale.push(halfPower(al.load(w8 + scales[v] * 4 + j * 16 + lanes)));
+              if (SCALES === "d") scale.push(al.cast(al.load(w16 + scales[v] * 2 + j * 16 + lanes), al.f32));
+              if (SCALES === "dm") {
+                scale.push(al.cast(al.load(w16 + scales[v] * 2 + lanes), al.f32));
+                min.push(al.cast(al.load(w16 + scales[v] * 2 + 16 + lanes), al.f32));
+              }
+              if (WIDE) {
                 const part = j * (32 / GROUP) + g;
                 const byte = al.load(w8 + scales[v] * 4 + part * 16 + lanes);
                 if (SCALES === "k") scale.push(d[v] * al.cast(al.bitcast(byte, al.i8), al.f32));

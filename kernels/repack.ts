@@ -2,9 +2,9 @@
  * Quantised weights of any type to packed panels: 16 rows together, one 64-byte vector holding four neighbouring columns of
  * the 16 rows, so that the matmul unpacks with nothing but shifts, ands and ors.
  *
- * A panel of `k` columns is made of records (sizes: ./families.ts): for the k kinds 256 columns' bit planes and then their scales,
- * padded to 64 bytes, so that a panel is read from front to back; for the others all bit planes and then all scales, since a
- * record of 32 columns is no multiple of 64 bytes. Per 32 columns the planes are `base` vectors and `high` vectors.
+ * A panel of `k` columns is made of records, read front to back: the bit planes of 256 columns (k kinds), 64 (`d`), 32 (`dm`) or
+ * 128 (`e`), and then their scales, padded to 64 bytes. The last record may be only partly used. Per 32 columns the planes are
+ * `base` vectors and `high` vectors.
  * The 32 columns are 8 steps of four; a group (16 or 32 columns) has STEPS steps:
  * - base plane: 8 / base steps share a vector: field f of vector i of a group is the group's step i + f * (vectors per group);
  * - high plane of 1 bit: bit s of every byte is the high bit of step s;
@@ -46,15 +46,20 @@ const packKernel = (type: QuantisedType) => {
       const PLANE = (BASE + HIGH) * 16;
       const PARTS = 256 / GROUP;
       const bytes = SCALES === "km" ? PARTS * 32 : PARTS * 16;
-      const size = SCALES === "d" ? 32 : SCALES === "dm" ? 64 : SCALES === "e" ? 16 : SCALES === "k" ? bytes + 32 : bytes + 64;
+      const WIDE = PER === 8;
+      // 32-column blocks and scale lines of a record.
+      const RECORD = WIDE ? 8 : SCALES === "d" ? 2 : SCALES === "dm" ? 1 : 4;
+      const lines = WIDE ? Math.ceil((SCALES === "k" ? bytes + 32 : bytes + 64) / 64) : 1;
       const STEPS = GROUP / 4;
       const FIELDS = 8 / BASE;
       const VECS = STEPS / FIELDS;
       for (let i = 0; i < perRow; i++) {
         const block = rows * perRow + i;
-        // In words: the planes of this block of the file, and its scales.
-        const planes = panel * panelWords + i * (PER === 1 ? PLANE : 8 * PLANE + Math.ceil(size / 64) * 16);
-        const scales = PER === 1 ? panel * panelWords + blocks * PLANE + i * (size / 4) : planes + 8 * PLANE;
+        // In words: the record, and the planes and scales of this block in it.
+        const record = panel * panelWords + (WIDE ? i : al.idiv(i, RECORD)) * (RECORD * PLANE + lines * 16);
+        const inside = WIDE ? 0 : i % RECORD;
+        const planes = record + inside * PLANE;
+        const scales = record + RECORD * PLANE + inside * (SCALES === "d" ? 8 : 4);
         const scales8 = dst8 + scales * 4 + lanes;
         const scales16 = dst16 + scales * 2 + lanes;
         for (let j = 0; j < PER; j++) {
@@ -83,7 +88,7 @@ const packKernel = (type: QuantisedType) => {
         }
         const [d, m] = unit(b, h, block);
         if (SCALES === "e") al.store(scales8, d);
-        if (SCALES === "k" || SCALES === "kn" || SCALES === "km") {
+        if (WIDE) {
           for (let g = 0; g < PARTS; g++) {
             const [sc, mn] = part(b, h, block, g);
             al.store(scales8 + g * 16, al.cast(SCALES === "kn" ? sc | (mn << 4) : sc, al.u8));
@@ -91,7 +96,7 @@ const packKernel = (type: QuantisedType) => {
           }
         }
         if (SCALES !== "e") {
-          const units = scales16 + (PER === 1 ? 0 : bytes / 2);
+          const units = scales16 + (WIDE ? bytes / 2 : 0);
           al.store(units, d);
           if (SCALES === "dm" || SCALES === "kn" || SCALES === "km") al.store(units + 16, m);
         }
