@@ -354,11 +354,13 @@ describe("control flow", () => {
       mistake((al, { N, x, y }) => {
         let p = x;
         for (let i = 0; i < N; i++) p = y;
+        al.store(p, 1);
       }),
     ).toMatchInlineSnapshot(`
       "
       kernel blur: p changes from one kind of value to another in a run-time loop (errors.test.ts:LINE)
         for (let i = 0; i < N; i++) p = y;
+        al.store(p, 1);
         ^
       In a run-time loop a pointer must keep its base, and arrays, objects and compile-time values their shape.
       "
