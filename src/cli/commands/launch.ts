@@ -51,11 +51,14 @@ exec starts any other program with the variables that OpenAI, Anthropic and Olla
     }
     let stop = async () => {};
     let server = url;
+    let { model } = args;
     if (found.kind !== "alloy") {
       const engine = await deps.createEngine({ contextLength: args.ctx, models: args.model === undefined ? [] : [args.model] });
       try {
         const running = await deps.startServer(engine, { host: "127.0.0.1", port: 0 });
         server = running.url;
+        // A file given by its path goes by another name.
+        if (model !== undefined) ({ name: model } = await engine.model(model));
         stop = async () => {
           await running.stop(0);
           await engine.close(0);
@@ -67,7 +70,7 @@ exec starts any other program with the variables that OpenAI, Anthropic and Olla
     }
     try {
       if (tool.needsRoute !== undefined && !args.print) await requireRoute(server, tool.needsRoute, args.tool);
-      const endpoint = await prepare(server, args.model, io.env.ALLOY_API_KEY?.split(",")[0].trim() || "alloy");
+      const endpoint = await prepare(server, model, io.env.ALLOY_API_KEY?.split(",")[0].trim() || "alloy");
       if (endpoint.context < tool.needsContext && !json) {
         io.err(
           style.yellow(

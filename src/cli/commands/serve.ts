@@ -74,7 +74,11 @@ names them, or at once with --model. SIGTERM or Ctrl-C lets running requests fin
         } else void server.stop(0).then(stopped.resolve, stopped.reject);
       });
       if (json) printJson(io, { url: server.url, version: VERSION, pid: process.pid, models: args.model });
-      else io.out(welcome(server.url, args.model[0] ?? "demo", style));
+      else {
+        // A file given by its path goes by another name.
+        const model = args.model.length > 0 ? (await engine.model(args.model[0])).name : "demo";
+        io.out(welcome(server.url, model, style));
+      }
       await stopped.promise;
       forget();
       return EXIT.ok;
