@@ -64,9 +64,17 @@ export class EngineCore implements Engine {
   }
 
   /** Loads a model and runs a short request, so that the first real one finds the plans of prompts and of single tokens made. */
-  private async warmUp(model: string): Promise<void> {
-    const prompt = { kind: "ids" as const, ids: Array.from({ length: WARM_UP_TOKENS }, () => 0) };
-    for await (const _ of this.generate({ id: "warm-up", model, prompt, sampling: { temperature: 0 }, maxTokens: 2, ignoreEos: true }));
+  private async warmUp(name: string): Promise<void> {
+    const length = await this.withModel(name, (model) => Math.min(WARM_UP_TOKENS, model.contextLength - 1));
+    const prompt = { kind: "ids" as const, ids: Array.from({ length }, () => 0) };
+    for await (const _ of this.generate({
+      id: "warm-up",
+      model: name,
+      prompt,
+      sampling: { temperature: 0 },
+      maxTokens: 2,
+      ignoreEos: true,
+    }));
   }
 
   models(): Promise<ModelInfo[]> {

@@ -119,7 +119,8 @@ export class Scheduler {
 
   /** Starts waiting requests in order while there is room. One that shares its beginning with a prompt being computed waits for that. */
   private admit(): void {
-    for (const s of this.queue.slice()) {
+    // A long queue behind one shared beginning is not searched through every step.
+    for (const s of this.queue.slice(0, 2 * this.o.parallel)) {
       if (this.running.length >= this.o.parallel) return;
       const lease = this.cache.open(s.tokens, s.length - 1);
       const cached = this.cache.covered(lease);

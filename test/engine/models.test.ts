@@ -68,6 +68,13 @@ describe("loading", () => {
     await busy.return!();
   });
 
+  test("models asked for at the start are there and have run, whatever their window", async () => {
+    const { core, runners } = await engine({ models: ["a", "b"], contextLength: 8 });
+    expect(await names(core)).toEqual(["a", "b"]);
+    expect(runners.every((r) => r.steps > 0)).toBe(true);
+    expect((await errorOf(engine({ models: ["missing"] }))).code).toBe("model_not_found");
+  });
+
   test("a load that fails is tried anew by the next request", async () => {
     let broken = true;
     const fake = fakeParts();
