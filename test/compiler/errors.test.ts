@@ -44,11 +44,11 @@ test("file and line are those of the mistake", () => {
 
 describe("names", () => {
   test("undefined, with and without a near one", () => {
-    expect(mistake((al, { x, y }) => al.store(y, al.load(xx + 1)))).toMatchInlineSnapshot(`
+    expect(mistake((al, { x, y }) => al.store(y, al.load(x + xx)))).toMatchInlineSnapshot(`
       "
       kernel blur: xx is not defined (errors.test.ts:LINE)
-        expect(mistake((al, { x, y }) => al.store(y, al.load(xx + 1))))
-                                                             ^
+        expect(mistake((al, { x, y }) => al.store(y, al.load(x + xx))))
+                                                                 ^
       Did you mean x? A kernel sees its parameters and locals only: hand helpers and constants over as { uses: { xx } }.
       "
     `);
@@ -104,7 +104,19 @@ describe("names", () => {
       "
     `);
   });
-  test("assignment into a value", () => {
+  test("assignment to a parameter, and into a value", () => {
+    expect(
+      mistake((_, p) => {
+        p.N = 1;
+      }),
+    ).toMatchInlineSnapshot(`
+      "
+      kernel blur: N cannot be assigned: it is a parameter or a constant (errors.test.ts:LINE)
+        p.N = 1;
+        ^
+      Keep it in a variable declared with let.
+      "
+    `);
     expect(
       mistake((al, { N }) => {
         const half = [al.idiv(N, 2)];
@@ -360,7 +372,6 @@ describe("control flow", () => {
       "
       kernel blur: p changes from one kind of value to another in a run-time loop (errors.test.ts:LINE)
         for (let i = 0; i < N; i++) p = y;
-        al.store(p, 1);
         ^
       In a run-time loop a pointer must keep its base, and arrays, objects and compile-time values their shape.
       "

@@ -67,16 +67,17 @@ describe("operators", () => {
   test("/ is true division, of integers in f32", () => {
     expect(floats(3, (al, { n, y }) => al.store(y + al.arange(3), al.load(n + 9 + al.arange(3)) / 2))).toEqual([0.5, 1, 1.5]);
   });
-  test("integer division: al.idiv truncates, so do Math.floor and Math.trunc of a / b and (a / b) | 0, also beyond 2^24", () => {
-    const got = ints(5, (al, { n, y }) => {
+  test("integer division: al.idiv, Math.trunc of a / b and (a / b) | 0 truncate, Math.floor rounds down, also beyond 2^24", () => {
+    const got = ints(6, (al, { n, y }) => {
       const big = al.load(n + 9) * 1000000007;
       al.store(y, al.idiv(al.load(n + 1), 2));
       al.store(y + 1, Math.floor(big / 10));
       al.store(y + 2, (big / 10) | 0);
       al.store(y + 3, Math.trunc(al.load(n + 1) / 2));
       al.store(y + 4, ~~(big / 10));
+      al.store(y + 5, Math.floor(al.load(n + 1) / 2));
     });
-    expect(got).toEqual([-3, 100000000, 100000000, -3, 100000000]);
+    expect(got).toEqual([-3, 100000000, 100000000, -3, 100000000, -4]);
   });
   test("% truncates as in C, ** is pow", () => {
     expect(ints(2, (al, { n, y }) => al.store(y + al.arange(2), al.load(n + 1 + 14 * al.arange(2)) % 4))).toEqual([-3, 3]);
