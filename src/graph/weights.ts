@@ -35,6 +35,7 @@ export class WeightStore {
   readonly #exact: boolean;
   readonly #matrices = new Map<string, Matrix>();
   readonly #inPlace = new Set<string>();
+  readonly #tables = new Set<TensorInfo>();
   readonly #vectors = new Map<string, DeviceBuffer>();
   /** Bytes held beyond the mapped file. */
   ownedBytes = 0;
@@ -83,7 +84,16 @@ export class WeightStore {
   /** A tensor read in place, whatever its type (embedding tables). */
   raw(name: string): { type: TensorType; n: number; k: number; buffer: DeviceBuffer } {
     const t = this.info(name);
+    this.#tables.add(t);
     return { type: t.type, n: t.shape[0], k: t.shape[1], buffer: this.device.wrap(t.address, t.bytes) };
+  }
+
+  /**
+   * Gives back the mapped pages of embedding tables: reading one row maps its neighbours too, so a long prompt would bring a table in whole.
+   * Tables that the output matrix reads in place stay.
+   */
+  releaseTables(): void {
+    for (const t of this.#tables) if (!this.#inPlace.has(t.name)) adviseDontNeed(t.address, t.bytes);
   }
 
   /** A vector (norm weight, bias) as float32. */

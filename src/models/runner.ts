@@ -17,6 +17,9 @@ import { Sampler } from "./sampler.ts";
 /** Plans are built for these numbers of tokens (or output rows) and for the largest batch; a step uses the smallest that fits. */
 const CLASSES = [1, 2, 4, 8, 16, 64];
 
+/** Steps of more tokens than this bring enough of the embedding table into memory to be worth giving back. */
+const RELEASE_TOKENS = 64;
+
 export const loadRunner: LoadRunner = async (file, options) => {
   const description = describeModel(file);
   const weights = new WeightStore(options.device, file, options.precision === "exact");
@@ -143,6 +146,7 @@ export class Runner implements ModelRunner {
     const sizes = { T: counts.T, R: counts.R, decodeTiles: counts.decodeTiles, ...prefill };
     this.#sizes = sizes;
     await this.#body(counts.T).run(sizes);
+    if (counts.T > RELEASE_TOKENS) this.#weights.releaseTables();
     if (counts.R === 0) return { tokens: new Int32Array(0), logSumExp: new Float32Array(0), logits: noLogits };
     const head = this.#head(counts.R);
     await head.plan.run(sizes);
