@@ -169,7 +169,8 @@ export function fakeRunner(
       steps.push({ tokens: [...tokens], start, outputs });
       row = new Float32Array(vocabSize).fill(start + tokens.length);
       row[(tokens.at(-1)! + 1) % vocabSize] += 0.1;
-      return { tokens: Int32Array.of(-1), logSumExp: new Float32Array(1), logits: () => row };
+      const token = sequences[0].sampling ? (tokens.at(-1)! + 1) % vocabSize : -1;
+      return { tokens: Int32Array.of(token), logSumExp: new Float32Array(1), logits: () => row };
     },
     copyBlock() {},
     close() {},

@@ -1,5 +1,5 @@
 /** `alloy logits`: the numbers that implementations are compared by. */
-import type { ModelRunner } from "../../models/api.ts";
+import { evaluate } from "../../models/evaluate.ts";
 import { printJson, type Context } from "../context.ts";
 import { strictCommand, UsageError } from "../strict.ts";
 
@@ -49,7 +49,7 @@ the greedy continuation. With --json: {"ids":[...],"logits":[...],"greedy":[...]
       const outside = ids.find((id) => id >= runner.vocabSize);
       if (outside !== undefined)
         throw new UsageError(`token id ${outside} is outside the vocabulary`, `ids go from 0 to ${runner.vocabSize - 1}`);
-      const { logits, greedy } = await greedyRun(runner, ids, args.n);
+      const { logits, greedy } = await evaluate(runner, ids, args.n);
       if (json) printJson(io, { ids, logits: Array.from(logits, (v) => Number(v.toPrecision(9))), greedy });
       else {
         const order = Array.from(logits.keys()).sort((a, b) => logits[b] - logits[a]);
@@ -66,35 +66,3 @@ the greedy continuation. With --json: {"ids":[...],"logits":[...],"greedy":[...]
     }
   },
 });
-
-/** Logits of the prompt's last position, and `n` greedy tokens one step at a time. Ties go to the lowest id. */
-export async function greedyRun(
-  runner: ModelRunner,
-  ids: readonly number[],
-  n: number,
-): Promise<{ logits: Float32Array; greedy: number[] }> {
-  const blocks = Int32Array.from({ length: Math.ceil((ids.length + n) / runner.blockTokens) }, (_, i) => i);
-  let row: Float32Array = new Float32Array(0);
-  for (let start = 0; start < ids.length; start += runner.maxBatchTokens) {
-    const tokens = Int32Array.from(ids.slice(start, start + runner.maxBatchTokens));
-    const last = start + tokens.length === ids.length;
-    const result = await runner.step([{ tokens, start, blocks, outputs: last ? "last" : "none", sampling: null }]);
-    if (last) row = result.logits(0);
-  }
-  const logits = row.slice();
-  const greedy: number[] = [];
-  while (greedy.length < n) {
-    greedy.push(argmax(row));
-    if (greedy.length === n) break;
-    const start = ids.length + greedy.length - 1;
-    const result = await runner.step([{ tokens: Int32Array.of(greedy.at(-1)!), start, blocks, outputs: "last", sampling: null }]);
-    row = result.logits(0);
-  }
-  return { logits, greedy };
-}
-
-function argmax(row: Float32Array): number {
-  let best = 0;
-  for (let i = 1; i < row.length; i++) if (row[i] > row[best]) best = i;
-  return best;
-}
