@@ -54,6 +54,21 @@ describe("calls", () => {
       "
     `);
   });
+  test("a body with types in it is found line by line", () => {
+    expect(
+      mistake((al, { x, N }: { x: number; N: number }) => {
+        const wide: number = al.idiv(N, 2);
+        al.store(x + 1, "text");
+        al.store(x, wide);
+      }),
+    ).toMatchInlineSnapshot(`
+      "
+      kernel blur: argument 2 of al.store must be a number or a tile, got "text" (errors-calls.test.ts:LINE)
+        al.store(x + 1, "text");
+                        ^
+      "
+    `);
+  });
   test("recursion, and what is no function", () => {
     expect(
       mistake(() => {

@@ -109,21 +109,26 @@ function significant(text: string): { chars: string; at: number[] } {
 
 const QUOTES = /["'`]/;
 
+/** Where the character at `offset` of printed text stands in the text as it was written, if that contains it. */
+function positionIn(writtenText: string, printedText: string, offset: number): number | undefined {
+  const printed = significant(printedText);
+  const written = significant(writtenText);
+  const start = written.chars.indexOf(printed.chars);
+  const rank = printed.at.findIndex((p) => p >= offset);
+  if (start < 0 || rank < 0) return undefined;
+  const position = written.at[start + rank];
+  // A string starts at its quote, which does not count.
+  return QUOTES.test(printedText[offset]) && QUOTES.test(writtenText[position - 1] ?? "") ? position - 1 : position;
+}
+
 /** The place by position: the whole function is found in the file, which works unless types or long numbers stand in it. */
 function exactPlace(source: Source, loc: Loc, lines: readonly string[]): Place | undefined {
   const first = source.site!.line - 1;
   const file = lines.slice(first).join("\n");
-  const printed = significant(source.text);
-  const written = significant(file);
-  const start = written.chars.indexOf(printed.chars);
-  if (start < 0) return undefined;
   const printedLines = source.text.split("\n");
   const offset = printedLines.slice(0, loc.line - 1).reduce((sum, l) => sum + l.length + 1, 0) + loc.column;
-  const rank = printed.at.findIndex((p) => p >= offset);
-  if (rank < 0) return undefined;
-  let position = written.at[start + rank];
-  // A string starts at its quote, which does not count.
-  if (QUOTES.test(source.text[offset]) && QUOTES.test(file[position - 1] ?? "")) position--;
+  const position = positionIn(file, source.text, offset);
+  if (position === undefined) return undefined;
   const before = file.slice(0, position).split("\n");
   const line = first + before.length;
   return { file: source.site!.file, line, text: lines[line - 1], column: before.at(-1)!.length };
@@ -154,5 +159,7 @@ function locate(source: Source, loc: Loc): Place | undefined {
     if (squash(lines[i].replace(/\/\/.*$/, "")).includes(wanted)) matches.push(i + 1);
   }
   const line = matches[Math.min(rank, matches.length - 1)];
-  return line === undefined ? site : { file: site.file, line };
+  if (line === undefined) return site;
+  const column = positionIn(lines[line - 1], source.text.split("\n")[loc.line - 1], loc.column);
+  return { file: site.file, line, text: column === undefined ? undefined : lines[line - 1], column };
 }

@@ -83,7 +83,8 @@ export function statement(c: Compiler, node: ES.Statement, scope: Scope): void {
     case "ForStatement":
     case "ForOfStatement":
     case "WhileStatement":
-      if (returns(node.body)) c.fail("return inside a loop is not possible", "Keep the result in a variable, and let the loop's condition end it.");
+      if (returns(node.body))
+        c.fail("return inside a loop is not possible", "Keep the result in a variable, and let the loop's condition end it.");
       if (node.type === "ForStatement") return forStatement(c, node, scope);
       return node.type === "WhileStatement" ? whileStatement(c, node, scope) : forOfStatement(c, node, scope);
     case "ReturnStatement":
@@ -130,7 +131,8 @@ function declaration(c: Compiler, node: ES.VariableDeclaration, scope: Scope): v
   for (const d of node.declarations) {
     const value = d.init ? expression(c, d.init, scope) : UNDEFINED;
     if (d.id.type === "Identifier" && value.kind === "value" && value.value.name === undefined) value.value.name = d.id.name;
-    const named = d.id.type === "Identifier" && value.kind === "function" && value.name === "(function)" ? { ...value, name: d.id.name } : value;
+    const named =
+      d.id.type === "Identifier" && value.kind === "function" && value.name === "(function)" ? { ...value, name: d.id.name } : value;
     assignPattern(c, d.id, named, scope, node.kind);
   }
 }

@@ -53,7 +53,10 @@ function fitted(c: Compiler, x: Value, offset: Value, what: string): Value {
   const { shape } = offset.type;
   const to = broadcastShapes(x.type.shape, shape);
   if (to?.length === shape.length && to.every((n, i) => n === shape[i])) return c.builder.broadcast(x, shape);
-  return c.fail(`${what} has shape [${x.type.shape.join(",")}], the addresses [${shape.join(",")}]`, "Add a tile of offsets to the pointer: one address per element.");
+  return c.fail(
+    `${what} has shape [${x.type.shape.join(",")}], the addresses [${shape.join(",")}]`,
+    "Add a tile of offsets to the pointer: one address per element.",
+  );
 }
 
 export const store: Handler = (c, args, info) => {
@@ -83,14 +86,21 @@ export const dot: Handler = (c, args, info) => {
   const opts = options(c, optArg, ["transposeA", "transposeB"], info);
   const [transposeA, transposeB] = [flag(opts.transposeA), flag(opts.transposeB)];
   const type = c.commonType([arg(c, args, 0, info), arg(c, args, 1, info)], false);
-  if (isInt(type) || type === "bool") c.fail(`${info.name} multiplies float tiles, got ${type}`, "Cast them, or use al.dot4 for four-byte dot products.");
+  if (isInt(type) || type === "bool")
+    c.fail(`${info.name} multiplies float tiles, got ${type}`, "Cast them, or use al.dot4 for four-byte dot products.");
   const [a, b] = [c.convert(tile(c, args, 0, info), type), c.convert(tile(c, args, 1, info), type)];
   if (a.type.shape.length !== 2 || b.type.shape.length !== 2) {
-    c.fail(`${info.name} needs 2-D tiles, got ${describe(runTime(a))} and ${describe(runTime(b))}`, "Use al.row or al.col to make a vector 2-D.");
+    c.fail(
+      `${info.name} needs 2-D tiles, got ${describe(runTime(a))} and ${describe(runTime(b))}`,
+      "Use al.row or al.col to make a vector 2-D.",
+    );
   }
   const shape = [a.type.shape[transposeA ? 1 : 0], b.type.shape[transposeB ? 0 : 1]];
   const start = accArg === undefined || isUndefined(accArg) ? literal(0) : c.numeric(accArg, `the accumulator of ${info.name}`);
-  const acc = start.kind === "literal" ? c.constant({ dtype: "f32", shape }, Number(start.value)) : c.broadcastTo(c.toValue(start, "f32"), shape, `the accumulator of ${info.name}`);
+  const acc =
+    start.kind === "literal"
+      ? c.constant({ dtype: "f32", shape }, Number(start.value))
+      : c.broadcastTo(c.toValue(start, "f32"), shape, `the accumulator of ${info.name}`);
   return runTime(c.emit("dot", [a, b, acc], { transposeA, transposeB }, info.name));
 };
 
@@ -99,7 +109,8 @@ function words(c: Compiler, args: CT[], n: number, info: CallInfo): Value[] {
   const values = Array.from({ length: n }, (_, i) => {
     const x = arg(c, args, i, info);
     const v = x.kind === "literal" ? c.constant({ dtype: "i32", shape: [] }, Number(x.value) | 0) : x.value;
-    if (!isInt(v.type.dtype) && v.type.dtype !== "bool") c.fail(`argument ${i + 1} of ${info.name} must be an integer, got ${describe(runTime(v))}`, undefined, info.node.arguments[i]);
+    if (!isInt(v.type.dtype) && v.type.dtype !== "bool")
+      c.fail(`argument ${i + 1} of ${info.name} must be an integer, got ${describe(runTime(v))}`, undefined, info.node.arguments[i]);
     return v.type.dtype === "u32" ? c.emit("bitcast", [v], { to: "i32" }) : c.convert(v, "i32");
   });
   return c.broadcast(values, info.name);
@@ -112,7 +123,8 @@ export const dot4: Handler = (c, args, info) => {
 
 export const byteLookup: Handler = (c, args, info) => {
   const [table] = args;
-  if (table.kind !== "array" || table.cells.length !== 16) return c.fail(`argument 1 of ${info.name} must be an array of 16 integers, got ${describe(table)}`);
+  if (table.kind !== "array" || table.cells.length !== 16)
+    return c.fail(`argument 1 of ${info.name} must be an array of 16 integers, got ${describe(table)}`);
   const entries = table.cells.map((cell) => c.integer(cell.value, `an entry of the table of ${info.name}`));
   const bad = entries.find((n) => n < -128 || n > 255);
   if (bad !== undefined) c.fail(`${info.name}: the table's entry ${bad} does not fit into a byte`);
