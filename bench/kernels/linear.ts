@@ -1,5 +1,6 @@
 /**
- * The weight-side kernels at Qwen3-0.6B's shapes on this machine's CPU: `bun bench/kernels/linear.ts [types] [--decode|--prefill]`.
+ * The weight-side kernels at Qwen3-0.6B's shapes on this machine's CPU:
+ * `bun bench/kernels/linear.ts [types] [--decode|--prefill] [--threads=N]`.
  * Decode is GB/s of packed weight bytes beside a plain read of the same memory; prefill is TOPS (2·n·k·tokens) beside what the
  * dot instruction reaches on registers; packing is GB/s of file bytes. All limits are measured in the same run.
  */
@@ -45,7 +46,9 @@ const dots = kernel("bench_dots", { x: ptr(i32), y: ptr(i32), rounds: dim, N: co
   al.store(y + al.programId(0) * 16 + al.arange(16), all);
 });
 
-const device = createCpuDevice();
+const args = process.argv.slice(2);
+const threads = args.find((a) => a.startsWith("--threads="))?.slice("--threads=".length);
+const device = createCpuDevice({ threads: threads === undefined ? undefined : Number(threads) });
 const ctx = {
   program: (k: Parameters<typeof compileProgram>[1], c: Parameters<typeof compileProgram>[2]) => compileProgram(device, k, c),
   slot: (): never => {
@@ -74,7 +77,6 @@ function fill(b: DeviceBuffer): void {
   for (let i = 0; i < words.length; i++) words[i] = (a = (Math.imul(a, 1664525) + 1013904223) >>> 0) & 0x3bff3bff;
 }
 
-const args = process.argv.slice(2);
 const named = args.filter((a) => !a.startsWith("--"));
 const types = (named.length ? named : ["q8_0", "q4_k", "q6_k", "q4_0", "q5_k", "q3_k", "q2_k", "iq4_xs", "f16"]) as TensorType[];
 const both = !args.includes("--decode") && !args.includes("--prefill");
@@ -132,8 +134,9 @@ function multiply(type: TensorType, w: DeviceBuffer, n: number, k: number, t: nu
 for (const type of types) {
   if (both || args.includes("--decode")) {
     const { w, seconds, bytes } = weight(type, N, K);
+    const before = bandwidth();
     const rates = [1, 2, 4, 8].map((t) => bytes / time(multiply(type, w, N, K, t)) / 1e9);
-    const read = bandwidth();
+    const read = Math.max(before, bandwidth());
     console.log(
       `${type.padEnd(7)} decode M=1,2,4,8: ${rates.map((r) => p(r)).join("")} GB/s (M=1 ${p((100 * rates[0]) / read, 0)} % of ${p(read)})` +
         `   bytes ${(bytes / typeBytes(type, N * K)).toFixed(3)} of the file's` +

@@ -142,6 +142,11 @@ describe("cpu", () => {
       }
     });
   }
+  for (const type of ["q8_0", "q4_k", "f16"] as const) {
+    test(`${type}: 1 to 20 tokens`, () => {
+      for (let t = 1; t <= 20; t++) check(r, { type, n: 37, k: 256, t, bias: t % 2 === 1, residual: t % 3 === 0 }, SEED + t);
+    });
+  }
   for (const type of ["q8_0", "q4_0", "q5_1", "iq4_nl", "mxfp4"] as const) {
     test(`${type}: columns that are no multiple of 256`, () => {
       for (const k of [32, 96, 896]) check(r, { type, n: 40, k, t: 2, residual: true }, SEED + k);
