@@ -17,6 +17,7 @@ describe("calls", () => {
       kernel blur: al.where takes 3 arguments, got 2 (errors-calls.test.ts:LINE)
         expect(mistake((al) => al.where(1, 2)))
                                ^
+      docs/kernel-language.md lists every operation with its arguments.
       "
     `);
     expect(mistake((al, { s }) => al.sin(s, s))).toMatchInlineSnapshot(`
@@ -24,6 +25,7 @@ describe("calls", () => {
       kernel blur: al.sin takes 1 argument, got 2 (errors-calls.test.ts:LINE)
         expect(mistake((al, { s }) => al.sin(s, s)))
                                       ^
+      docs/kernel-language.md lists every operation with its arguments.
       "
     `);
   });
@@ -34,6 +36,7 @@ describe("calls", () => {
       kernel blur: average is missing its argument size (errors-calls.test.ts:LINE)
         expect(mistake((_, { x, average }) => average(x), { average }))
                                               ^
+      It is average(p, size).
       "
     `);
     expect(mistake((_, { x, average }) => average(x, 1, 2), { average })).toMatchInlineSnapshot(`
@@ -41,6 +44,7 @@ describe("calls", () => {
       kernel blur: average takes 2 arguments, got 3 (errors-calls.test.ts:LINE)
         expect(mistake((_, { x, average }) => average(x, 1, 2), { average }))
                                               ^
+      It is average(p, size).
       "
     `);
   });
@@ -88,6 +92,7 @@ describe("calls", () => {
       kernel blur: N is a run-time i32, not a function (errors-calls.test.ts:LINE)
         expect(mistake((_, { N }) => N(1)))
                                      ^
+      Operations are al.*; helpers are made with fn and handed over in uses.
       "
     `);
   });
@@ -128,6 +133,7 @@ describe("declarations", () => {
     expect(message(() => k.lower({ WIDTH: 1, x: 2 }))).toMatchInlineSnapshot(`
       "
       kernel scale has no constexpr x
+      Its constexprs are BLOCK, WIDTH.
       "
     `);
   });

@@ -60,7 +60,7 @@ describe("names", () => {
       kernel blur: there is no al.quantumFourier (errors.test.ts:LINE)
         expect(mistake((al, { y }) => al.store(y, al.quantumFourier(1))))
                                                   ^
-      The kernel language page lists the vocabulary.
+      docs/kernel-language.md lists the vocabulary.
       "
     `);
     expect(mistake((_, { s }) => Math.sinh(s))).toMatchInlineSnapshot(`
@@ -86,6 +86,7 @@ describe("names", () => {
       kernel blur: al.atomicAdd comes with the atomics and scans, which are not in this version (errors.test.ts:LINE)
         expect(mistake((al, { y }) => al.atomicAdd(y, 1)))
                                       ^
+      Let one program reduce its own tile: al.sum, al.max, al.argmax.
       "
     `);
   });
@@ -162,6 +163,7 @@ describe("types and shapes", () => {
       kernel blur: argument 2 of al.store must be a number or a tile, got a pointer (errors.test.ts:LINE)
         expect(mistake((al, { x, y }) => al.store(y, x + 1)))
                                                      ^
+      Read memory with al.load(p).
       "
     `);
     expect(mistake((al, { s }) => al.full(4, s & 1, al.f32))).toMatchInlineSnapshot(`
@@ -177,6 +179,7 @@ describe("types and shapes", () => {
       kernel blur: argument 2 of al.cast must be a type such as al.f32, got "f32" (errors.test.ts:LINE)
         expect(mistake((al, { s }) => al.cast(s, "f32")))
                                       ^
+      Types are al.f32, al.f16, al.i32 and so on, without quotes.
       "
     `);
     expect(mistake((al) => al.dot(al.zeros([2, 2], al.i32), al.zeros([2, 2], al.i32)))).toMatchInlineSnapshot(`
@@ -207,9 +210,10 @@ describe("types and shapes", () => {
     `);
     expect(mistake((al) => al.dot(al.zeros([2, 3]), al.zeros([2, 3])))).toMatchInlineSnapshot(`
       "
-      kernel blur: al.dot: inner sizes differ: 3 of f32[2,3] and 2 of f32[2,3] (errors.test.ts:LINE)
+      kernel blur: al.dot: inner sizes differ, 3 of a tile f32[2,3] and 2 of a tile f32[2,3] (errors.test.ts:LINE)
         expect(mistake((al) => al.dot(al.zeros([2, 3]), al.zeros([2, 3]))))
                                ^
+      a is [M, K] and b [K, N]; { transposeA: true } and { transposeB: true } take them as [K, M] and [N, K].
       "
     `);
   });
@@ -235,6 +239,7 @@ describe("types and shapes", () => {
       kernel blur: the shape of al.zeros: a size must be at least 1, got 0 (errors.test.ts:LINE)
         expect(mistake((al) => al.zeros([0])))
                                ^
+      Tiles have at least one element.
       "
     `);
   });
@@ -270,6 +275,7 @@ describe("types and shapes", () => {
       kernel blur: al.sum: axis 2 of a tile with 2 axes (errors.test.ts:LINE)
         expect(mistake((al) => al.sum(al.zeros([2, 2]), 2)))
                                ^
+      Axes count from 0, or from the end with -1.
       "
     `);
   });
@@ -385,7 +391,7 @@ describe("control flow", () => {
       }),
     ).toMatchInlineSnapshot(`
       "
-      kernel blur: v has a value on one way of a run-time condition only (errors.test.ts:LINE)
+      kernel blur: v has a value on one way of a run-time condition only; give it one before (errors.test.ts:LINE)
         al.store(y, v);
                     ^
       "

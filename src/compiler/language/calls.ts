@@ -49,7 +49,18 @@ function argumentsOf(c: Compiler, node: ES.CallExpression, scope: Scope): CT[] {
 export function invoke(c: Compiler, target: CT, args: CT[], node: ES.CallExpression, name: string): CT {
   if (target.kind === "builtin") return target.call(c, args, { node, name: target.name });
   if (target.kind === "function") return inline(c, target, args, node);
-  return c.fail(`${name} is ${describe(target)}, not a function`, undefined, node.callee);
+  return c.fail(
+    `${name} is ${describe(target)}, not a function`,
+    "Operations are al.*; helpers are made with fn and handed over in uses.",
+    node.callee,
+  );
+}
+
+/** How a function wants to be called, as its author wrote it. */
+function signatureHint(f: FunctionValue): string {
+  const params = f.node.params as (ES.Pattern & { start: number; end: number })[];
+  const shown = params.slice(f.takesAl ? 1 : 0).map((p) => f.source.text.slice(p.start, p.end));
+  return `It is ${f.name}(${shown.join(", ")}).`;
 }
 
 /** Compiles the function's body in place of the call. */
@@ -61,7 +72,7 @@ export function inline(c: Compiler, f: FunctionValue, args: CT[], node: ES.CallE
   if (given.length > f.node.params.length && f.node.params.at(-1)?.type !== "RestElement") {
     const wanted = f.node.params.length - (f.takesAl ? 1 : 0);
     if (!(f.takesAl && f.node.params.length === 0 && args.length === 0))
-      c.fail(`${f.name} takes ${Math.max(0, wanted)} arguments, got ${args.length}`, undefined, node);
+      c.fail(`${f.name} takes ${Math.max(0, wanted)} arguments, got ${args.length}`, signatureHint(f), node);
   }
   const caller = c.node;
   c.sources.push({ source: f.source, call: node, body: f.node });
@@ -69,7 +80,7 @@ export function inline(c: Compiler, f: FunctionValue, args: CT[], node: ES.CallE
     if (p.type === "RestElement") assignPattern(c, p.argument, makeArray(c, given.slice(i)), scope, "let");
     else if (given[i] === undefined && p.type === "Identifier") {
       c.sources.pop();
-      c.fail(`${f.name} is missing its argument ${p.name}`, undefined, node);
+      c.fail(`${f.name} is missing its argument ${p.name}`, signatureHint(f), node);
     } else assignPattern(c, p, given[i] ?? UNDEFINED, scope, "let");
   });
   const result = f.node.body.type === "BlockStatement" ? body(c, f.node.body, scope) : expression(c, f.node.body, scope);

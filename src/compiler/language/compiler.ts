@@ -139,7 +139,8 @@ export class Compiler {
     if (x.kind === "value") return x;
     if (x.kind === "literal" && (typeof x.value === "number" || typeof x.value === "boolean")) return x;
     if (x.kind === "poison") this.fail(x.reason, undefined, node);
-    return this.fail(`${what} must be a number or a tile, got ${describe(x)}`, undefined, node);
+    const hint = x.kind === "pointer" ? "Read memory with al.load(p)." : x.kind === "array" ? "Index it, or take it apart." : undefined;
+    return this.fail(`${what} must be a number or a tile, got ${describe(x)}`, hint, node);
   }
 
   /** The operand as a compile-time integer. */
@@ -154,7 +155,7 @@ export class Compiler {
   /** The operand as a shape: a compile-time integer or array of them. */
   shape(x: CT, what: string): number[] {
     const items = x.kind === "array" ? x.cells.map((cell) => this.integer(cell.value, what)) : [this.integer(x, what)];
-    for (const n of items) if (n < 1) this.fail(`${what}: a size must be at least 1, got ${n}`);
+    for (const n of items) if (n < 1) this.fail(`${what}: a size must be at least 1, got ${n}`, "Tiles have at least one element.");
     return items;
   }
 }

@@ -50,7 +50,8 @@ const poison = (reason: string): CT => ({ kind: "poison", reason });
 
 /** Why the values of two ways cannot be merged. */
 function mismatch(x: CT, y: CT): string {
-  if ([x, y].some((v) => isUndefined(v) || v.kind === "poison")) return "has a value on one way of a run-time condition only";
+  if ([x, y].some((v) => isUndefined(v) || v.kind === "poison"))
+    return "has a value on one way of a run-time condition only; give it one before";
   if (x.kind === "pointer" && y.kind === "pointer") return "points into different parameters on the two ways of a run-time condition";
   return `is ${describe(x)} on one way of a run-time condition and ${describe(y)} on the other`;
 }

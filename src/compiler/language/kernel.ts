@@ -82,7 +82,13 @@ export class Kernel<S extends Signature = Signature> {
         key,
         declared.map(([name]) => name),
       );
-      throw new AlloyError("kernel_error", `kernel ${this.name} has no constexpr ${key}`, { hint: near && `Did you mean ${near}?` });
+      throw new AlloyError("kernel_error", `kernel ${this.name} has no constexpr ${key}`, {
+        hint: near
+          ? `Did you mean ${near}?`
+          : declared.length
+            ? `Its constexprs are ${declared.map(([name]) => name).join(", ")}.`
+            : "It has none.",
+      });
     }
     return Object.fromEntries(
       declared.map(([name, p]) => {

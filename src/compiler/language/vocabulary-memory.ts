@@ -95,6 +95,13 @@ export const dot: Handler = (c, args, info) => {
       "Use al.row or al.col to make a vector 2-D.",
     );
   }
+  const inner = [a.type.shape[transposeA ? 0 : 1], b.type.shape[transposeB ? 1 : 0]];
+  if (inner[0] !== inner[1]) {
+    c.fail(
+      `${info.name}: inner sizes differ, ${inner[0]} of ${describe(runTime(a))} and ${inner[1]} of ${describe(runTime(b))}`,
+      "a is [M, K] and b [K, N]; { transposeA: true } and { transposeB: true } take them as [K, M] and [N, K].",
+    );
+  }
   const shape = [a.type.shape[transposeA ? 1 : 0], b.type.shape[transposeB ? 0 : 1]];
   const start = accArg === undefined || isUndefined(accArg) ? literal(0) : c.numeric(accArg, `the accumulator of ${info.name}`);
   const acc =

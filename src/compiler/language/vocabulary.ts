@@ -29,13 +29,14 @@ export const tile = (c: Compiler, args: CT[], i: number, info: CallInfo): Value 
 export function dtypeOf(c: Compiler, v: CT | undefined, what: string): DType | undefined {
   if (v === undefined || isUndefined(v)) return undefined;
   if (v.kind === "dtype") return v.dtype;
-  return c.fail(`${what} must be a type such as al.f32, got ${describe(v)}`);
+  return c.fail(`${what} must be a type such as al.f32, got ${describe(v)}`, "Types are al.f32, al.f16, al.i32 and so on, without quotes.");
 }
 
 /** Axis argument, counted from the end when negative. */
 function axisOf(c: Compiler, v: CT, rank: number, info: CallInfo): number {
   const axis = c.integer(v, `the axis of ${info.name}`);
-  if (axis < -rank || axis >= rank) c.fail(`${info.name}: axis ${axis} of a tile with ${rank} axes`);
+  if (axis < -rank || axis >= rank)
+    c.fail(`${info.name}: axis ${axis} of a tile with ${rank} axes`, `Axes count from 0, or from the end with -1.`);
   return axis < 0 ? axis + rank : axis;
 }
 
@@ -271,7 +272,10 @@ function builtin(name: string, e: Entry): CT {
       const [min, max] = e.args;
       if (args.length < min || args.length > max) {
         const count = min === max ? String(min) : max === Infinity ? `at least ${min}` : `${min} to ${max}`;
-        c.fail(`${name} takes ${count} argument${count === "1" ? "" : "s"}, got ${args.length}`);
+        c.fail(
+          `${name} takes ${count} argument${count === "1" ? "" : "s"}, got ${args.length}`,
+          "docs/kernel-language.md lists every operation with its arguments.",
+        );
       }
       return e.build(c, args, info);
     },
@@ -288,9 +292,13 @@ export const vocabulary: NamespaceValue = {
     if (Object.hasOwn(DTYPES, name)) return { kind: "dtype", dtype: name as DType };
     if (THREAD_LEVEL.includes(name))
       return c.fail(`al.${name} comes with the thread level, which is not in this version`, "Write the kernel with tiles.");
-    if (ATOMICS.includes(name)) return c.fail(`al.${name} comes with the atomics and scans, which are not in this version`);
+    if (ATOMICS.includes(name))
+      return c.fail(
+        `al.${name} comes with the atomics and scans, which are not in this version`,
+        "Let one program reduce its own tile: al.sum, al.max, al.argmax.",
+      );
     const near = suggest(name, [...VOCABULARY, ...Object.keys(DTYPES)]);
-    return c.fail(`there is no al.${name}`, near ? `Did you mean al.${near}?` : "The kernel language page lists the vocabulary.");
+    return c.fail(`there is no al.${name}`, near ? `Did you mean al.${near}?` : "docs/kernel-language.md lists the vocabulary.");
   },
 };
 
