@@ -102,7 +102,8 @@ export class ModelManager {
   private async load(found: FoundModel): Promise<Model> {
     for (;;) {
       try {
-        return await Model.load(found, this.parts, this.device, this.o);
+        const promised = this.models().reduce((n, m) => n + m.promisedBytes, 0);
+        return await Model.load(found, this.parts, this.device, this.o, promised);
       } catch (e) {
         const full = e instanceof AlloyError && e.code === "out_of_memory";
         if (!full || !this.evictOne()) throw e;

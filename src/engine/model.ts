@@ -40,15 +40,18 @@ export class Model {
     readonly scheduler: Scheduler,
     private readonly chat: ChatFormat | undefined,
     private readonly file: ModelFile,
-    /** Expected before loading. */
-    private readonly plannedBytes: number,
+    /** Expected in all, and for a token's keys and values. */
+    private readonly planned: { bytes: number; kvBytesPerToken: number },
     private readonly parts: EngineParts,
     private readonly defaults: Partial<SamplingParams>[],
     private readonly stops: readonly string[],
   ) {}
 
-  /** Loads what was found. Throws `out_of_memory`, and what the readers of its parts throw. */
-  static async load(found: FoundModel, parts: EngineParts, device: Device, o: ModelOptions): Promise<Model> {
+  /**
+   * Loads what was found. Throws `out_of_memory`, and what the readers of its parts throw.
+   * @param promised bytes of the free memory that other models will take as their caches fill
+   */
+  static async load(found: FoundModel, parts: EngineParts, device: Device, o: ModelOptions, promised: number): Promise<Model> {
     const { info } = found;
     const file = await parts.openModel(info.path);
     let runner: ModelRunner | undefined;
@@ -61,7 +64,7 @@ export class Model {
         sizes,
         contextLength: o.contextLength,
         parallel: o.parallel,
-        free: parts.freeMemory(),
+        free: Math.max(0, parts.freeMemory() - promised),
       });
       const tokenizer = parts.loadTokenizer(file);
       const chat = parts.loadChat(file, info, tokenizer);
@@ -80,7 +83,8 @@ export class Model {
       const parallel = Math.min(o.parallel, runner.maxSequences);
       const scheduler = new Scheduler(runner, { parallel, maxQueue: o.maxQueue, onStep: o.onStep });
       const defaults = [found.sampling, parts.samplingDefaults(file)];
-      return new Model(info, runner, tokenizer, scheduler, chat, file, plan.bytes, parts, defaults, found.stops);
+      const planned = { bytes: plan.bytes, kvBytesPerToken: sizes.kvBytesPerToken };
+      return new Model(info, runner, tokenizer, scheduler, chat, file, planned, parts, defaults, found.stops);
     } catch (e) {
       runner?.close();
       file.close();
@@ -90,7 +94,12 @@ export class Model {
 
   /** Bytes in use. What the runner holds may include copies of weights whose pages of the file went back to the system. */
   get memoryBytes(): number {
-    return Math.max(this.runner.memoryBytes, this.plannedBytes);
+    return Math.max(this.runner.memoryBytes, this.planned.bytes);
+  }
+
+  /** Bytes of the cache that the system counts as free because nothing was written there yet. */
+  get promisedBytes(): number {
+    return this.scheduler.cache.untouched * this.planned.kvBytesPerToken;
   }
 
   /** Most tokens of one sequence. */

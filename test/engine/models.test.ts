@@ -75,6 +75,15 @@ describe("loading", () => {
     expect((await errorOf(engine({ models: ["missing"] }))).code).toBe("model_not_found");
   });
 
+  test("memory that one model's cache will take is not promised to another", async () => {
+    // The system counts pages as free until they are written to: here nothing ever changes that.
+    const { core } = await engine({}, { freeMemory: () => 64 * 2 ** 20 + 1000 + 30_000 });
+    const busy = core.generate(request({ model: "a", ignoreEos: true }));
+    await busy.next();
+    expect((await errorOf(core.generate(request({ model: "b" })))).code).toBe("out_of_memory");
+    await busy.return!();
+  });
+
   test("a load that fails is tried anew by the next request", async () => {
     let broken = true;
     const fake = fakeParts();
@@ -204,7 +213,7 @@ describe("text", () => {
 });
 
 test("closing fails what waits, lets what runs finish, and frees everything", async () => {
-  const { core, runners, device } = await engine({ parallel: 1 });
+  const { core, runners, device } = await engine({ parallel: 1 }, { stepMs: 5 });
   const running = core.generate(request({ maxTokens: 30, ignoreEos: true }));
   await running.next();
   const waiting = errorOf(core.generate(request({})));

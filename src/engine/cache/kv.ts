@@ -31,6 +31,8 @@ export class KvCache {
   private readonly roots = new Map<string, Node>();
   /** Nodes that nobody holds, least recently used first. */
   private readonly idle = new Set<Node>();
+  /** Blocks below this have been in use. */
+  private touched = 0;
 
   /** @param blockTokens tokens per block */
   constructor(
@@ -48,6 +50,11 @@ export class KvCache {
   /** Blocks that can be had without taking any from a sequence. */
   get available(): number {
     return this.free.length + this.idle.size;
+  }
+
+  /** Tokens' worth of blocks that were never in use: memory that the system has promised and not yet given. */
+  get untouched(): number {
+    return (this.blockCount - this.touched) * this.blockTokens;
   }
 
   blocksFor(tokens: number): number {
@@ -169,7 +176,10 @@ export class KvCache {
 
   private take(): number {
     const block = this.free.pop();
-    if (block !== undefined) return block;
+    if (block !== undefined) {
+      this.touched = Math.max(this.touched, block + 1);
+      return block;
+    }
     const [victim] = this.idle;
     this.idle.delete(victim);
     (victim.parent ? victim.parent.children : this.roots).delete(victim.key);
