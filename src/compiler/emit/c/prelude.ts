@@ -244,6 +244,12 @@ function reductions(w: number): string {
         out.push(`static inline ${e} ${op}all_${t}(${e} v) { return v; }`);
         continue;
       }
+      if (w === 4 && d === "f32" && op !== "sum") {
+        // Four lanes are one register: turned, not taken apart. Compares of single floats would be branches that go either way.
+        const turned = (lanes: number[]): string => `${op}_${t}(v, (${t}){${lanes.map((i) => `v[${i}]`).join(", ")}})`;
+        out.push(`static inline ${e} ${op}all_${t}(${t} v) { v = ${turned([2, 3, 0, 1])}; v = ${turned([1, 0, 3, 2])}; return v[0]; }`);
+        continue;
+      }
       const half = `${d}x${w / 2}`;
       const combine = op === "sum" ? `lo_${t}(v) + hi_${t}(v)` : `${op}_${half}(lo_${t}(v), hi_${t}(v))`;
       out.push(`static inline ${e} ${op}all_${t}(${t} v) { return ${op}all_${half}(${combine}); }`);
