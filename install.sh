@@ -303,7 +303,7 @@ run_tests() {
   step lint "$BUN" x oxlint
   step format "$BUN" fmt --check .
   step build "$BUN" build.ts
-  step tests "$BUN" test --parallel=2 --reporter=junit --reporter-outfile="$report"
+  step tests "$BUN" test --timeout 120000 --parallel=2 --reporter=junit --reporter-outfile="$report"
   count_tests "$report"
   step smoke smoke
   [ -z "$broken" ] || say "failed:$broken"
