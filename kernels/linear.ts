@@ -63,6 +63,7 @@ export const linear = kernel(
     const FIELDS = 8 / BASE;
     const VECS = STEPS / FIELDS;
     const MIN = SCALES === "dm" || SCALES === "kn" || SCALES === "km";
+    const SMALL = BASE < 8 && TABLE !== "iq4";
     const PARTS = 256 / GROUP;
     const bytes = SCALES === "km" ? PARTS * 32 : PARTS * 16;
     const lines = WIDE ? Math.ceil((SCALES === "k" ? bytes + 32 : bytes + 64) / 64) : 1;
@@ -124,7 +125,7 @@ export const linear = kernel(
                 }
                 for (const m of al.unroll(MR)) {
                   const a = al.load(x + xr + m * 16 + step);
-                  for (const v of al.unroll(NV)) c[m * NV + v] = al.dot4(u[v], a, c[m * NV + v]);
+                  for (const v of al.unroll(NV)) c[m * NV + v] = al.dot4(u[v], a, c[m * NV + v], { smallA: SMALL });
                 }
               }
             }

@@ -101,8 +101,8 @@ export interface Al extends DTypes {
   /** Matrix product a [M,K] · b [K,N] + acc, f32. */
   dot(a: Operand, b: Operand, options: { transposeA?: boolean; transposeB?: boolean }): Tile;
   dot(a: Operand, b: Operand, acc?: Operand, options?: { transposeA?: boolean; transposeB?: boolean }): Tile;
-  /** acc + Σ over four bytes of u8(a)·i8(b) (signedA: i8·i8), wrapping i32. */
-  dot4(a: Operand, b: Operand, acc: Operand, options?: { signedA?: boolean }): Tile;
+  /** acc + Σ over four bytes of u8(a)·i8(b) (signedA: i8·i8), wrapping i32. smallA promises that a's bytes are at most 127, which some machines multiply faster. */
+  dot4(a: Operand, b: Operand, acc: Operand, options?: { signedA?: boolean; smallA?: boolean }): Tile;
   /** Each byte 0…15 of x replaced by its entry of the table. */
   byteLookup(table: readonly number[], x: Operand): Tile;
   /** The low bytes of four integers as one i32, a lowest. */

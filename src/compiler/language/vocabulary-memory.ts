@@ -124,8 +124,9 @@ function words(c: Compiler, args: CT[], n: number, info: CallInfo): Value[] {
 }
 
 export const dot4: Handler = (c, args, info) => {
-  const signedA = flag(options(c, args[3], ["signedA"], info).signedA);
-  return runTime(c.emit("dot4", words(c, args, 3, info), { signedA }, info.name));
+  const given = options(c, args[3], ["signedA", "smallA"], info);
+  const attrs = { signedA: flag(given.signedA), ...(flag(given.smallA) ? { smallA: true } : {}) };
+  return runTime(c.emit("dot4", words(c, args, 3, info), attrs, info.name));
 };
 
 export const byteLookup: Handler = (c, args, info) => {

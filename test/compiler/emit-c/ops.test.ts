@@ -48,7 +48,14 @@ function unary(op: string, dtype: DType, shape: readonly number[], attrs = {}, r
   };
 }
 
-function nary(op: string, dtypes: DType[], result: DType, shape: readonly number[], attrs = {}, ulp = 0): Case {
+function nary(
+  op: string,
+  dtypes: DType[],
+  result: DType,
+  shape: readonly number[],
+  attrs: { smallA?: boolean; signedA?: boolean } = {},
+  ulp = 0,
+): Case {
   const m = new Make();
   const args: Case["args"] = {};
   const n = elements(shape) * 2;
@@ -56,6 +63,7 @@ function nary(op: string, dtypes: DType[], result: DType, shape: readonly number
     args[`x${i}`] = randomArray(r, d, n);
     return m.loadTile(m.ptr(`x${i}`, d), shape);
   });
+  if (attrs.smallA) values[0] = m.one("and", [values[0], m.broadcast(m.int(0x7f7f7f7f), [...shape])]);
   args.y = randomArray(r, result, n);
   m.storeTile(m.ptr("y", result, true), m.one(op, values, attrs));
   return { ir: m.finish(`${op}_${dtypes[0]}_${serial++}`, {}), grid: [2, 1, 1], args, ulp };
@@ -84,6 +92,7 @@ for (const d of ["f32", "f64"] as const) {
 }
 for (const s of [shape(), [16], [33]]) {
   cases.push(nary("dot4", ["i32", "i32", "i32"], "i32", s), nary("dot4", ["i32", "i32", "i32"], "i32", s, { signedA: true }));
+  cases.push(nary("dot4", ["i32", "i32", "i32"], "i32", s, { smallA: true }));
   cases.push(nary("pack4", ["i32", "i32", "i32", "i32"], "i32", s));
 }
 for (const from of ALL) for (const to of ALL) if (from !== to) cases.push(unary("cast", from, shape(), { to }, to));

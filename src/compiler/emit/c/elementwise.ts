@@ -97,7 +97,7 @@ export function expression(e: Emitter, op: Op, w: number, args: readonly string[
     case "bitcast":
       return bitcast(from, to, w, a);
     case "dot4":
-      return `${op.attrs.signedA ? "dot4s" : "dot4"}_i32x${w}(${c}, ${a}, ${b})`;
+      return `${op.attrs.signedA ? "dot4s" : op.attrs.smallA ? "dot4u7" : "dot4"}_i32x${w}(${c}, ${a}, ${b})`;
     case "byteLookup":
       return `lookup_i32x${w}(${byteTable(op)}, ${a})`;
     case "pack4": {

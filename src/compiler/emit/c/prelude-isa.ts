@@ -44,6 +44,7 @@ static inline int32_t dot4s_i32x1(int32_t acc, int32_t a, int32_t b) {
   for (int i = 0; i < 32; i += 8) acc = (int32_t)((uint32_t)acc + (uint32_t)((int32_t)(int8_t)((uint32_t)a >> i) * (int32_t)(int8_t)((uint32_t)b >> i)));
   return acc;
 }
+static inline int32_t dot4u7_i32x1(int32_t acc, int32_t a, int32_t b) { return dot4_i32x1(acc, a, b); }
 static inline int32_t lookup_i32x1(const uint8_t *t, int32_t x) {
   uint32_t r = 0;
   for (int i = 0; i < 32; i += 8) r |= (uint32_t)t[((uint32_t)x >> i) & 15] << i;
@@ -74,6 +75,8 @@ export function portable(w: number, have: ReadonlySet<string>): string {
   const u = `u32x${w}`;
   const h = `u16x${w}`;
   if (!have.has(`dot4_i32x${w}`)) out.push(portableDots(w));
+  // Bytes of a up to 127: as any others, where nothing is gained by knowing it.
+  def("dot4u7_i32", `static inline ${i} dot4u7_i32x${w}(${i} acc, ${i} a, ${i} b) { return dot4_i32x${w}(acc, a, b); }`);
   def(
     "lookup_i32",
     `static inline ${i} lookup_i32x${w}(const uint8_t *t, ${i} x) { ${i} r; ${lanes(w, (k) => `r[${k}] = lookup_i32x1(t, x[${k}]);`)} return r; }`,
@@ -225,6 +228,13 @@ ${DOUBLE_HALF}`);
           w === 16 ? `_mm512_maskz_mov_epi8(0x5555555555555555ull, (${I})a)` : `${p}_and_si${w * 32}((${I})a, ${p}_set1_epi16(255))`;
         have.add(`dot4_i32x${w}`);
         out.push(widenedDots(p, I, w, low));
+        // Two products of 127·128 at most do not saturate 16 bits.
+        add(
+          "dot4u7_i32",
+          `static inline ${i} dot4u7_i32x${w}(${i} acc, ${i} a, ${i} b) {
+  return (${i})${p}_add_epi32((${I})acc, ${p}_madd_epi16(${p}_maddubs_epi16((${I})a, (${I})b), ${p}_set1_epi16(1)));
+}`,
+        );
       }
     }
     out.push(portable(w, have));
@@ -237,6 +247,7 @@ export function neonIntrinsics(): string {
   const have = new Set([
     "dot4_i32x4",
     "dot4s_i32x4",
+    "dot4u7_i32x4",
     "lookup_i32x4",
     "cvt_f16_f32x4",
     "cvt_f32_f16x4",
@@ -262,6 +273,7 @@ static inline f32x4 sqrt_f32x4(f32x4 a) { return (f32x4)vsqrtq_f32((float32x4_t)
 static inline f32x4 cvt_f16_f32x4(u16x4 x) { return (f32x4)vcvt_f32_f16((float16x4_t)x); }
 static inline u16x4 cvt_f32_f16x4(f32x4 x) { return (u16x4)vcvt_f16_f32((float32x4_t)x); }
 static inline i32x4 dot4s_i32x4(i32x4 acc, i32x4 a, i32x4 b) { return (i32x4)vdotq_s32((int32x4_t)acc, (int8x16_t)a, (int8x16_t)b); }
+static inline i32x4 dot4u7_i32x4(i32x4 acc, i32x4 a, i32x4 b) { return dot4s_i32x4(acc, a, b); }
 static inline i32x4 dot4_i32x4(i32x4 acc, i32x4 a, i32x4 b) {
   /* unsigned a: (a - 128)·b + 128·Σb, both by the signed instruction */
   int32x4_t t = vdotq_s32((int32x4_t)acc, (int8x16_t)veorq_u8((uint8x16_t)a, vdupq_n_u8(128)), (int8x16_t)b);
@@ -280,7 +292,7 @@ static inline uint16_t cvt_f32_f16x1(float x) { return soft_f32_f16(x); }
 ${DOUBLE_HALF}`;
   const out = [SCALAR_OPS, half];
   for (const w of vectorWidths(isa).reverse()) {
-    out.push(portable(w, w === 4 ? new Set(["dot4_i32x4", "dot4s_i32x4"]) : new Set()));
+    out.push(portable(w, w === 4 ? new Set(["dot4_i32x4", "dot4s_i32x4", "dot4u7_i32x4"]) : new Set()));
     if (w === 4)
       out.push(
         "#ifdef __SSE2__",
@@ -288,6 +300,7 @@ ${DOUBLE_HALF}`;
         "#else",
         portableDots(4),
         "#endif",
+        "static inline i32x4 dot4u7_i32x4(i32x4 acc, i32x4 a, i32x4 b) { return dot4_i32x4(acc, a, b); }",
       );
   }
   return out.join("\n");
