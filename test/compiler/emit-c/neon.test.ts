@@ -41,7 +41,7 @@ function everything(): KernelIR {
   const bytes = m.one("byteLookup", [m.one("and", [i, m.broadcast(m.int(0x0f0f0f0f), [37])])], {
     table: Array.from({ length: 16 }, (_, k) => k * 15),
   });
-  for (const attrs of [{ signedA: false }, { signedA: true }, { signedA: false, smallA: true }])
+  for (const attrs of [{ signedA: false }, { signedA: true }, { signedA: false, smallA: true }] as Record<string, boolean>[])
     sum = m.one("min", [sum, m.cast(m.one("dot4", [bytes, i, i], attrs), "f32")]);
   m.storeTile(m.ptr("y", "f32", true), m.one("sub", [sum, m.broadcast(m.one("reduce", [sum], { kind: "max", axis: 0 }), [37])]));
   return m.finish("everything", {});
