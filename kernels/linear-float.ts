@@ -50,6 +50,8 @@ const linearFloat = (type: FloatType) =>
         for (const _ of al.unroll(RN * MT)) sums.push(al.zeros([16]));
         for (let i = 0; i < whole; i += 16) {
           const v: Tile[] = [];
+          // The rows of the next program are on their way while these are multiplied: with few tokens memory is the limit.
+          if (tile === al.programId(1)) for (const r of al.unroll(RN)) al.prefetch(rows[r] + RN * k + i);
           for (const r of al.unroll(RN)) v.push(al.cast(al.load(rows[r] + i + lanes), al.f32));
           for (const m of al.unroll(MT)) {
             const a = al.load(tokens[m] + i + lanes);
