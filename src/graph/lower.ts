@@ -66,10 +66,10 @@ export function lowerGraph(graph: Graph, options: LowerOptions): LoweredGraph {
     max,
     program: (kernel, constexprs) => compileProgram(device, kernel, constexprs),
     buffer(t) {
-      const name = inputNames.get(t.id);
-      if (name !== undefined) return named(name);
       const result = resultOf.get(t.id);
       if (result) return result;
+      const name = inputNames.get(memory.roots.get(t.id) ?? t.id);
+      if (name !== undefined) return named(name);
       const offset = memory.offsets.get(t.id);
       if (offset === undefined) throw new AlloyError("internal", `tensor ${t.id} was never placed`);
       return arena.slice(offset, arena.bytes - offset);

@@ -8,6 +8,8 @@ const ALIGN = 128;
 export interface MemoryPlan {
   /** Byte offset in the arena by tensor id; tensors updated in place share their source's offset. */
   offsets: ReadonlyMap<number, number>;
+  /** The tensor whose memory another one took over in place, by the latter's id; may be an input of the graph. */
+  roots: ReadonlyMap<number, number>;
   bytes: number;
 }
 
@@ -60,5 +62,5 @@ export function planMemory(graph: Graph, sizes: Sizes, keep: readonly Tensor[]):
     }
     for (let i = live.length - 1; i >= 0; i--) if ((lastUse.get(live[i].id) ?? -1) <= step) live.splice(i, 1);
   });
-  return { offsets, bytes: Math.max(total, ALIGN) };
+  return { offsets, roots: root, bytes: Math.max(total, ALIGN) };
 }

@@ -1,4 +1,4 @@
-/** From a model description to its two graphs: the body (tokens -> hidden states, KV written) and the head (rows -> logits). */
+/** From a model description to its three graphs: embedding (tokens -> stream), body (stream -> hidden states, KV written), head (rows -> logits). */
 import { Graph } from "../graph/graph.ts";
 import { add, gather, scale } from "../graph/ops/elementwise.ts";
 import { embedding } from "../graph/ops/embedding.ts";
@@ -19,6 +19,7 @@ export interface BuiltGraph {
 }
 
 export interface BuiltModel {
+  embed: BuiltGraph;
   body: BuiltGraph;
   head: BuiltGraph;
   /** Distinct rotary embeddings; table i is the graph inputs `rope.i.cos` and `rope.i.sin`. */
@@ -41,21 +42,24 @@ export function buildModel({ config, names }: ModelDescription, weights: WeightS
   const context = (g: Graph): BuildContext => ({ g, weights, config, kvType, ropeTable });
 
   weights.expect(names.embedding, [config.vocab, config.hidden]);
-  const body = new Graph();
-  let x = body.apply(embedding, [body.input("tokens", ["T"], "i32")], {
+  const embed = new Graph();
+  let embedded = embed.apply(embedding, [embed.input("tokens", ["T"], "i32")], {
     table: names.embedding,
     dim: config.hidden,
     scale: config.embeddingScale,
   });
   if (config.learnedPositions && names.positions) {
-    const p = body.apply(
+    const p = embed.apply(
       embedding,
-      [body.input("positions", ["T"], "i32")],
+      [embed.input("positions", ["T"], "i32")],
       { table: names.positions, dim: config.hidden, scale: 1 },
       "positions",
     );
-    x = body.apply(add, [x, p], { scale: 1 });
+    embedded = embed.apply(add, [embedded, p], { scale: 1 });
   }
+
+  const body = new Graph();
+  let x = body.input("embedded", ["T", config.hidden]);
   config.layers.forEach((layer, i) => {
     x = body.scope(`layers.${i}`, () => buildLayer(context(body), i, layer, names.layers[i], x));
   });
@@ -66,7 +70,7 @@ export function buildModel({ config, names }: ModelDescription, weights: WeightS
   y = applyLinear(head, weights, y, [part(names.output ?? { weight: names.embedding }, config.vocab)], { label: "output" });
   if (config.logitScale !== 1 || config.logitSoftcap > 0)
     y = head.apply(scale, [y], { scale: config.logitScale, softcap: config.logitSoftcap });
-  return { body: { graph: body, result: x }, head: { graph: head, result: y }, ropes };
+  return { embed: { graph: embed, result: embedded }, body: { graph: body, result: x }, head: { graph: head, result: y }, ropes };
 }
 
 /** Pre-norm block: x + mixer(norm(x)), then x + ffn(norm(x)). */

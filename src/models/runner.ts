@@ -17,8 +17,11 @@ import { Sampler } from "./sampler.ts";
 /** Plans are built for these numbers of tokens (or output rows) and for the largest batch; a step uses the smallest that fits. */
 const CLASSES = [1, 2, 4, 8, 16, 64];
 
-/** Steps of more tokens than this bring enough of the embedding table into memory to be worth giving back. */
-const RELEASE_TOKENS = 64;
+/**
+ * Tokens embedded at a time. Reading one row of a mapped table maps its neighbours too, so after each such piece of a long prompt the
+ * table's pages are given back.
+ */
+const EMBED_TOKENS = 64;
 
 export const loadRunner: LoadRunner = async (file, options) => {
   const description = describeModel(file);
@@ -31,7 +34,7 @@ export const loadRunner: LoadRunner = async (file, options) => {
 
 /** Loads every weight now rather than in the first step, yielding between tensors so that progress shows. */
 async function prepareWeights(built: BuiltModel, weights: WeightStore, onProgress?: (done: number, total: number) => void): Promise<void> {
-  const nodes = [...built.body.graph.nodes, ...built.head.graph.nodes];
+  const nodes = [built.embed, built.body, built.head].flatMap((g) => g.graph.nodes);
   const matrices = nodes.flatMap((n) => n.op.matrices?.(n.attrs) ?? []);
   for (const [i, ref] of matrices.entries()) {
     weights.matrix(ref);
@@ -57,6 +60,7 @@ export class Runner implements ModelRunner {
   readonly #buffers = new Map<string, DeviceBuffer>();
   readonly #arrays: BatchArrays;
   readonly #ropes: { cos: Float32Array; sin: Float32Array }[];
+  readonly #embeds = new Map<number, LoweredGraph>();
   readonly #bodies = new Map<number, LoweredGraph>();
   readonly #heads = new Map<number, { plan: LoweredGraph; logits: DeviceBuffer }>();
   readonly #sampler: Sampler;
@@ -118,6 +122,7 @@ export class Runner implements ModelRunner {
       sin: float(`rope.${i}.sin`, (T * r.dim) / 2),
     }));
     float("rope.none", 1);
+    this.#allocate("embedded", T * config.hidden * 4);
     this.#allocate("hidden", T * config.hidden * 4);
     config.layers.forEach(({ mixer }, i) => {
       const bytes = this.blockCount * BLOCK_TOKENS * mixer.kvHeads * mixer.headDim * (kvType === "f16" ? 2 : 4);
@@ -145,8 +150,11 @@ export class Runner implements ModelRunner {
     const prefill = Object.fromEntries([...counts.prefillTiles].map(([n, count]) => [`prefillTiles.${n}`, count]));
     const sizes = { T: counts.T, R: counts.R, decodeTiles: counts.decodeTiles, ...prefill };
     this.#sizes = sizes;
+    for (let first = 0; first < counts.T; first += EMBED_TOKENS) {
+      await this.#embed(first).run({ T: Math.min(EMBED_TOKENS, counts.T - first), R: 0 });
+      if (counts.T > EMBED_TOKENS) this.#weights.releaseTables();
+    }
     await this.#body(counts.T).run(sizes);
-    if (counts.T > RELEASE_TOKENS) this.#weights.releaseTables();
     if (counts.R === 0) return { tokens: new Int32Array(0), logSumExp: new Float32Array(0), logits: noLogits };
     const head = this.#head(counts.R);
     await head.plan.run(sizes);
@@ -196,13 +204,13 @@ export class Runner implements ModelRunner {
   }
 
   /** Arena and scratch are shared by all plans (they never run at the same time) and grow as larger classes appear. */
-  #lower(which: "body" | "head", max: { T: number; R: number }, result: DeviceBuffer): LoweredGraph {
+  #lower(which: "embed" | "body" | "head", max: { T: number; R: number }, result: DeviceBuffer, buffers = this.#buffers): LoweredGraph {
     const { graph, result: tensor } = this.#built[which];
     return lowerGraph(graph, {
       device: this.#device,
       weights: this.#weights,
       max,
-      buffers: this.#buffers,
+      buffers,
       results: new Map([[tensor, result]]),
       arena: (bytes) => (this.#arena = this.#grow(this.#arena, bytes)),
       scratch: (bytes) => (this.#scratch = this.#grow(this.#scratch, bytes)),
@@ -217,6 +225,18 @@ export class Runner implements ModelRunner {
 
   #class(n: number): number {
     return Math.min(CLASSES.find((c) => c >= n) ?? this.maxBatchTokens, this.maxBatchTokens);
+  }
+
+  /** Embeds tokens first .. first + EMBED_TOKENS - 1 of the batch. */
+  #embed(first: number): LoweredGraph {
+    let plan = this.#embeds.get(first);
+    if (!plan) {
+      const T = Math.min(EMBED_TOKENS, this.maxBatchTokens - first);
+      const part = (name: string, row: number): DeviceBuffer => this.#buffers.get(name)!.slice(first * row, T * row);
+      const buffers = new Map(["tokens", "positions"].map((name) => [name, part(name, 4)]));
+      this.#embeds.set(first, (plan = this.#lower("embed", { T, R: 0 }, part("embedded", this.#config.hidden * 4), buffers)));
+    }
+    return plan;
   }
 
   #body(tokens: number): LoweredGraph {
@@ -255,7 +275,7 @@ export class Runner implements ModelRunner {
   }
 
   close(): void {
-    for (const p of this.#bodies.values()) p.free();
+    for (const p of [...this.#embeds.values(), ...this.#bodies.values()]) p.free();
     for (const h of this.#heads.values()) h.plan.free();
     for (const b of this.#buffers.values()) b.free();
     this.#sampler.close();
