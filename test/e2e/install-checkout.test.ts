@@ -97,7 +97,14 @@ describe(".ci/run", () => {
     // 117 tests, and six checks: types, lint, format, build, tests, smoke.
     expect(lastLine).toBe("123 passed, 0 failed");
     expect(code).toBe(0);
-    expect(asked()).toEqual(["install --frozen-lockfile", "check", "x oxlint", "fmt --check .", "build.ts", "test --timeout 120000 --parallel=2"]);
+    expect(asked()).toEqual([
+      "install --frozen-lockfile",
+      "check",
+      "x oxlint",
+      "fmt --check .",
+      "build.ts",
+      "test --timeout 120000 --parallel=2",
+    ]);
   });
 
   test.each([

@@ -213,3 +213,9 @@ test("SIGTERM during generation: the stream ends whole, the process exits 0", as
   expect((await text).at(-1)).toBe("[DONE]");
   expect(await own.child.exited).toBe(0);
 });
+
+test("--ctx beyond what the model was trained for is said, not passed over", async () => {
+  const own = await serve(["--ctx", "100000"]);
+  await own.stop();
+  expect(await new Response(own.child.stderr).text()).toContain("demo takes at most 4096 tokens, not the 100000 that --ctx asks for");
+});

@@ -61,6 +61,9 @@ names them, or at once with --model. SIGTERM or Ctrl-C lets running requests fin
       threads: args.threads,
       device: args.device,
     });
+    for (const m of args.ctx === undefined ? [] : await engine.loaded())
+      if (m.contextLength < args.ctx!)
+        io.err(style.yellow(`alloy: ${m.name} takes at most ${m.contextLength} tokens, not the ${args.ctx} that --ctx asks for\n`));
     const stopped = Promise.withResolvers<void>();
     const graceMs = args.grace * 1000;
     let signals = 0;
