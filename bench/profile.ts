@@ -15,7 +15,7 @@ const runner = (await loadRunner(openModel(model), {
   device,
   contextLength: T + D,
   kvTokens: T + D,
-  maxBatchTokens: Math.max(T, 512),
+  maxBatchTokens: Math.max(T, 256),
 })) as Runner;
 console.log(`load ${(performance.now() - start).toFixed(0)} ms`);
 const blocks = Int32Array.from({ length: Math.ceil((T + D) / runner.blockTokens) }, (_, i) => i);
@@ -23,7 +23,7 @@ const step = async (n: number, from: number): Promise<void> => {
   const ids = Int32Array.from({ length: n }, (_, i) => (7919 * (from + i) + 11) % runner.vocabSize);
   await runner.step([{ tokens: ids, start: from, blocks, outputs: "last", sampling: null }]);
 };
-for (let from = 0; from < D; from += 512) await step(Math.min(512, D - from), from);
+for (let from = 0; from < D; from += 256) await step(Math.min(256, D - from), from);
 for (let i = 0; i < 3; i++) {
   start = performance.now();
   await step(T, D);

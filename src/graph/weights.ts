@@ -25,7 +25,7 @@ export interface Matrix {
 
 /** Rows of a packed panel, and how much of a tensor is packed at a time. */
 const PANEL_ROWS = 16;
-const PACK_BYTES = 16 << 20;
+const PACK_BYTES = 4 << 20;
 
 const FLOAT_TYPES: ReadonlySet<TensorType> = new Set(["f32", "f16", "bf16"]);
 

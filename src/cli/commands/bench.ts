@@ -36,7 +36,7 @@ the median of the repetitions with the slowest and the fastest, in tokens per se
     gen: { type: "integers", alias: "n", hint: "tokens", min: 0, default: [128], description: "Decode lengths; 0 leaves decode out" },
     depth: { type: "integers", alias: "d", hint: "tokens", min: 0, default: [0], description: "Tokens in the cache before each test" },
     reps: { type: "integer", alias: "r", hint: "count", min: 1, max: 1000, default: 5, description: "Repetitions of each test" },
-    batch: { type: "integer", alias: "b", hint: "tokens", min: 1, default: 512, description: "Most tokens in one step of prefill" },
+    batch: { type: "integer", alias: "b", hint: "tokens", min: 1, default: 256, description: "Most tokens in one step of prefill" },
     precision: {
       type: "enum",
       options: ["fast", "exact"],
