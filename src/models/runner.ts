@@ -23,7 +23,7 @@ const COLLECT_BYTES = 128 << 20;
  * Tokens embedded at a time. Reading one row of a mapped table maps its neighbours too, so after each such piece of a long prompt the
  * table's pages are given back.
  */
-const EMBED_TOKENS = 64;
+const EMBED_TOKENS = 16;
 
 export const loadRunner: LoadRunner = async (file, options) => {
   const description = describeModel(file);
@@ -46,7 +46,10 @@ async function prepareWeights(built: BuiltModel, weights: WeightStore, onProgres
   for (const name of nodes.flatMap((n) => n.op.vectors?.(n.attrs) ?? [])) weights.vector(name);
   weights.releaseCopied();
   // Loading leaves garbage that the peak would count; for a small model a collection costs more than it frees.
-  if (weights.ownedBytes > COLLECT_BYTES) Bun.gc(true);
+  if (weights.ownedBytes > COLLECT_BYTES) {
+    Bun.gc(true);
+    Bun.shrink();
+  }
 }
 
 export class Runner implements ModelRunner {
