@@ -76,8 +76,6 @@ export interface ModelRunner {
   /** Bytes held beyond the mapped file: packed weights, KV cache, activations. */
   readonly memoryBytes: number;
   step(sequences: readonly SequenceStep[]): Promise<StepResult>;
-  /** Copies the first `tokens` tokens of a block to another (copy on write of a shared, half-filled block). */
-  copyBlock(from: number, to: number, tokens: number): void;
   close(): void;
 }
 

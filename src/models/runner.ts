@@ -263,18 +263,6 @@ export class Runner implements ModelRunner {
     return head;
   }
 
-  copyBlock(from: number, to: number, tokens: number): void {
-    if (tokens <= 0) return;
-    for (const i of this.#config.layers.keys()) {
-      for (const name of [`keys.${i}`, `values.${i}`]) {
-        const b = this.#buffers.get(name)!;
-        const size = b.bytes / this.blockCount;
-        // Keys hold all tokens of a block side by side, so the whole block moves; what lies behind `tokens` is overwritten before it is read.
-        b.view(to * size, size).set(b.view(from * size, size));
-      }
-    }
-  }
-
   /** Runs the last step's body again, timing every dispatch: what `bench/profile.ts` prints. */
   profile(): ReturnType<LoweredGraph["profile"]> {
     if (!this.#sizes) throw new AlloyError("internal", "profile: no step has run");

@@ -104,10 +104,6 @@ export class FakeRunner implements ModelRunner {
     };
   }
 
-  copyBlock(): void {
-    throw new Error("not used");
-  }
-
   close(): void {
     this.closed = true;
   }
