@@ -46,7 +46,7 @@ export interface Dispatch {
   args: readonly Argument[];
   /** For profiles and traces, e.g. "layers.3.q_proj". */
   label?: string;
-  /** Relative cost of a program: hint for how finely to split the grid. */
+  /** "serial" runs it on the calling thread, for work too small to share. Default "auto". */
   parallel?: "auto" | "serial";
 }
 
