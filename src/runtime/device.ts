@@ -21,8 +21,38 @@ export interface ProgramSource {
   /** Symbol, unique for kernel + constexpr values; identifies an ahead-of-time compiled program too. */
   symbol: string;
   params: readonly ParamKind[];
-  /** Target text for an instruction set or GPU family, made only if the program is not in the ahead-of-time library. */
+  /** C for an instruction set, made only if the program is not in the ahead-of-time library. */
   text: (isa: string) => string;
+  /** The program for a Metal GPU. */
+  metal?: () => MetalProgram;
+}
+
+/** A value that is fixed when a pipeline is made rather than in the text: `[[function_constant(index)]]`. */
+export interface FunctionConstant {
+  index: number;
+  name: string;
+  type: "bool" | "i32" | "u32" | "f32";
+  value: number | boolean;
+}
+
+/**
+ * A kernel as Metal Shading Language, and how it is launched. Its arguments: pointers are buffers 0 … P-1 in order; buffer P is constant
+ * bytes: the grid as three u32, four bytes of padding, then 8 bytes per dim or scalar in order.
+ */
+export interface MetalProgram {
+  /** Name of the kernel function. */
+  entry: string;
+  /** What the function needs beside the header that all texts of a library share. */
+  text: string;
+  /** Threads of a threadgroup. */
+  threads: readonly [number, number, number];
+  /** True: a program is one thread of the grid. False: a program is a threadgroup. */
+  perThread: boolean;
+  constants: readonly FunctionConstant[];
+  /** Per argument: a pointer that the kernel writes through. */
+  writes: readonly boolean[];
+  /** Bytes of threadgroup memory that the text declares. */
+  sharedBytes: number;
 }
 
 export interface Program {
@@ -71,6 +101,8 @@ export interface DeviceProperties {
   isa: string;
   threads: number;
   memoryBytes: number;
+  /** Programs may be given any address of host memory. Otherwise only buffers of this device and windows of them. */
+  hostPointers: boolean;
 }
 
 export interface Device {

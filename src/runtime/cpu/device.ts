@@ -108,6 +108,7 @@ class CpuDevice implements Device {
       isa: this.isa.name,
       threads: native.poolThreads(this.pool),
       memoryBytes: totalmem(),
+      hostPointers: true,
     };
   }
 
