@@ -55,5 +55,5 @@ function typeText(spec: Signature[string]): string {
   if (spec.kind === "ptr") return `${spec.output ? "out" : "ptr"}(${spec.dtype})`;
   if (spec.kind === "scalar") return `scalar(${spec.dtype})`;
   if (spec.kind === "dim") return spec.dtype === "i64" ? "dim64" : "dim";
-  return "constexpr";
+  return spec.kind === "constant" ? `functionConstant(${spec.dtype})` : "constexpr";
 }

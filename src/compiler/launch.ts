@@ -34,7 +34,7 @@ export async function launch(kernel: Kernel, grid: readonly [number, number, num
   const alive: unknown[] = [args, made];
   for (const [name, spec] of Object.entries(kernel.signature)) {
     const arg = args[name];
-    if (spec.kind === "constexpr") {
+    if (spec.kind === "constexpr" || spec.kind === "constant") {
       if (arg !== undefined) constexprs[name] = arg as Constexprs[string];
     } else if (spec.kind !== "ptr") {
       if (typeof arg !== "number" && typeof arg !== "bigint")

@@ -6,6 +6,8 @@ import type { DType } from "./types.ts";
 export class Builder {
   readonly params: Param[] = [];
   readonly body: Block = { args: [], ops: [] };
+  /** What the kernel is besides its body: threads, simdgroups, prints. */
+  readonly facts: Pick<KernelIR, "threads" | "simdgroups" | "prints"> = {};
   /** Where the ops being built come from. */
   loc: Loc | undefined;
   private block: Block = this.body;
@@ -70,6 +72,6 @@ export class Builder {
   }
 
   finish(name: string, constexprs: KernelIR["constexprs"], source?: string): KernelIR {
-    return { name, params: this.params, body: this.body, constexprs, source, nextId: this.nextId };
+    return { name, params: this.params, body: this.body, constexprs, source, nextId: this.nextId, ...this.facts };
   }
 }

@@ -58,6 +58,12 @@ export class Machine {
   }
 
   private bind(p: Param, arg: InterpreterArgs[string] | undefined): MemoryView | undefined {
+    if (p.kind === "constant") {
+      const data = allocate(p.dtype, 1);
+      data[0] = wrap(p.dtype, Number(p.constant));
+      this.set(p.value!, data);
+      return undefined;
+    }
     if (arg === undefined) throw new AlloyError("bad_argument", `${this.ir.name}: argument ${p.name} is missing`);
     if (p.kind === "ptr") {
       if (typeof arg !== "object") {

@@ -3,7 +3,7 @@
  * Adding an op is one entry here, one in the interpreter's table and one in every emitter's.
  */
 import type { Attr, DType, Param, ValueType } from "./types.ts";
-import { elements, isFloat, isInt } from "./types.ts";
+import { elements, isFloat, isInt, isMemory } from "./types.ts";
 
 /** Broken typing rule; whoever called adds the place. */
 export class TypeRuleError extends Error {}
@@ -15,7 +15,10 @@ export interface OpInfo {
   pure: boolean;
   /** Element i of the result depends on element i of the operands only. */
   elementwise: boolean;
-  memory?: "read" | "write" | "hint";
+  /** Anything but a read is an effect: passes keep such ops, in their order and in the control flow around them. */
+  memory?: "read" | "write" | "hint" | "atomic" | "barrier";
+  /** Thread level only: depends on the thread (`thread`), or on all threads of the simdgroup, which must reach it together (`simd`). */
+  level?: "thread" | "simd";
   /** Number of regions; undefined for none. */
   regions?: number;
   /** Result types; undefined for ops with regions, whose result types their regions determine. Throws TypeRuleError. */
@@ -67,7 +70,7 @@ const pure = (n: number, infer: NonNullable<OpInfo["infer"]>): OpInfo => ({ args
 
 const table = (names: string, info: OpInfo): Record<string, OpInfo> => Object.fromEntries(names.split(" ").map((n) => [n, info]));
 
-function memory(kind: "read" | "write" | "hint", args: readonly [number, number], infer: NonNullable<OpInfo["infer"]>): OpInfo {
+function memory(kind: NonNullable<OpInfo["memory"]>, args: readonly [number, number], infer: NonNullable<OpInfo["infer"]>): OpInfo {
   return { args, pure: false, elementwise: false, memory: kind, infer };
 }
 
@@ -79,7 +82,7 @@ function access(
   params: readonly Param[],
 ): Param {
   const p = params[num(attrs, "param")];
-  need(p?.kind === "ptr", `parameter ${num(attrs, "param")} is no pointer`);
+  need(p !== undefined && isMemory(p), `parameter ${num(attrs, "param")} is no pointer`);
   need(a[0].dtype === "i32" || a[0].dtype === "i64", `offset must be i32 or i64, is ${typeText(a[0])}`);
   if (mask) need(mask.dtype === "bool" && sameShape(mask.shape, a[0].shape), `mask is ${typeText(mask)}, offset ${typeText(a[0])}`);
   return p;
@@ -109,6 +112,41 @@ export function broadcastShapes(a: readonly number[], b: readonly number[]): num
 }
 
 const REDUCE_KINDS = ["sum", "max", "min", "argmax", "argmin", "any", "all"];
+export const SCAN_KINDS: readonly string[] = ["sum", "prod", "max", "min"];
+
+/** What exists between lanes on every target: 32 bits. */
+export const SIMD_TYPES: readonly DType[] = ["i32", "u32", "f32"];
+export const SIMD_REDUCE_KINDS: readonly string[] = ["sum", "prod", "min", "max", "and", "or", "xor", "any", "all"];
+
+/** Types that each kind of atomic works on; 64 bits only where the target has them. */
+export const ATOMIC_TYPES: Readonly<Record<string, readonly DType[]>> = {
+  ...Object.fromEntries(["add", "min", "max", "xchg", "cas"].map((k) => [k, ["i32", "u32", "f32", "i64", "u64"] as const])),
+  ...Object.fromEntries(["and", "or", "xor"].map((k) => [k, ["i32", "u32", "i64", "u64"] as const])),
+};
+
+/** An op that all threads of a simdgroup run together: never moved or merged, removed only if nobody needs the result. */
+const simd = (n: number, infer: NonNullable<OpInfo["infer"]>): OpInfo => ({
+  args: [n, n],
+  pure: false,
+  elementwise: false,
+  level: "simd",
+  infer,
+});
+
+/** Old value: where the mask is off, 0. */
+const inferAtomic: NonNullable<OpInfo["infer"]> = (a, at, params) => {
+  const kind = at.kind as string;
+  need(Object.hasOwn(ATOMIC_TYPES, kind), `unknown atomic ${kind}`);
+  const masked = at.masked === true;
+  const count = (kind === "cas" ? 3 : 2) + (masked ? 1 : 0);
+  need(a.length === count, `${kind} takes ${count} operands, got ${a.length}`);
+  const p = access(a, masked ? a.at(-1) : undefined, at, params);
+  need(p.kind !== "local", `memory of one thread needs no atomics`);
+  need(ATOMIC_TYPES[kind].includes(p.dtype), `${kind} does not work on ${p.dtype}`);
+  const type = { dtype: p.dtype, shape: a[0].shape };
+  for (const t of a.slice(1, masked ? -1 : undefined)) need(sameType(t, type), `operand is ${typeText(t)}, target ${typeText(type)}`);
+  return [type];
+};
 
 export const OPS: Readonly<Record<string, OpInfo>> = {
   // The result type of a constant is given where it is built.
@@ -220,6 +258,65 @@ export const OPS: Readonly<Record<string, OpInfo>> = {
     },
   },
   pack4: bytesOp(4),
+  scan: pure(1, ([x], at) => {
+    const axis = num(at, "axis");
+    need(SCAN_KINDS.includes(at.kind as string), `unknown scan ${String(at.kind)}`);
+    need(axis >= 0 && axis < x.shape.length, `axis ${axis} of ${typeText(x)}`);
+    need(isCompute(x.dtype), `a scan does not work on ${x.dtype}`);
+    need(typeof at.reverse === "boolean" && typeof at.exclusive === "boolean", "attributes reverse and exclusive must be booleans");
+    return [x];
+  }),
+  atomic: memory("atomic", [2, 4], inferAtomic),
+
+  threadId: { ...pure(0, () => [{ dtype: "i32", shape: [] }]), level: "thread" },
+  laneId: { ...pure(0, () => [{ dtype: "i32", shape: [] }]), level: "thread" },
+  simdgroupId: { ...pure(0, () => [{ dtype: "i32", shape: [] }]), level: "thread" },
+  barrier: {
+    ...memory("barrier", [0, 0], (_, at) => {
+      need(["shared", "device", "both"].includes(at.scope as string), `unknown scope ${String(at.scope)}`);
+      return [];
+    }),
+    level: "thread",
+  },
+  simdBarrier: { ...memory("barrier", [0, 0], () => []), level: "simd" },
+  // Operands may be tiles of one thread; the lane is one number, or in lockstep form one per element.
+  simdShuffle: simd(2, ([x, lane], at) => {
+    need(["index", "up", "down", "xor"].includes(at.mode as string), `unknown mode ${String(at.mode)}`);
+    need(SIMD_TYPES.includes(x.dtype), `does not work on ${x.dtype}`);
+    need(lane.dtype === "i32" && (lane.shape.length === 0 || sameShape(lane.shape, x.shape)), `lane is ${typeText(lane)}, must be one i32`);
+    return [x];
+  }),
+  simdReduce: simd(1, ([x], at) => {
+    const kind = at.kind as string;
+    need(SIMD_REDUCE_KINDS.includes(kind), `unknown reduction ${kind}`);
+    const logical = kind === "any" || kind === "all";
+    const bits = kind === "and" || kind === "or" || kind === "xor";
+    need(
+      logical ? x.dtype === "bool" : SIMD_TYPES.includes(x.dtype) && !(bits && x.dtype === "f32"),
+      `${kind} does not work on ${x.dtype}`,
+    );
+    return [x];
+  }),
+  simdScan: simd(1, ([x], at) => {
+    need(at.kind === "sum" || at.kind === "prod", `unknown scan ${String(at.kind)}`);
+    need(typeof at.exclusive === "boolean", "attribute exclusive must be a boolean");
+    need(SIMD_TYPES.includes(x.dtype), `does not work on ${x.dtype}`);
+    return [x];
+  }),
+  simdBallot: simd(1, ([x]) => {
+    need(x.dtype === "bool", `does not work on ${x.dtype}`);
+    return [{ dtype: "u32", shape: x.shape }];
+  }),
+  // Fragments of 8x8 matrices: two elements a thread, on the first axis.
+  simdMma: simd(3, ([a, b, c]) => {
+    const types = `${typeText(a)}, ${typeText(b)} and ${typeText(c)}`;
+    need(sameType(a, b) && isFloat(a.dtype) && a.dtype !== "f64", `multiplies f16, bf16 or f32 fragments of one type, got ${types}`);
+    need(
+      a.shape[0] === 2 && a.shape.length <= 2 && sameType(c, { dtype: "f32", shape: a.shape }),
+      `fragments have two elements, got ${types}`,
+    );
+    return [c];
+  }),
   for: { args: [3, Infinity], pure: false, elementwise: false, regions: 1 },
   if: { args: [1, 1], pure: false, elementwise: false, regions: 2 },
   while: { args: [0, Infinity], pure: false, elementwise: false, regions: 2 },

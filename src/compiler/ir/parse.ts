@@ -1,6 +1,6 @@
 /** Reads the text that `print` writes. */
 import { AlloyError } from "../../support/errors.ts";
-import type { Attr, Block, DType, KernelIR, Loc, Op, Param, Value, ValueType } from "./types.ts";
+import type { Attr, Block, DType, KernelIR, Loc, Op, Param, PrintSite, Value, ValueType } from "./types.ts";
 import { DTYPE_BYTES } from "./types.ts";
 
 /**
@@ -13,6 +13,8 @@ export function parse(text: string, source?: string): KernelIR {
 
 const TOKEN =
   /\s*(?:("(?:[^"\\]|\\.)*")|(%(?:"(?:[^"\\]|\\.)*"|[\w$]+)(?:\.\d+)?)|(-?(?:\d+(?:\.\d+)?(?:e[+-]?\d+)?n?|Infinity))(?![\w$])|([\w$]+)|([-{}()[\]:=,.@]))/gy;
+
+const KINDS: readonly string[] = ["ptr", "out", "dim", "scalar", "shared", "local", "constant"];
 
 class Parser {
   private readonly tokens: { text: string; line: number }[] = [];
@@ -38,22 +40,46 @@ class Parser {
     this.expect("kernel");
     const name = this.word();
     const constexprs = this.attributes() as KernelIR["constexprs"];
+    const threads = this.take("threads") ? (this.attribute() as unknown as KernelIR["threads"]) : undefined;
+    const simdgroups = this.take("simdgroups") ? Number(this.next()) : undefined;
+    const lanes = this.take("lanes") ? Number(this.next()) : undefined;
     while (this.take("param")) this.params.push(this.param());
+    const prints: PrintSite[] = [];
+    while (this.take("print")) prints.push(this.print());
     const body = this.block([]);
     if (this.at < this.tokens.length) this.fail("the end of the text");
     const ids = [...this.values.values()].map((v) => v.id);
-    return { name, params: this.params, body, constexprs, source, nextId: ids.reduce((a, b) => Math.max(a, b), -1) + 1 };
+    const ir: KernelIR = { name, params: this.params, body, constexprs, source, nextId: ids.reduce((a, b) => Math.max(a, b), -1) + 1 };
+    if (threads) ir.threads = threads;
+    if (simdgroups !== undefined) ir.simdgroups = simdgroups;
+    if (lanes !== undefined) ir.lanes = lanes;
+    if (prints.length) ir.prints = prints;
+    return ir;
   }
 
   private param(): Param {
     const name = this.word();
     this.expect(":");
     const kind = this.next();
-    if (!["ptr", "out", "dim", "scalar"].includes(kind)) this.fail("ptr, out, dim or scalar", kind);
+    if (!KINDS.includes(kind)) this.fail(KINDS.join(", "), kind);
     const dtype = this.dtype();
     const p: Param = { name, kind: kind === "out" ? "ptr" : (kind as Param["kind"]), dtype, output: kind === "out" };
+    if (this.peek() === "[") [p.elements] = this.attribute() as number[];
     if (this.take("=")) p.value = this.define(this.valueName(), { dtype, shape: [] });
+    if (kind === "constant") p.constant = this.attributes().value as number | boolean;
     return p;
+  }
+
+  private print(): PrintSite {
+    const label = this.word();
+    this.expect("(");
+    const types: ValueType[] = [];
+    while (!this.take(")")) {
+      types.push(this.type());
+      this.take(",");
+    }
+    this.expect("@");
+    return { label, types, line: Number(this.next()) };
   }
 
   private block(args: Value[]): Block {

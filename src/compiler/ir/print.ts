@@ -9,10 +9,16 @@ import type { Attr, Block, KernelIR, Op, Value } from "./types.ts";
 export function print(ir: KernelIR): string {
   const constexprs = Object.entries(ir.constexprs).map(([name, v]) => `${word(name)} = ${attrText(v)}`);
   const lines = [`kernel ${word(ir.name)} {${constexprs.join(", ")}}`];
+  if (ir.threads) lines.push(`  threads ${attrText(ir.threads)}`);
+  if (ir.simdgroups !== undefined) lines.push(`  simdgroups ${ir.simdgroups}`);
+  if (ir.lanes !== undefined) lines.push(`  lanes ${ir.lanes}`);
   for (const p of ir.params) {
     const kind = p.output ? "out" : p.kind;
-    lines.push(`  param ${word(p.name)}: ${kind} ${p.dtype}${p.value ? ` = ${valueText(p.value)}` : ""}`);
+    const size = p.elements === undefined ? "" : `[${p.elements}]`;
+    const constant = p.constant === undefined ? "" : ` {value = ${attrText(p.constant)}}`;
+    lines.push(`  param ${word(p.name)}: ${kind} ${p.dtype}${size}${p.value ? ` = ${valueText(p.value)}` : ""}${constant}`);
   }
+  for (const s of ir.prints ?? []) lines.push(`  print ${JSON.stringify(s.label)} (${s.types.map(typeText).join(", ")}) @${s.line}`);
   lines.push("{");
   printBlock(ir, ir.body, "  ", lines);
   lines.push("}");

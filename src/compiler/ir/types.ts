@@ -24,16 +24,42 @@ export interface Value {
   name?: string;
 }
 
+/** ptr, dim, scalar: arguments of a launch. shared, local: memory of a threadgroup or thread, made by its declaration. constant: fixed when a program is made. */
+export type ParamRole = "ptr" | "dim" | "scalar" | "shared" | "local" | "constant";
+
 export interface Param {
   name: string;
-  kind: "ptr" | "dim" | "scalar";
-  /** Element type of a pointer; type of a dim (i32 unless declared i64) or scalar. */
+  kind: ParamRole;
+  /** Element type of memory; type of a dim (i32 unless declared i64), scalar or constant. */
   dtype: DType;
   /** True for outputs, which the caller may leave out. */
   output: boolean;
-  /** The SSA value of a dim or scalar. Pointers are not values: loads and stores name the parameter and an offset. */
+  /** The SSA value of a dim, scalar or constant. Memory is no value: loads, stores and atomics name the parameter and an offset. */
   value?: Value;
+  /** Elements of shared (per threadgroup) or local (per thread) memory. */
+  elements?: number;
+  /** What a kept function constant is in this specialisation; code must work for every value of the type. */
+  constant?: number | boolean;
 }
+
+/** True for memory that loads and stores name: a buffer, or memory of a threadgroup or thread. */
+export const isMemory = (p: Param): boolean => p.kind === "ptr" || p.kind === "shared" || p.kind === "local";
+/** True for what a launch passes, in order of the parameters. */
+export const isArgument = (p: Param): boolean => p.kind === "ptr" || p.kind === "dim" || p.kind === "scalar";
+
+/** An `al.print` of the kernel: how its records in the hidden buffer `__print` read (language/print.ts has the layout). */
+export interface PrintSite {
+  label: string;
+  /** Types of the values, in order; shapes are per thread. */
+  types: readonly ValueType[];
+  line: number;
+}
+
+/** Name of the hidden pointer parameter (u32) that records of `al.print` are written to: the last one that a launch passes. */
+export const PRINT_PARAM = "__print";
+
+/** Threads of a simdgroup, on every target. */
+export const SIMD_WIDTH = 32;
 
 export type Attr = number | bigint | string | boolean | readonly number[] | readonly string[];
 
@@ -57,7 +83,18 @@ export interface KernelIR {
   name: string;
   params: Param[];
   body: Block;
-  /** The constexpr values this IR was specialised with. */
+  /**
+   * Threads of a threadgroup on its three axes: set for a thread-level kernel, whose body every thread runs and whose values, tiles
+   * included, are private to a thread. Linear index x + X·(y + Y·z); 32 consecutive threads are a simdgroup.
+   */
+  threads?: readonly [number, number, number];
+  /** Tile-level kernels: how many simdgroups of 32 threads a GPU should give to one program. A hint. */
+  simdgroups?: number;
+  /** Lockstep form of a thread-level kernel (passes/lockstep.ts): the last axis of a varying value is the thread; this many threads. */
+  lanes?: number;
+  /** The kernel's prints, by the number that their records carry. */
+  prints?: readonly PrintSite[];
+  /** The constexpr values this IR was specialised with, folded function constants included. */
   constexprs: Record<string, number | string | boolean>;
   /** The user's source text, for error messages and source comments. */
   source?: string;

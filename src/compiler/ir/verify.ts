@@ -2,7 +2,7 @@
 import { AlloyError } from "../../support/errors.ts";
 import { OPS, sameType, TypeRuleError, typeText } from "./ops.ts";
 import type { Block, KernelIR, Op, Value, ValueType } from "./types.ts";
-import { isFloat, isInt } from "./types.ts";
+import { isFloat, isInt, isMemory } from "./types.ts";
 
 /**
  * Throws AlloyError `internal` naming the first broken rule: known ops with the right operands, attributes, result types and regions;
@@ -28,8 +28,15 @@ class Verifier {
   ) {}
 
   run(): void {
+    this.threads();
     for (const p of this.ir.params) {
-      this.need((p.kind === "ptr") === (p.value === undefined), `parameter ${p.name}: pointers have no value, others have one`);
+      this.need(isMemory(p) === (p.value === undefined), `parameter ${p.name}: memory has no value, others have one`);
+      const own = p.kind === "shared" || p.kind === "local";
+      const level = this.ir.threads !== undefined || this.ir.lanes !== undefined;
+      this.need(!own || level, `parameter ${p.name}: ${p.kind} memory in a kernel without threads`);
+      const sized = Number.isSafeInteger(p.elements) && p.elements! > 0;
+      this.need(own ? sized : p.elements === undefined, `parameter ${p.name} has ${p.elements} elements`);
+      this.need((p.kind === "constant") === (p.constant !== undefined), `parameter ${p.name}: a constant, and nothing else, has a value`);
       if (p.value) {
         this.need(
           p.value.type.dtype === p.dtype && p.value.type.shape.length === 0,
@@ -40,6 +47,16 @@ class Verifier {
     }
     this.need(this.ir.body.args.length === 0, "the kernel's body has block arguments");
     this.block(this.ir.body, false);
+  }
+
+  private threads(): void {
+    const { threads, simdgroups, lanes } = this.ir;
+    const counts = [...(threads ?? []), ...(simdgroups === undefined ? [] : [simdgroups]), ...(lanes === undefined ? [] : [lanes])];
+    this.need(
+      counts.every((n) => Number.isSafeInteger(n) && n > 0),
+      `${counts.join(", ")} are no counts of threads`,
+    );
+    this.need([threads, simdgroups, lanes].filter((x) => x !== undefined).length <= 1, "threads, simdgroups and lanes exclude each other");
   }
 
   private need(ok: boolean, message: string): void {
@@ -88,6 +105,8 @@ class Verifier {
     for (const a of op.args) this.need(this.visible.has(a), `operand %${a.id} is not defined here`);
     this.need(op.args.length >= info.args[0] && op.args.length <= info.args[1], `${op.args.length} operands`);
     this.need(op.regions.length === (info.regions ?? 0), `${op.regions.length} regions`);
+    const level = this.ir.threads !== undefined || (this.ir.lanes !== undefined && info.level === "simd");
+    this.need(info.level === undefined || level, "an op of the thread level in a kernel without threads");
     if (op.op === "const") return this.constant(op);
     if (op.op === "for") return this.forLoop(op);
     if (op.op === "while") return this.whileLoop(op);

@@ -1,6 +1,6 @@
 /** From a parsed kernel to IR. */
 import { renumber } from "../ir/walk.ts";
-import type { KernelIR } from "../ir/types.ts";
+import type { DType, KernelIR, Param } from "../ir/types.ts";
 import { Compiler } from "./compiler.ts";
 import { assignPattern, expression, makeArray } from "./expressions.ts";
 import type { Helper, UsedValue, Uses } from "./kernel.ts";
@@ -60,15 +60,29 @@ function declareUses(c: Compiler, uses: Uses, scope: Scope, outer: Scope): void 
   for (const [name, v] of Object.entries(uses)) scope.declare(c.cell(name, hostValue(c, name, v, outer), true));
 }
 
-/** Compiles a kernel for given constexpr values, without optimising it. */
+/** A folded function constant: an SSA value of its type, so that a body means the same whether it is folded or kept. */
+const typedConstant = (c: Compiler, dtype: DType, value: Constexpr): CT =>
+  runTime(c.constant({ dtype, shape: [] }, value as number | boolean));
+
+/** Threads of a threadgroup, or the simdgroups hint of a tile-level kernel. */
+export interface Level {
+  threads?: readonly [number, number, number];
+  simdgroups?: number;
+}
+
+/** Compiles a kernel for given constexpr values, without optimising it. With `keepConstants` function constants stay parameters. */
 export function lowerFunction(
   name: string,
   signature: Signature,
   source: Source,
   uses: Uses,
   constexprs: Record<string, Constexpr>,
+  level: Level = {},
+  options: { keepConstants?: boolean } = {},
 ): KernelIR {
   const c = new Compiler(source);
+  if (level.threads) c.builder.facts.threads = level.threads;
+  if (level.simdgroups !== undefined) c.builder.facts.simdgroups = level.simdgroups;
   const base = globals(c);
   const scope = new Scope(base);
   declareUses(c, uses, scope, base);
@@ -76,9 +90,12 @@ export function lowerFunction(
   for (const [key, spec] of Object.entries(signature)) {
     let value: CT;
     if (spec.kind === "constexpr") value = literal(constexprs[key]);
+    else if (spec.kind === "constant" && !options.keepConstants) value = typedConstant(c, spec.dtype, constexprs[key]);
     else {
       const index = c.builder.params.length;
-      c.builder.params.push({ name: key, kind: spec.kind, dtype: spec.dtype, output: spec.kind === "ptr" && spec.output });
+      const param: Param = { name: key, kind: spec.kind, dtype: spec.dtype, output: spec.kind === "ptr" && spec.output };
+      if (spec.kind === "constant") param.constant = constexprs[key] as number | boolean;
+      c.builder.params.push(param);
       if (spec.kind === "ptr") value = { kind: "pointer", param: index, offset: literal(0) };
       else {
         const v = c.builder.value({ dtype: spec.dtype, shape: [] }, key);

@@ -2,5 +2,26 @@
 export type { Al, Operand, Shape } from "./al.ts";
 export { fn, Kernel, kernel } from "./kernel.ts";
 export type { AnyKernel, Constexprs, Helper, Uses } from "./kernel.ts";
-export { bf16, bool, constexpr, dim, dim64, f16, f32, f64, i16, i32, i64, i8, out, ptr, scalar, u16, u32, u64, u8 } from "./signature.ts";
+export {
+  bf16,
+  bool,
+  constexpr,
+  dim,
+  dim64,
+  f16,
+  f32,
+  f64,
+  functionConstant,
+  i16,
+  i32,
+  i64,
+  i8,
+  out,
+  ptr,
+  scalar,
+  u16,
+  u32,
+  u64,
+  u8,
+} from "./signature.ts";
 export type { Constexpr, DTypeObject, LaunchArgs, LaunchResult, Pointer, Signature, Tile } from "./signature.ts";

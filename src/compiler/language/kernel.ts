@@ -1,7 +1,8 @@
 /** `kernel()` and `fn()`: what users call, and the object that a kernel is afterwards. */
 import type { ParamKind } from "../../runtime/device.ts";
 import { AlloyError, suggest } from "../../support/errors.ts";
-import type { KernelIR } from "../ir/types.ts";
+import type { DType, KernelIR } from "../ir/types.ts";
+import { SIMD_WIDTH } from "../ir/types.ts";
 import { launch } from "../launch.ts";
 import { optimize } from "../passes/index.ts";
 import type { Al } from "./al.ts";
@@ -44,38 +45,69 @@ export function fn<A extends any[], R>(body: (al: Al, ...args: A) => R, options:
 
 type BodyUses<U extends Uses> = { readonly [K in keyof U]: U[K] };
 
+/** Threads of a threadgroup: one to three sizes. */
+export type Threads = number | readonly [number] | readonly [number, number] | readonly [number, number, number];
+
+/** Compile-time values that `threads` and `simdgroups` may depend on. */
+// oxlint-disable-next-line typescript/no-explicit-any -- constexprs are numbers, strings or booleans, as the signature says
+type FromConstexprs<T> = T | ((constexprs: any) => T);
+
+export interface KernelOptions<U extends Uses = Uses> {
+  /** Helpers and host constants that the body names. */
+  uses?: U;
+  /** Makes it a thread-level kernel: every thread of a threadgroup of this size runs the body. May depend on the constexprs. */
+  threads?: FromConstexprs<Threads>;
+  /** Tile-level kernels: simdgroups of 32 threads that a GPU gives to one program. A hint; may depend on the constexprs. */
+  simdgroups?: FromConstexprs<number>;
+}
+
 /**
  * Declares a kernel. `body` is compiled from its source text: it sees its two parameters, its own variables, and the names in
  * `uses` (which are properties of the second parameter too). Compilation happens at the first use, per set of constexpr values.
+ * With `threads` the body is what one thread does, else what one program does with whole tiles.
  */
 export function kernel<S extends Signature, U extends Uses = Record<never, never>>(
   name: string,
   signature: S,
   body: (al: Al, params: BodyParams<S> & BodyUses<U>) => void,
-  options: { uses?: U } = {},
+  options: KernelOptions<U> = {},
 ): Kernel<S> {
   if (!/^[A-Za-z_]\w*$/.test(name))
     throw new AlloyError("kernel_error", `a kernel's name must be an identifier, got ${JSON.stringify(name)}`);
   const source = parseFunction(`kernel ${name}`, body, callSite(kernel));
-  return new Kernel(name, signature, source, options.uses ?? {});
+  return new Kernel(name, signature, source, options);
 }
+
+/** How a kernel is specialised. */
+export interface SpecializeOptions {
+  /** Function constants stay parameters with a value of their own (targets that fix them after compilation) instead of being folded. */
+  keepConstants?: boolean;
+}
+
+/** Threads a threadgroup may have: what every GPU of interest can run. */
+export const MAX_THREADS = 1024;
 
 export class Kernel<S extends Signature = Signature> {
   readonly paramKinds: readonly ParamKind[];
   private readonly cache = new Map<string, KernelIR>();
+  private readonly uses: Uses;
 
   constructor(
     readonly name: string,
     readonly signature: S,
     private readonly source: Source,
-    private readonly uses: Uses,
+    private readonly options: KernelOptions,
   ) {
+    this.uses = options.uses ?? {};
     this.paramKinds = paramKinds(signature);
   }
 
-  /** All constexpr values: the given ones over the defaults, in the order of the signature. Throws `kernel_error` for unknown or missing ones. */
+  /**
+   * All constexpr values and function constants: the given ones over the defaults, in the order of the signature. Throws `kernel_error`
+   * for unknown or missing ones.
+   */
   constexprs(given: Constexprs = {}): Record<string, Constexpr> {
-    const declared = Object.entries(this.signature).filter(([, p]) => p.kind === "constexpr");
+    const declared = Object.entries(this.signature).filter(([, p]) => p.kind === "constexpr" || p.kind === "constant");
     for (const key of Object.keys(given)) {
       if (declared.some(([name]) => name === key)) continue;
       const near = suggest(
@@ -92,31 +124,34 @@ export class Kernel<S extends Signature = Signature> {
     }
     return Object.fromEntries(
       declared.map(([name, p]) => {
-        const value = given[name] ?? (p.kind === "constexpr" ? p.default : undefined);
+        const value = given[name] ?? (p.kind === "constexpr" || p.kind === "constant" ? p.default : undefined);
         if (value === undefined) {
           throw new AlloyError("kernel_error", `kernel ${this.name}: constexpr ${name} has no default and was not given`, {
             hint: `Give it: { ${name}: … }.`,
           });
         }
+        if (p.kind === "constant") checkConstant(this.name, name, p.dtype, value);
         return [name, value];
       }),
     );
   }
 
   /** The optimised IR for these constexpr values. Cached: do not change it. Throws `kernel_error` for mistakes in the body. */
-  specialize(given: Constexprs = {}): KernelIR {
-    const symbol = this.symbol(given);
-    let ir = this.cache.get(symbol);
+  specialize(given: Constexprs = {}, options: SpecializeOptions = {}): KernelIR {
+    const key = `${this.symbol(given)}${options.keepConstants ? " kept" : ""}`;
+    let ir = this.cache.get(key);
     if (!ir) {
-      ir = optimize(this.lower(given));
-      this.cache.set(symbol, ir);
+      ir = optimize(this.lower(given, options));
+      this.cache.set(key, ir);
     }
     return ir;
   }
 
   /** The IR as written, before any pass; made anew each time, so that passes may be tried on it. Throws as `specialize` does. */
-  lower(given: Constexprs = {}): KernelIR {
-    return lowerFunction(this.name, this.signature, this.source, this.uses, this.constexprs(given));
+  lower(given: Constexprs = {}, options: SpecializeOptions = {}): KernelIR {
+    const constexprs = this.constexprs(given);
+    const level = { threads: this.threads(constexprs), simdgroups: this.simdgroups(constexprs) };
+    return lowerFunction(this.name, this.signature, this.source, this.uses, constexprs, level, options);
   }
 
   /** Same as `specialize`: the name that documentation uses. */
@@ -124,20 +159,75 @@ export class Kernel<S extends Signature = Signature> {
     return this.specialize(given);
   }
 
-  /** C identifier, unique among kernels of different names and constexpr values, e.g. `matmul__BM64_BN64`. */
-  symbol(given: Constexprs = {}): string {
-    const parts = Object.entries(this.constexprs(given)).map(([name, value]) => name + symbolText(value));
+  /**
+   * C identifier, unique among kernels of different names and constexpr values, e.g. `matmul__BM64_BN64`. With `keepConstants` the
+   * function constants are left out: one text serves all their values.
+   */
+  symbol(given: Constexprs = {}, options: SpecializeOptions = {}): string {
+    const named = Object.entries(this.constexprs(given)).filter(
+      ([name]) => !options.keepConstants || this.signature[name].kind === "constexpr",
+    );
+    const parts = named.map(([name, value]) => name + symbolText(value));
     return parts.length ? `${this.name}__${parts.join("_")}` : this.name;
   }
 
-  /** Prepares a launch of gx·gy·gz programs; call the result with the arguments. */
+  /** Prepares a launch of gx·gy·gz programs (thread-level kernels: threadgroups); call the result with the arguments. */
   grid(gx: number, gy = 1, gz = 1): (args: LaunchArgs<S>) => Promise<LaunchResult<S>> {
     return (args) => launch(this as unknown as Kernel, [gx, gy, gz], args) as Promise<LaunchResult<S>>;
+  }
+
+  private threads(constexprs: Constexprs): [number, number, number] | undefined {
+    const { threads, simdgroups } = this.options;
+    if (threads === undefined) return undefined;
+    if (simdgroups !== undefined)
+      throw this.mistake("threads and simdgroups exclude each other", "With threads, a thread-level kernel has its size already.");
+    const given = typeof threads === "function" ? threads(constexprs) : threads;
+    const sizes = (typeof given === "number" ? [given] : [...given]) as number[];
+    const whole = sizes.length >= 1 && sizes.length <= 3 && sizes.every((n) => Number.isSafeInteger(n) && n >= 1);
+    if (!whole)
+      throw this.mistake(
+        `threads must be one to three positive integers, got ${JSON.stringify(given)}`,
+        "Write threads: 256 or threads: [16, 16].",
+      );
+    const count = sizes.reduce((a, b) => a * b, 1);
+    if (count > MAX_THREADS)
+      throw this.mistake(
+        `a threadgroup has at most ${MAX_THREADS} threads, got ${count}`,
+        "Use fewer threads and more threadgroups, or a loop in each thread.",
+      );
+    return [sizes[0], sizes[1] ?? 1, sizes[2] ?? 1];
+  }
+
+  private simdgroups(constexprs: Constexprs): number | undefined {
+    const { simdgroups } = this.options;
+    const n = typeof simdgroups === "function" ? simdgroups(constexprs) : simdgroups;
+    if (n !== undefined && !(Number.isSafeInteger(n) && n >= 1 && n <= MAX_THREADS / SIMD_WIDTH))
+      throw this.mistake(
+        `simdgroups must be an integer from 1 to ${MAX_THREADS / SIMD_WIDTH}, got ${n}`,
+        "It is a hint: leave it out if unsure.",
+      );
+    return n;
+  }
+
+  private mistake(what: string, hint: string): AlloyError {
+    return new AlloyError("kernel_error", `kernel ${this.name}: ${what}`, { hint });
   }
 }
 
 /** A kernel whatever its parameters: what tables of kernels and the code that compiles them handle. */
 export type AnyKernel = Omit<Kernel, "grid">;
+
+function checkConstant(kernel: string, name: string, dtype: DType, value: Constexpr): void {
+  const integer = dtype === "i32" || dtype === "u32";
+  const ok =
+    dtype === "bool"
+      ? typeof value === "boolean"
+      : typeof value === "number" && (!integer || Number.isInteger(value)) && !(dtype === "u32" && value < 0);
+  if (ok) return;
+  throw new AlloyError("kernel_error", `kernel ${kernel}: function constant ${name} is ${dtype}, got ${JSON.stringify(value)}`, {
+    hint: `Give a value of ${dtype}.`,
+  });
+}
 
 /** A constexpr value as part of an identifier; different values give different texts. */
 function symbolText(value: Constexpr): string {

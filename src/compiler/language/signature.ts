@@ -54,7 +54,12 @@ export interface ConstexprSpec<T extends Constexpr = Constexpr> {
   readonly kind: "constexpr";
   readonly default?: T;
 }
-export type ParamSpec = PtrSpec | DimSpec | ScalarSpec | ConstexprSpec;
+export interface FunctionConstantSpec<D extends DType = DType> {
+  readonly kind: "constant";
+  readonly dtype: D;
+  readonly default: number | boolean;
+}
+export type ParamSpec = PtrSpec | DimSpec | ScalarSpec | ConstexprSpec | FunctionConstantSpec;
 export type Signature = Readonly<Record<string, ParamSpec>>;
 
 /** Pointer to elements of `dtype`; read, and written if the body stores to it. */
@@ -95,6 +100,24 @@ export function constexpr(value?: Constexpr): ConstexprSpec {
   return value === undefined ? { kind: "constexpr" } : { kind: "constexpr", default: value };
 }
 
+export type FunctionConstantType = "bool" | "i32" | "u32" | "f32";
+const CONSTANT_TYPES: readonly string[] = ["bool", "i32", "u32", "f32"];
+
+/**
+ * A number or boolean that is fixed when a program is made, like a constexpr, but cannot be used in shapes: on Metal one compiled library
+ * serves all its values ([[function_constant]]), elsewhere it is folded. Given and left out as constexprs are.
+ */
+export function functionConstant(dtype: DTypeObject<"bool">, value: boolean): FunctionConstantSpec<"bool">;
+export function functionConstant<D extends "i32" | "u32" | "f32">(dtype: DTypeObject<D>, value: number): FunctionConstantSpec<D>;
+export function functionConstant(dtype: DTypeObject, value: number | boolean): FunctionConstantSpec {
+  if (!CONSTANT_TYPES.includes(dtype.dtype)) {
+    throw new AlloyError("kernel_error", `functionConstant(${dtype.dtype}) is not possible`, {
+      hint: `Use one of ${CONSTANT_TYPES.join(", ")} and cast in the body.`,
+    });
+  }
+  return { kind: "constant", dtype: dtype.dtype, default: value };
+}
+
 /** How a declared parameter looks inside the body. */
 export type BodyValue<S extends ParamSpec> = S extends PtrSpec ? Pointer : S extends ConstexprSpec<infer T> ? T : Tile;
 export type BodyParams<S extends Signature> = { readonly [K in keyof S]: BodyValue<S[K]> };
@@ -116,9 +139,19 @@ export interface HostArrays {
   f64: Float64Array;
 }
 
-type OptionalKeys<S extends Signature> = { [K in keyof S]: S[K] extends PtrSpec<DType, true> | ConstexprSpec ? K : never }[keyof S];
-type ArgumentValue<S extends ParamSpec> = S extends PtrSpec ? HostMemory : S extends ConstexprSpec<infer T> ? T : number | bigint;
-/** Arguments of a launch: outputs and constexprs with defaults may be left out. */
+type OptionalKeys<S extends Signature> = {
+  [K in keyof S]: S[K] extends PtrSpec<DType, true> | ConstexprSpec | FunctionConstantSpec ? K : never;
+}[keyof S];
+type ArgumentValue<S extends ParamSpec> = S extends PtrSpec
+  ? HostMemory
+  : S extends ConstexprSpec<infer T>
+    ? T
+    : S extends FunctionConstantSpec<infer D>
+      ? D extends "bool"
+        ? boolean
+        : number
+      : number | bigint;
+/** Arguments of a launch: outputs, function constants and constexprs with defaults may be left out. */
 export type LaunchArgs<S extends Signature> = { readonly [K in Exclude<keyof S, OptionalKeys<S>>]: ArgumentValue<S[K]> } & {
   readonly [K in OptionalKeys<S>]?: ArgumentValue<S[K]>;
 };
@@ -133,10 +166,10 @@ export type LaunchResult<S extends Signature> = [OutputKeys<S>] extends [never]
     ? { [K in OutputKeys<S>]: OutputArray<S[K]> }
     : OutputArray<S[OutputKeys<S>]>;
 
-/** How the run-time parameters (all but constexprs, in order) are passed. */
+/** How the run-time parameters (all but constexprs and function constants, in order) are passed. */
 export function paramKinds(signature: Signature): ParamKind[] {
   return Object.values(signature).flatMap((p): ParamKind[] => {
-    if (p.kind === "constexpr") return [];
+    if (p.kind === "constexpr" || p.kind === "constant") return [];
     return [p.kind === "ptr" ? "ptr" : (p.dtype as ScalarType)];
   });
 }

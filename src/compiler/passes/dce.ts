@@ -1,5 +1,6 @@
 /** Dead code elimination: ops without effect whose results nobody needs, and the variables that loops carry only for themselves. */
 import type { Block, KernelIR, Op, Value } from "../ir/types.ts";
+import { OPS } from "../ir/ops.ts";
 import type { Pass } from "./pass.ts";
 
 export const dce: Pass = {
@@ -59,7 +60,8 @@ class Liveness {
         r.args.forEach((v, i) => this.definitions.set(v, { op, slot: i - skipped(op) }));
         this.collect(r, op, effects);
       }
-      if (op.op === "store" || op.op === "prefetch") effects.push(op);
+      const { memory } = OPS[op.op];
+      if (memory && memory !== "read") effects.push(op);
     }
   }
 

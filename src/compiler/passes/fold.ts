@@ -84,7 +84,7 @@ export class Folder {
       if (simpler) makeConstant(op, simpler.constant);
       if (op.op === "store" && this.isNumber(op.args[2], 0)) continue;
       for (const r of op.results) this.definitions.set(r, op);
-      const range = rangeOf(op, (v) => this.range(v));
+      const range = rangeOf(op, (v) => this.range(v), this.ir.threads);
       if (range) this.ranges.set(op.results[0], range);
       kept.push(op);
     }

@@ -1,5 +1,6 @@
 /** Bounds of integer values that follow from the program text alone: sizes, constants, loop bounds. */
 import type { Op, Value } from "../ir/types.ts";
+import { SIMD_WIDTH } from "../ir/types.ts";
 
 /** Lowest and highest value of any element. */
 export type Range = readonly [number, number];
@@ -28,8 +29,8 @@ const BINARY: Readonly<Record<string, Rule>> = {
   shr: (a, b) => (a[0] >= 0 && b[0] === b[1] && b[0] >= 0 && b[0] < 32 ? [a[0] >> b[0], a[1] >> b[0]] : undefined),
 };
 
-/** Range of an i32 op's result, or undefined when it may be anything or may wrap around. */
-export function rangeOf(op: Op, known: Known): Range | undefined {
+/** Range of an i32 op's result, or undefined when it may be anything or may wrap around. `threads`: of a thread-level kernel. */
+export function rangeOf(op: Op, known: Known, threads?: readonly number[]): Range | undefined {
   if (op.results[0]?.type.dtype !== "i32") return undefined;
   switch (op.op) {
     case "arange": {
@@ -38,6 +39,12 @@ export function rangeOf(op: Op, known: Known): Range | undefined {
     }
     case "programId":
       return [0, I32[1]];
+    case "threadId":
+      return [0, (threads?.[op.attrs.axis as number] ?? 1) - 1];
+    case "laneId":
+      return [0, SIMD_WIDTH - 1];
+    case "simdgroupId":
+      return [0, Math.ceil((threads ?? []).reduce((a, b) => a * b, 1) / SIMD_WIDTH) - 1];
     case "numPrograms":
       return [1, I32[1]];
     case "broadcast":

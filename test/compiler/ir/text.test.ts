@@ -5,7 +5,7 @@ import { INSTANCES } from "../../../kernels/instances.ts";
 import { Builder } from "../../../src/compiler/ir/build.ts";
 import { parse } from "../../../src/compiler/ir/parse.ts";
 import { print } from "../../../src/compiler/ir/print.ts";
-import type { KernelIR } from "../../../src/compiler/ir/types.ts";
+import type { KernelIR, Value } from "../../../src/compiler/ir/types.ts";
 import { verify } from "../../../src/compiler/ir/verify.ts";
 import { kernelOf, Random, randomSource, seed } from "../random-kernels.ts";
 import { AlloyError } from "../../../src/support/errors.ts";
@@ -34,6 +34,46 @@ describe("text", () => {
       }
     }
     expect(compiled).toBeGreaterThan(20);
+  });
+
+  test("a kernel of the thread level", () => {
+    const b = new Builder();
+    const i32 = (n: number): Value => b.const({ dtype: "i32", shape: [] }, n);
+    b.params.push({ name: "x", kind: "ptr", dtype: "f32", output: false });
+    b.params.push({
+      name: "n",
+      kind: "constant",
+      dtype: "i32",
+      output: false,
+      value: b.value({ dtype: "i32", shape: [] }, "n"),
+      constant: 7,
+    });
+    b.params.push({ name: "tile", kind: "shared", dtype: "f32", output: false, elements: 256 });
+    b.facts.threads = [16, 16, 1];
+    b.facts.prints = [
+      {
+        label: 'a "label"',
+        types: [
+          { dtype: "f32", shape: [2] },
+          { dtype: "i32", shape: [] },
+        ],
+        line: 4,
+      },
+    ];
+    const t = b.one("threadId", [], { axis: 0 });
+    const x = b.one("load", [t], { param: 0 });
+    b.emit("store", [t, b.one("simdShuffle", [x, i32(1)], { mode: "xor" })], { param: 2 });
+    b.emit("barrier", [], { scope: "shared" });
+    b.one("atomic", [i32(0), b.one("simdReduce", [x], { kind: "sum" })], { param: 0, kind: "add", masked: false });
+    b.one("scan", [b.one("arange", [], { start: 0, n: 4 })], { kind: "max", axis: 0, reverse: true, exclusive: false });
+    const ir = b.finish("k", {});
+    verify(ir);
+    roundTrip(ir);
+    expect(print(ir)).toContain(
+      "  threads [16, 16, 1]\n  param x: ptr f32\n  param n: constant i32 = %n.0 {value = 7}\n  param tile: shared f32[256]\n",
+    );
+    ir.threads = undefined;
+    expect(() => verify(ir)).toThrow("shared memory in a kernel without threads");
   });
 
   test("numbers, names and lists of every form", () => {

@@ -1,5 +1,6 @@
 /** The C target: tile IR to C with GNU vector extensions, one function per kernel instance. */
 import type { Block, KernelIR, Op } from "../../ir/types.ts";
+import { isArgument } from "../../ir/types.ts";
 import { Analysis } from "./analysis.ts";
 import { emitBlock } from "./blocks.ts";
 import { byteTable } from "./elementwise.ts";
@@ -17,7 +18,7 @@ export { prelude } from "./prelude.ts";
  */
 export function emitFunction(ir: KernelIR, isa: Isa, symbol: string): string {
   const e = new Emitter(ir, isa, new Analysis(ir, isa.width));
-  ir.params.forEach((p, i) => {
+  ir.params.filter(isArgument).forEach((p, i) => {
     if (p.kind === "ptr") {
       e.line(`${memoryType(p.dtype)}x1 *const p_${p.name} = (${memoryType(p.dtype)}x1 *)args[${i}];`);
       return;
@@ -32,6 +33,8 @@ export function emitFunction(ir: KernelIR, isa: Isa, symbol: string): string {
     else e.line(`const ${memoryTypeOf(dtype)} ${name} = (${memoryTypeOf(dtype)})args[${i}];`);
     e.set(v, { kind: "uniform", expr: name });
   });
+  for (const p of ir.params.filter((q) => q.kind === "constant"))
+    e.set(p.value!, { kind: "uniform", expr: `((${memoryTypeOf(p.dtype)})${Number(p.constant)})` });
   for (const table of byteTables(ir)) e.line(table);
   e.line("uint32_t id0 = begin % grid[0], id1 = begin / grid[0] % grid[1], id2 = begin / grid[0] / grid[1];");
   e.scope("for (uint32_t id = begin; id < end; id++)", () => {
