@@ -73,11 +73,11 @@ export const realDeps: Deps = {
       maxBatchTokens: choice.batch,
       maxSequences: 1,
     });
-    const { name, isa, threads } = device.properties;
+    const { name, isa, threads, kind } = device.properties;
     return {
       runner,
       fileBytes: file.fileBytes,
-      device: `${name} ${isa}, ${threads} threads`,
+      device: `${name} ${isa}, ${threads} ${kind === "cpu" ? "threads" : "GPU cores"}`,
       close() {
         runner.close();
         device.close();

@@ -64,7 +64,7 @@ export class Model {
         sizes,
         contextLength: o.contextLength,
         parallel: o.parallel,
-        free: Math.max(0, parts.freeMemory() - promised),
+        free: Math.max(0, Math.min(parts.freeMemory(), device.freeBytes ?? Infinity) - promised),
       });
       const tokenizer = parts.loadTokenizer(file);
       const chat = parts.loadChat(file, info, tokenizer);

@@ -99,6 +99,7 @@ export interface DeviceProperties {
   kind: "cpu" | "metal" | "cuda";
   /** Instruction set or GPU family in use, e.g. "avx512-vnni". */
   isa: string;
+  /** Threads of a CPU device, cores of a GPU (0: unknown). */
   threads: number;
   memoryBytes: number;
   /** Programs may be given any address of host memory. Otherwise only buffers of this device and windows of them. */
@@ -107,6 +108,8 @@ export interface DeviceProperties {
 
 export interface Device {
   readonly properties: DeviceProperties;
+  /** Bytes that may still be allocated and wrapped, where the device has a limit of its own beside the system's free memory. */
+  readonly freeBytes?: number;
   allocate(bytes: number): DeviceBuffer;
   /** Uses host memory in place (mapped weights). The caller keeps it alive. */
   wrap(address: number, bytes: number): DeviceBuffer;

@@ -2,32 +2,46 @@
 import { AlloyError, suggest } from "../support/errors.ts";
 import { createCpuDevice } from "./cpu/device.ts";
 import type { Device } from "./device.ts";
+import { createMetalDevice } from "./metal/device.ts";
 
 export interface DeviceOptions {
   /** Threads of a CPU device. */
   threads?: number;
 }
 
-const unavailable =
-  (name: string): ((options: DeviceOptions) => Device) =>
-  () => {
-    throw new AlloyError("device_error", `The ${name} device is not part of this build`, { hint: "Use --device cpu." });
-  };
-
 const DEVICES: Readonly<Record<string, (options: DeviceOptions) => Device>> = {
   cpu: createCpuDevice,
-  metal: unavailable("metal"),
-  cuda: unavailable("cuda"),
+  metal: createMetalDevice,
+  cuda: () => {
+    throw new AlloyError("device_error", "The cuda device is not part of this build", { hint: "Use --device cpu." });
+  },
 };
 
-/** Opens a device: "cpu" (default), "metal" or "cuda". Throws `bad_argument` for another name, `device_error` when it is not there. */
-export function createDevice(name = "cpu", options: DeviceOptions = {}): Device {
+/**
+ * Opens a device: "cpu", "metal" or "cuda"; "auto" takes Metal on Apple silicon and the CPU elsewhere. Default: ALLOY_DEVICE, else auto.
+ * Throws `bad_argument` for another name, `device_error` when it is not there.
+ */
+export function createDevice(name = process.env.ALLOY_DEVICE || "auto", options: DeviceOptions = {}): Device {
+  if (name === "auto") return bestDevice(options);
   const make = Object.hasOwn(DEVICES, name) ? DEVICES[name] : undefined;
   if (!make) {
-    const near = suggest(name, Object.keys(DEVICES));
+    const names = ["auto", ...Object.keys(DEVICES)];
+    const near = suggest(name, names);
     throw new AlloyError("bad_argument", `There is no device "${name}"`, {
-      hint: near ? `Did you mean ${near}?` : `Devices are ${Object.keys(DEVICES).join(", ")}.`,
+      hint: near ? `Did you mean ${near}?` : `Devices are ${names.join(", ")}.`,
     });
   }
   return make(options);
+}
+
+function bestDevice(options: DeviceOptions): Device {
+  if (process.platform === "darwin" && process.arch === "arm64") {
+    try {
+      return createMetalDevice();
+    } catch (error) {
+      // A virtual machine may have no GPU. Whoever names the device gets the error.
+      if (AlloyError.from(error).code !== "device_error") throw error;
+    }
+  }
+  return createCpuDevice(options);
 }

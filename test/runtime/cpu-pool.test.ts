@@ -129,8 +129,8 @@ test("mistakes in a plan say what they are", () => {
   const d = createCpuDevice({ threads: 1 });
   const x = d.allocate(64);
   expect(() => d.plan([{ program: counter(d), grid: [1, 1, 1], args: [x] }], 0)).toThrow("takes 2 arguments");
-  expect(() => d.plan([{ program: counter(d), grid: [1, 1, 1], args: [x, 1.5] }], 0)).toThrow("argument 1 is i32");
-  expect(() => d.plan([{ program: counter(d), grid: [-1, 1, 1], args: [x, 1] }], 0)).toThrow("cannot be -1");
+  expect(() => d.plan([{ program: counter(d), grid: [1, 1, 1], args: [x, 1.5] }], 0)).toThrow("count takes i32 as argument 1, got 1.5");
+  expect(() => d.plan([{ program: counter(d), grid: [-1, 1, 1], args: [x, 1] }], 0)).toThrow("grid axis of -1");
   expect(() => d.plan([{ program: counter(d), grid: [1, 1, 1], args: [x, { slot: 3 }] }], 2)).toThrow("slot 3");
   const huge = d.plan([{ program: counter(d), grid: [1 << 20, 1 << 20, 1], args: [x, 1] }], 0);
   expect(() => huge.run()).toThrow("2^32");
@@ -142,7 +142,7 @@ test("mistakes in a plan say what they are", () => {
 
 test("devices by name", () => {
   expect(() => createDevice("cup")).toThrow('There is no device "cup"');
-  expect(() => createDevice("metal")).toThrow("not part of this build");
+  if (process.platform === "linux") expect(() => createDevice("metal")).toThrow("There is no Metal on linux");
   expect(() => createDevice("cpu", { threads: 0 })).toThrow("number of threads");
   expect(() => createCpuDevice({ isa: "sse9" })).toThrow("sse9");
 });

@@ -4,24 +4,13 @@ import type { Pointer } from "bun:ffi";
 import { existsSync, readFileSync } from "node:fs";
 import { totalmem } from "node:os";
 import { AlloyError } from "../../support/errors.ts";
-import type {
-  Argument,
-  Device,
-  DeviceBuffer,
-  DeviceProperties,
-  Dispatch,
-  GridSize,
-  ParamKind,
-  Plan,
-  Program,
-  ProgramSource,
-  Slot,
-} from "../device.ts";
+import type { Device, DeviceBuffer, DeviceProperties, Dispatch, ParamKind, Plan, Program, ProgramSource, Slot } from "../device.ts";
 import { compileAll } from "./cc.ts";
 import type { Isa } from "./isa.ts";
 import { isaByName, usableIsas } from "./isa.ts";
 import type { NativeRuntime } from "./native.ts";
 import { nativeRuntime } from "./native.ts";
+import { Encoding, isSlot } from "../words.ts";
 
 export interface CpuOptions {
   /** Threads that run programs, the calling one included. Default: ALLOY_THREADS, else the cores this process may use. */
@@ -210,19 +199,6 @@ class CpuDevice implements Device {
 
 /** Plans that took less than this are run on the calling thread: a timer of the event loop would see their end a millisecond late. */
 const BRIEF_MS = 20;
-const MAX_ARGS = 64;
-const SLOT_FLAG = 1n << 63n;
-const isSlot = (x: GridSize | Argument): x is Slot => typeof x === "object" && "slot" in x;
-
-const scratch = new DataView(new ArrayBuffer(8));
-function bits(kind: ParamKind, value: number): bigint {
-  scratch.setBigUint64(0, 0n, true);
-  if (kind === "f32") scratch.setFloat32(0, value, true);
-  else if (kind === "f64") scratch.setFloat64(0, value, true);
-  else return BigInt.asUintN(64, BigInt(value));
-  return scratch.getBigUint64(0, true);
-}
-
 class CpuPlan implements Plan {
   private words: BigUint64Array;
   private slots: BigUint64Array;
@@ -243,35 +219,12 @@ class CpuPlan implements Plan {
   }
 
   private encode(d: Dispatch, words: bigint[], slots: number): void {
-    const { params, symbol } = d.program;
-    const where = d.label ? `${d.label} (${symbol})` : symbol;
-    if (d.args.length !== params.length || params.length > MAX_ARGS) {
-      throw new AlloyError("device_error", `${where} takes ${params.length} arguments (at most ${MAX_ARGS}), got ${d.args.length}`);
-    }
-    const slotOf = (s: Slot): bigint => {
-      if (!Number.isInteger(s.slot) || s.slot < 0 || s.slot >= slots)
-        throw new AlloyError("device_error", `${where} names slot ${s.slot} of a plan with ${slots}`);
-      return BigInt(s.slot);
-    };
-    words.push(BigInt((d.program as CpuProgram).entry));
-    for (const g of d.grid) {
-      if (isSlot(g)) words.push(SLOT_FLAG | slotOf(g));
-      else if (!Number.isInteger(g) || g < 0 || g > 0xffffffff)
-        throw new AlloyError("device_error", `${where}: a grid axis cannot be ${g}`);
-      else words.push(BigInt(g));
-    }
-    words.push(BigInt(params.length), d.parallel === "serial" ? 1n : 0n);
-    params.forEach((kind, i) => {
-      const arg = d.args[i];
-      if (isSlot(arg)) words.push(kind === "f32" ? 2n : kind === "f64" ? 3n : 1n, slotOf(arg));
-      else if (typeof arg === "number") {
-        if (kind !== "f32" && kind !== "f64" && !Number.isInteger(arg))
-          throw new AlloyError("device_error", `${where}: argument ${i} is ${kind}, got ${arg}`);
-        words.push(0n, bits(kind, arg));
-      } else {
-        if (kind !== "ptr") throw new AlloyError("device_error", `${where}: argument ${i} is ${kind}, got a buffer`);
-        words.push(0n, BigInt(arg.address));
-      }
+    const e = new Encoding(d, slots);
+    const { params } = d.program;
+    words.push(BigInt((d.program as CpuProgram).entry), ...e.grid(), BigInt(params.length), d.parallel === "serial" ? 1n : 0n);
+    d.args.forEach((arg, i) => {
+      if (typeof arg === "object" && !isSlot(arg) && params[i] === "ptr") words.push(0n, BigInt(arg.address));
+      else words.push(...e.number(i));
     });
   }
 

@@ -1,0 +1,101 @@
+/** Programs of a Metal device: their texts are compiled together when a plan first needs them, one library for all that are missing. */
+import { AlloyError } from "../../support/errors.ts";
+import type { MetalProgram, ParamKind, Program, ProgramSource } from "../device.ts";
+import type { PipelineFacts, Shim } from "./shim.ts";
+
+/** What every library text begins with. */
+export const METAL_HEADER = "#include <metal_stdlib>\nusing namespace metal;\n";
+
+export class MetalKernel implements Program {
+  private made: MetalProgram | undefined;
+  pipeline: PipelineFacts | undefined;
+
+  constructor(private readonly source: ProgramSource) {}
+
+  get symbol(): string {
+    return this.source.symbol;
+  }
+
+  get params(): readonly ParamKind[] {
+    return this.source.params;
+  }
+
+  /** Throws `kernel_error` for a kernel that cannot be expressed in Metal. */
+  get metal(): MetalProgram {
+    if (!this.source.metal) {
+      throw new AlloyError("device_error", `Program ${this.symbol} has no text for Metal`, {
+        hint: "It was made from C: use --device cpu.",
+      });
+    }
+    return (this.made ??= this.source.metal());
+  }
+}
+
+export class Programs {
+  private readonly known = new Map<string, MetalKernel>();
+  private readonly libraries: number[] = [];
+
+  constructor(private readonly shim: Shim) {}
+
+  get(source: ProgramSource): MetalKernel {
+    let program = this.known.get(source.symbol);
+    if (!program) this.known.set(source.symbol, (program = new MetalKernel(source)));
+    return program;
+  }
+
+  /** Makes the pipelines that are missing. Returns how many the compiler, rather than the archive, had to make. */
+  load(programs: readonly MetalKernel[]): number {
+    const missing = [...new Set(programs)].filter((p) => !p.pipeline);
+    if (!missing.length) return 0;
+    // Programs that differ in function constants only share a text.
+    const texts = new Map(missing.map((p) => [p.metal.entry, p.metal.text]));
+    const library = this.compile(texts);
+    let compiled = 0;
+    for (const p of missing) {
+      const { entry, constants, threads } = p.metal;
+      const pipeline = this.shim.pipeline(library, entry, constants);
+      const wanted = threads[0] * threads[1] * threads[2];
+      if (wanted > pipeline.maxThreads) {
+        throw new AlloyError(
+          "kernel_error",
+          `kernel ${entry} wants threadgroups of ${wanted} threads, this GPU allows ${pipeline.maxThreads}`,
+          {
+            hint: "Give the kernel fewer threads, or smaller tiles (its registers set the limit).",
+          },
+        );
+      }
+      p.pipeline = pipeline;
+      if (!pipeline.fromArchive) compiled++;
+    }
+    return compiled;
+  }
+
+  private compile(texts: ReadonlyMap<string, string>): number {
+    try {
+      const library = this.shim.library(METAL_HEADER + [...texts.values()].join("\n"));
+      this.libraries.push(library);
+      return library;
+    } catch (error) {
+      throw texts.size > 1 ? this.culprit(texts, error) : error;
+    }
+  }
+
+  /** Which text of a batch the compiler refuses, with its words about that text alone. */
+  private culprit(texts: ReadonlyMap<string, string>, together: unknown): unknown {
+    for (const [entry, text] of texts) {
+      try {
+        this.shim.freeLibrary(this.shim.library(METAL_HEADER + text));
+      } catch (error) {
+        const { code, message, hint } = AlloyError.from(error);
+        return new AlloyError(code, `kernel ${entry}: ${message}`, { hint, cause: error });
+      }
+    }
+    return together;
+  }
+
+  freeAll(): void {
+    for (const p of this.known.values()) if (p.pipeline) this.shim.freePipeline(p.pipeline.handle);
+    for (const library of this.libraries) this.shim.freeLibrary(library);
+    this.known.clear();
+  }
+}
