@@ -1,6 +1,7 @@
 /** From a kernel and its constexpr values to a program of a device. */
 import type { Device, Program } from "../runtime/device.ts";
 import { emitC } from "./emit/c/index.ts";
+import { InterpreterDevice } from "./interpreter-device.ts";
 import type { AnyKernel, Constexprs } from "./language/kernel.ts";
 
 /**
@@ -8,6 +9,7 @@ import type { AnyKernel, Constexprs } from "./language/kernel.ts";
  * Mistakes in the kernel throw `kernel_error`, at the latest when the plan is made.
  */
 export function compileProgram(device: Device, kernel: AnyKernel, constexprs: Constexprs = {}): Program {
+  if (device instanceof InterpreterDevice) return device.kernelProgram(kernel, constexprs);
   const symbol = kernel.symbol(constexprs);
   return device.program({ symbol, params: kernel.paramKinds, text: (isa) => emitC(kernel.specialize(constexprs), isa, symbol) });
 }
