@@ -5,7 +5,18 @@
 import { ptr, toArrayBuffer } from "bun:ffi";
 import type { Pointer } from "bun:ffi";
 import { AlloyError } from "../support/errors.ts";
-import type { Argument, Device, DeviceBuffer, DeviceProperties, Dispatch, GridSize, ParamKind, Plan, Program, Slot } from "../runtime/device.ts";
+import type {
+  Argument,
+  Device,
+  DeviceBuffer,
+  DeviceProperties,
+  Dispatch,
+  GridSize,
+  ParamKind,
+  Plan,
+  Program,
+  Slot,
+} from "../runtime/device.ts";
 import { interpret } from "./ir/interpret.ts";
 import type { HostMemory } from "./ir/memory.ts";
 import type { AnyKernel, Constexprs } from "./language/kernel.ts";
@@ -50,7 +61,14 @@ class InterpretedProgram implements Program {
 }
 
 export class InterpreterDevice implements Device {
-  readonly properties: DeviceProperties = { name: "interpreter", kind: "cpu", isa: "interpreter", threads: 1, memoryBytes: 2 ** 32 };
+  readonly properties: DeviceProperties = {
+    name: "interpreter",
+    kind: "cpu",
+    isa: "interpreter",
+    threads: 1,
+    memoryBytes: 2 ** 32,
+    hostPointers: true,
+  };
 
   allocate(bytes: number): DeviceBuffer {
     const memory = new Uint8Array(bytes);
@@ -67,7 +85,9 @@ export class InterpreterDevice implements Device {
   }
 
   program(): Program {
-    throw new AlloyError("device_error", "The interpreter runs kernels, not texts for other targets", { hint: "Make programs with compileProgram." });
+    throw new AlloyError("device_error", "The interpreter runs kernels, not texts for other targets", {
+      hint: "Make programs with compileProgram.",
+    });
   }
 
   plan(dispatches: readonly Dispatch[], slots: number): Plan {
@@ -128,10 +148,11 @@ class InterpretedPlan implements Plan {
     const number = (x: GridSize): number => (isSlot(x) ? this.values[x.slot] : x);
     const { kernel, constexprs } = d.program as InterpretedProgram;
     const ir = kernel.specialize(constexprs);
-    const names = Object.entries(kernel.signature).flatMap(([name, p]) => (p.kind === "constexpr" ? [] : [name]));
+    const names = Object.entries(kernel.signature).flatMap(([name, p]) => (p.kind === "constexpr" || p.kind === "constant" ? [] : [name]));
     const args = d.args.map((a, i): HostMemory | number => {
       if (d.program.params[i] !== "ptr") return number(a as GridSize);
-      if (typeof a === "number" || isSlot(a)) throw new AlloyError("device_error", `${kernel.name}: argument ${names[i]} must be a buffer here`);
+      if (typeof a === "number" || isSlot(a))
+        throw new AlloyError("device_error", `${kernel.name}: argument ${names[i]} must be a buffer here`);
       return a as DeviceBuffer;
     });
     interpret(ir, d.grid.map(number), Object.fromEntries(names.map((name, i) => [name, args[i]])));

@@ -1,8 +1,8 @@
 /** Runs a kernel on host memory: `kernel.grid(…)(args)`, on the default device. */
 import { ptr } from "bun:ffi";
-import type { Device, DeviceBuffer } from "../runtime/device.ts";
-import { createDevice } from "../runtime/index.ts";
+import type { Argument, Device, DeviceBuffer } from "../runtime/device.ts";
 import { AlloyError } from "../support/errors.ts";
+import { defaultDevice } from "./default-device.ts";
 import type { HostMemory } from "./ir/memory.ts";
 import { allocate } from "./ir/memory.ts";
 import { DTYPE_BYTES } from "./ir/types.ts";
@@ -11,26 +11,33 @@ import { compileProgram } from "./program.ts";
 
 /** Arguments by name; outputs may be left out. */
 export type Arguments = Readonly<Record<string, unknown>>;
+export type Grid = readonly [number, number, number];
 
-let device: Device | undefined;
-
-/** The device that launches use, opened at the first one: ALLOY_DEVICE, else the best there is. */
-export function defaultDevice(): Device {
-  return (device ??= createDevice());
+/** The method by which an argument takes a launch over, instead of memory that is there already: how lazy buffers join in. */
+export const DEFER: unique symbol = Symbol("alloy.defer");
+export interface Deferring {
+  [DEFER](kernel: Kernel, grid: Grid, args: Arguments): unknown;
 }
 
+const isDeferring = (x: unknown): x is Deferring => typeof x === "object" && x !== null && DEFER in x;
+
 /**
- * Runs `grid` programs and returns the outputs that were left out: the array of the only one, or an object of several.
+ * Runs `grid` programs and returns the outputs that were left out: the array of the only one, or an object of several. With a lazy buffer among
+ * the arguments nothing runs yet, and the outputs are lazy buffers.
  * Throws `bad_argument` for an argument that is missing or does not fit its parameter, `kernel_error` for mistakes in the kernel.
  */
-export async function launch(kernel: Kernel, grid: readonly [number, number, number], args: Arguments): Promise<unknown> {
+export function launch(kernel: Kernel, grid: Grid, args: Arguments): unknown {
+  const lazy = Object.values(args).find(isDeferring);
+  return lazy ? lazy[DEFER](kernel, grid, args) : launchNow(kernel, grid, args);
+}
+
+/** Arguments sorted by what they are for. Throws `bad_argument` for unknown and missing ones. */
+export function sortArguments(kernel: Kernel, grid: Grid, args: Arguments) {
   const unknown = Object.keys(args).find((name) => !Object.hasOwn(kernel.signature, name));
   if (unknown !== undefined) throw new AlloyError("bad_argument", `${kernel.name} has no parameter ${unknown}`);
   const constexprs: Record<string, Constexprs[string]> = {};
-  const given: (number | DeviceBuffer)[] = [];
-  const made: Record<string, HostMemory> = {};
-  const d = defaultDevice();
-  const memory = new LaunchMemory(d);
+  const run: ({ name: string } & ({ number: number } | { memory: unknown; dtype: DTypeName } | { elements: number; dtype: DTypeName }))[] =
+    [];
   for (const [name, spec] of Object.entries(kernel.signature)) {
     const arg = args[name];
     if (spec.kind === "constexpr" || spec.kind === "constant") {
@@ -38,17 +45,28 @@ export async function launch(kernel: Kernel, grid: readonly [number, number, num
     } else if (spec.kind !== "ptr") {
       if (typeof arg !== "number" && typeof arg !== "bigint")
         throw mistake(kernel, name, arg === undefined ? "is missing" : `must be a number, got ${typeof arg}`);
-      given.push(Number(arg));
-    } else if (arg !== undefined) {
-      given.push(memory.pass(kernel, name, spec.dtype, arg));
-    } else if (spec.output) {
-      const elements = spec.size ? spec.size(args) : grid[0] * grid[1] * grid[2];
-      made[name] = (spec.dtype === "bf16" ? new Uint16Array(elements) : allocate(spec.dtype, elements)) as HostMemory;
-      given.push(memory.pass(kernel, name, spec.dtype, made[name]));
-    } else throw mistake(kernel, name, "is missing");
+      run.push({ name, number: Number(arg) });
+    } else if (arg !== undefined) run.push({ name, memory: arg, dtype: spec.dtype });
+    else if (spec.output) run.push({ name, elements: spec.size ? spec.size(args) : grid[0] * grid[1] * grid[2], dtype: spec.dtype });
+    else throw mistake(kernel, name, "is missing");
   }
+  return { constexprs, run };
+}
+type DTypeName = keyof typeof DTYPE_BYTES;
+
+async function launchNow(kernel: Kernel, grid: Grid, args: Arguments): Promise<unknown> {
+  const { constexprs, run } = sortArguments(kernel, grid, args);
+  const made: Record<string, HostMemory> = {};
+  const device = defaultDevice();
+  const memory = new LaunchMemory(device);
+  const given = run.map((a): Argument => {
+    if ("number" in a) return a.number;
+    if ("memory" in a) return memory.pass(kernel, a.name, a.dtype, a.memory);
+    made[a.name] = (a.dtype === "bf16" ? new Uint16Array(a.elements) : allocate(a.dtype, a.elements)) as HostMemory;
+    return memory.pass(kernel, a.name, a.dtype, made[a.name]);
+  });
   try {
-    const plan = d.plan([{ program: compileProgram(d, kernel, constexprs), grid, args: given }], 0);
+    const plan = device.plan([{ program: compileProgram(device, kernel, constexprs), grid, args: given }], 0);
     await plan.submit();
     plan.free();
     memory.readBack();
@@ -59,9 +77,6 @@ export async function launch(kernel: Kernel, grid: readonly [number, number, num
   return outputs.length > 1 ? made : outputs[0];
 }
 
-const mistake = (kernel: Kernel, name: string, what: string): AlloyError =>
-  new AlloyError("bad_argument", `${kernel.name}: argument ${name} ${what}`);
-
 /** What a launch passes for its arrays: their own memory where the device can reach it, else copies. */
 class LaunchMemory {
   /** Arrays are passed by address: they must live until the run is over. */
@@ -71,18 +86,12 @@ class LaunchMemory {
 
   constructor(private readonly device: Device) {}
 
-  pass(kernel: Kernel, name: string, dtype: keyof typeof DTYPE_BYTES, arg: unknown): number | DeviceBuffer {
-    if (ArrayBuffer.isView(arg) && !(arg instanceof DataView)) {
-      const array = arg as NodeJS.TypedArray;
-      if (array.BYTES_PER_ELEMENT !== DTYPE_BYTES[dtype]) {
-        throw mistake(kernel, name, `must hold ${dtype} (${DTYPE_BYTES[dtype]} bytes each), got ${array.constructor.name}`);
-      }
-      this.arrays.push(array);
-      if (!this.device.properties.hostPointers) return this.copy(array);
-      return array.byteLength ? Number(ptr(array)) : 0;
-    }
+  pass(kernel: Kernel, name: string, dtype: DTypeName, arg: unknown): DeviceBuffer {
     if (typeof arg === "object" && arg !== null && "address" in arg && typeof arg.address === "number") return arg as DeviceBuffer;
-    throw mistake(kernel, name, `must be a typed array or a buffer, got ${typeof arg}`);
+    const array = checkedArray(kernel, name, dtype, arg);
+    this.arrays.push(array);
+    if (!this.device.properties.hostPointers) return this.copy(array);
+    return this.device.wrap(array.byteLength ? Number(ptr(array)) : 0, array.byteLength);
   }
 
   private copy(array: NodeJS.TypedArray): DeviceBuffer {
@@ -105,3 +114,16 @@ class LaunchMemory {
 }
 
 const bytesOf = (a: NodeJS.TypedArray): Uint8Array => new Uint8Array(a.buffer, a.byteOffset, a.byteLength);
+
+const mistake = (kernel: Kernel, name: string, what: string): AlloyError =>
+  new AlloyError("bad_argument", `${kernel.name}: argument ${name} ${what}`);
+
+/** The argument as a typed array of elements of that size. Throws `bad_argument`. */
+export function checkedArray(kernel: Kernel, name: string, dtype: DTypeName, arg: unknown): NodeJS.TypedArray {
+  if (!ArrayBuffer.isView(arg) || arg instanceof DataView)
+    throw mistake(kernel, name, `must be a typed array or a buffer, got ${typeof arg}`);
+  const array = arg as NodeJS.TypedArray;
+  if (array.BYTES_PER_ELEMENT !== DTYPE_BYTES[dtype])
+    throw mistake(kernel, name, `must hold ${dtype} (${DTYPE_BYTES[dtype]} bytes each), got ${array.constructor.name}`);
+  return array;
+}

@@ -1,5 +1,7 @@
 /** kernel.grid(…)(args) on the CPU: outputs left out are allocated and returned. */
 import { describe, expect, test } from "bun:test";
+import { useDevice } from "../../src/compiler/default-device.ts";
+import { InterpreterDevice } from "../../src/compiler/interpreter-device.ts";
 import { constexpr, dim, f32, i32, kernel, out, ptr, scalar } from "../../src/compiler/language/index.ts";
 
 const scale = kernel(
@@ -54,10 +56,33 @@ describe("launch", () => {
 
   test("arguments that do not fit", async () => {
     const x = new Float32Array(4);
-    const loose = scale.grid(1) as (args: Record<string, unknown>) => Promise<unknown>;
+    const loose = scale.grid(1) as unknown as (args: Record<string, unknown>) => Promise<unknown>;
     expect(loose({ x, n: 4 })).rejects.toThrow("argument k is missing");
     expect(loose({ x: new Float64Array(4), n: 4, k: 1 })).rejects.toThrow("must hold f32");
     expect(loose({ x, n: 4, k: 1, z: 1 })).rejects.toThrow("no parameter z");
     expect(loose({ n: 4, k: 1, x: "text", y: x })).rejects.toThrow("typed array");
+  });
+});
+
+describe("launch on the interpreter", () => {
+  const onInterpreter = async <T>(f: () => Promise<T>): Promise<T> => {
+    useDevice(new InterpreterDevice());
+    try {
+      return await f();
+    } finally {
+      useDevice(undefined);
+    }
+  };
+
+  test("gives the same", async () => {
+    const dst = await onInterpreter(() => blur.grid(3, 2)({ src: Float32Array.of(1, 2, 3, 4, 5, 6), W: 3, H: 2 }));
+    expect([...dst]).toEqual([3, 3.5, 4, 3, 3.5, 4]);
+    expect(await onInterpreter(() => two.grid(3)({}))).toEqual({ a: Int32Array.of(0, 1, 2), b: Float32Array.of(0, 0.5, 1) });
+  });
+
+  test("and names an access outside of an array", async () => {
+    const x = new Float32Array(4);
+    const run = onInterpreter(() => scale.grid(2)({ x, n: 5, k: 1 }));
+    await expect(run).rejects.toThrow("load of x[4] is outside its 4 elements");
   });
 });

@@ -11,6 +11,7 @@ const ORDER = [
   ["chat"],
   ["models", "train", "roofline"],
   ["graph"],
+  ["lazy"],
   ["kernels"],
   ["compiler"],
   ["runtime"],

@@ -57,7 +57,7 @@ describe.skipIf(!systemCompiler())("the system's C compiler (skipped where there
 async function withEnv(env: Record<string, string>): Promise<{ out: string; code: number }> {
   const script = `
     import { kernel, ptr, out, dim, f32, f16 } from ${JSON.stringify(join(import.meta.dir, "../../src/compiler/language/index.ts"))};
-    import { defaultDevice } from ${JSON.stringify(join(import.meta.dir, "../../src/compiler/launch.ts"))};
+    import { defaultDevice } from ${JSON.stringify(join(import.meta.dir, "../../src/compiler/default-device.ts"))};
     const k = kernel("fallback_softmax", { x: ptr(f32), h: ptr(f16), y: out(f32), n: dim }, (al, { x, h, y, n }) => {
       const i = al.arange(512);
       const v = al.load(x + i, { mask: i < n, other: -Infinity }) + al.cast(al.load(h + i, { mask: i < n }), al.f32);

@@ -44,3 +44,12 @@ export function renumber(ir: KernelIR): void {
   visit(ir.body);
   ir.nextId = id;
 }
+
+/** Names of the parameters that the kernel writes through: stores to, or changes atomically. */
+export function writtenParams(ir: KernelIR): Set<string> {
+  const written = new Set<string>();
+  walk(ir.body, (op) => {
+    if (op.op === "store" || op.op === "atomic") written.add(ir.params[op.attrs.param as number].name);
+  });
+  return written;
+}

@@ -3,11 +3,12 @@ import type { ParamKind } from "../../runtime/device.ts";
 import { AlloyError, suggest } from "../../support/errors.ts";
 import type { DType, KernelIR } from "../ir/types.ts";
 import { SIMD_WIDTH } from "../ir/types.ts";
+import type { LazyBuffer } from "../../lazy/buffer.ts";
 import { launch } from "../launch.ts";
 import { optimize } from "../passes/index.ts";
 import type { Al } from "./al.ts";
 import { lowerFunction } from "./compile.ts";
-import type { BodyParams, Constexpr, LaunchArgs, LaunchResult, Signature } from "./signature.ts";
+import type { BodyParams, Constexpr, LaunchArgs, LaunchResult, LazyResult, Signature } from "./signature.ts";
 import { paramKinds } from "./signature.ts";
 import type { Source } from "./source.ts";
 import { callSite, parseFunction } from "./source.ts";
@@ -172,8 +173,8 @@ export class Kernel<S extends Signature = Signature> {
   }
 
   /** Prepares a launch of gx·gy·gz programs (thread-level kernels: threadgroups); call the result with the arguments. */
-  grid(gx: number, gy = 1, gz = 1): (args: LaunchArgs<S>) => Promise<LaunchResult<S>> {
-    return (args) => launch(this as unknown as Kernel, [gx, gy, gz], args) as Promise<LaunchResult<S>>;
+  grid(gx: number, gy = 1, gz = 1): Launch<S> {
+    return ((args: LaunchArgs<S>) => launch(this as unknown as Kernel, [gx, gy, gz], args)) as Launch<S>;
   }
 
   private threads(constexprs: Constexprs): [number, number, number] | undefined {
@@ -212,6 +213,12 @@ export class Kernel<S extends Signature = Signature> {
   private mistake(what: string, hint: string): AlloyError {
     return new AlloyError("kernel_error", `kernel ${this.name}: ${what}`, { hint });
   }
+}
+
+/** A launch that waits for its arguments: on memory it runs now, on lazy buffers when one of its outputs is read. */
+export interface Launch<S extends Signature> {
+  (args: LaunchArgs<S>): Promise<LaunchResult<S>>;
+  (args: LaunchArgs<S, LazyBuffer>): LazyResult<S, LazyBuffer>;
 }
 
 /** A kernel whatever its parameters: what tables of kernels and the code that compiles them handle. */

@@ -142,8 +142,8 @@ export interface HostArrays {
 type OptionalKeys<S extends Signature> = {
   [K in keyof S]: S[K] extends PtrSpec<DType, true> | ConstexprSpec | FunctionConstantSpec ? K : never;
 }[keyof S];
-type ArgumentValue<S extends ParamSpec> = S extends PtrSpec
-  ? HostMemory
+type ArgumentValue<S extends ParamSpec, Lazy> = S extends PtrSpec
+  ? HostMemory | Lazy
   : S extends ConstexprSpec<infer T>
     ? T
     : S extends FunctionConstantSpec<infer D>
@@ -152,8 +152,10 @@ type ArgumentValue<S extends ParamSpec> = S extends PtrSpec
         : number
       : number | bigint;
 /** Arguments of a launch: outputs, function constants and constexprs with defaults may be left out. */
-export type LaunchArgs<S extends Signature> = { readonly [K in Exclude<keyof S, OptionalKeys<S>>]: ArgumentValue<S[K]> } & {
-  readonly [K in OptionalKeys<S>]?: ArgumentValue<S[K]>;
+export type LaunchArgs<S extends Signature, Lazy = never> = {
+  readonly [K in Exclude<keyof S, OptionalKeys<S>>]: ArgumentValue<S[K], Lazy>;
+} & {
+  readonly [K in OptionalKeys<S>]?: ArgumentValue<S[K], Lazy>;
 };
 
 type OutputKeys<S extends Signature> = { [K in keyof S]: S[K] extends PtrSpec<DType, true> ? K : never }[keyof S];
@@ -165,6 +167,13 @@ export type LaunchResult<S extends Signature> = [OutputKeys<S>] extends [never]
   : IsUnion<OutputKeys<S>> extends true
     ? { [K in OutputKeys<S>]: OutputArray<S[K]> }
     : OutputArray<S[OutputKeys<S>]>;
+
+/** What a launch on lazy buffers gives: as LaunchResult, of lazy buffers. */
+export type LazyResult<S extends Signature, Lazy> = [OutputKeys<S>] extends [never]
+  ? undefined
+  : IsUnion<OutputKeys<S>> extends true
+    ? { [K in OutputKeys<S>]: Lazy }
+    : Lazy;
 
 /** How the run-time parameters (all but constexprs and function constants, in order) are passed. */
 export function paramKinds(signature: Signature): ParamKind[] {
