@@ -8,7 +8,7 @@ export interface RunnerOptions {
   contextLength: number;
   /** Capacity of the KV cache in tokens over all sequences; rounded up to whole blocks. */
   kvTokens: number;
-  /** Most tokens in one step (prefill chunk + decodes). Default 256: more adds memory, not speed. */
+  /** Most tokens in one step (prefill chunk + decodes). Default 256 on a CPU (more adds memory, not speed), 512 on a GPU. */
   maxBatchTokens?: number;
   /** Most sequences in one step. Default 64. */
   maxSequences?: number;

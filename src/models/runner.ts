@@ -20,10 +20,13 @@ const CLASSES = [1, 2, 4, 8, 16, 64];
 const COLLECT_BYTES = 128 << 20;
 
 /**
- * Tokens embedded at a time. Reading one row of a mapped table maps its neighbours too, so after each such piece of a long prompt the
- * table's pages are given back.
+ * Tokens embedded at a time on a CPU. Reading one row of a mapped table maps its neighbours too, so after each such piece of a long prompt the
+ * table's pages are given back. A GPU keeps what it maps.
  */
 const EMBED_TOKENS = 16;
+
+/** Tokens of a step by default. */
+const BATCH_TOKENS = { cpu: 256, metal: 512, cuda: 512 } as const;
 
 export const loadRunner: LoadRunner = async (file, options) => {
   const description = describeModel(file);
@@ -61,6 +64,7 @@ export class Runner implements ModelRunner {
   readonly blockTokens = BLOCK_TOKENS;
   readonly blockCount: number;
   readonly #device: Device;
+  readonly #embedTokens: number;
   readonly #config: ModelConfig;
   readonly #built: BuiltModel;
   readonly #weights: WeightStore;
@@ -92,7 +96,8 @@ export class Runner implements ModelRunner {
     this.architecture = config.architecture;
     this.vocabSize = config.vocab;
     this.contextLength = options.contextLength;
-    this.maxBatchTokens = options.maxBatchTokens ?? 256;
+    this.maxBatchTokens = options.maxBatchTokens ?? BATCH_TOKENS[options.device.properties.kind];
+    this.#embedTokens = options.device.properties.kind === "cpu" ? EMBED_TOKENS : this.maxBatchTokens;
     this.maxSequences = Math.min(options.maxSequences ?? 64, this.maxBatchTokens);
     this.blockCount = Math.ceil(options.kvTokens / BLOCK_TOKENS);
     if (config.learnedPositions && this.contextLength > config.contextLength)
@@ -157,19 +162,24 @@ export class Runner implements ModelRunner {
     const prefill = Object.fromEntries([...counts.prefillTiles].map(([n, count]) => [`prefillTiles.${n}`, count]));
     const sizes = { T: counts.T, R: counts.R, decodeTiles: counts.decodeTiles, ...prefill };
     this.#sizes = sizes;
-    for (let first = 0; first < counts.T; first += EMBED_TOKENS) {
-      await this.#embed(first).run({ T: Math.min(EMBED_TOKENS, counts.T - first), R: 0 });
-      if (counts.T > EMBED_TOKENS) this.#weights.releaseTables();
+    // Plans run in the order in which they are submitted. Waiting for each would cost a GPU a way to the host and back.
+    const running: Promise<void>[] = [];
+    for (let first = 0; first < counts.T; first += this.#embedTokens) {
+      const embedded = this.#embed(first).run({ T: Math.min(this.#embedTokens, counts.T - first), R: 0 });
+      running.push(counts.T > this.#embedTokens ? embedded.then(() => this.#weights.releaseTables()) : embedded);
     }
-    await this.#body(counts.T).run(sizes);
-    if (counts.R === 0) return { tokens: new Int32Array(0), logSumExp: new Float32Array(0), logits: noLogits };
+    running.push(this.#body(counts.T).run(sizes));
+    if (counts.R === 0) {
+      await Promise.all(running);
+      return { tokens: new Int32Array(0), logSumExp: new Float32Array(0), logits: noLogits };
+    }
     const head = this.#head(counts.R);
-    await head.plan.run(sizes);
+    running.push(head.plan.run(sizes));
     this.#logits = head.logits;
     const rows = sequences.flatMap((s) =>
       s.outputs === "none" ? [] : s.outputs === "last" ? [s.sampling] : Array.from(s.tokens, () => null),
     );
-    const { tokens, logSumExp } = await this.#sampler.sample(head.logits, rows);
+    const [{ tokens, logSumExp }] = await Promise.all([this.#sampler.sample(head.logits, rows), ...running]);
     return {
       tokens,
       logSumExp,
@@ -234,11 +244,11 @@ export class Runner implements ModelRunner {
     return Math.min(CLASSES.find((c) => c >= n) ?? this.maxBatchTokens, this.maxBatchTokens);
   }
 
-  /** Embeds tokens first .. first + EMBED_TOKENS - 1 of the batch. */
+  /** Embeds a piece of the batch that begins with token `first`. */
   #embed(first: number): LoweredGraph {
     let plan = this.#embeds.get(first);
     if (!plan) {
-      const T = Math.min(EMBED_TOKENS, this.maxBatchTokens - first);
+      const T = Math.min(this.#embedTokens, this.maxBatchTokens - first);
       const part = (name: string, row: number): DeviceBuffer => this.#buffers.get(name)!.slice(first * row, T * row);
       const buffers = new Map(["tokens", "positions"].map((name) => [name, part(name, 4)]));
       this.#embeds.set(first, (plan = this.#lower("embed", { T, R: 0 }, part("embedded", this.#config.hidden * 4), buffers)));

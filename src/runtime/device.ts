@@ -87,7 +87,7 @@ export interface Plan {
   setPointer(slot: Slot, address: number): void;
   /** Runs to completion before it returns. */
   run(): void;
-  /** Runs without blocking the JavaScript thread where the device can. */
+  /** Runs without blocking the JavaScript thread where the device can. Slots are read now; plans of a device run in the order of their submission. */
   submit(): Promise<void>;
   /** Runs once, timing every dispatch; milliseconds by dispatch in order. */
   profile(): { label: string; symbol: string; ms: number }[];
