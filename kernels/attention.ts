@@ -9,6 +9,8 @@
  * and the group's scaled queries [MR][D], so that the inner loop reads them at constant distances.
  * Grid: (tiles, KVH).
  */
+import type { Dispatch } from "../src/runtime/device.ts";
+import type { AttentionOptions, OpContext } from "./api.ts";
 import type { Instance } from "./instances.ts";
 import { constexpr, dim, f16, f32, i32, kernel, ptr, scalar } from "../src/compiler/language/index.ts";
 import { BLOCK_TOKENS } from "./kv-cache.ts";
@@ -135,6 +137,9 @@ const attention = (name: string, type: typeof f16 | typeof f32) =>
 export const attentionF16 = attention("attention_f16", f16);
 export const attentionF32 = attention("attention_f32", f32);
 
+/** Tokens of a full prefill tile: 24 rows share each key block. */
+export const prefillTokens = (G: number): number => Math.max(1, Math.floor(24 / G));
+
 export interface AttentionShape {
   D: number;
   /** Query heads per KV head. */
@@ -146,21 +151,33 @@ export interface AttentionShape {
   phase: "prefill" | "decode";
 }
 
-/** Kernel, compile-time values, tokens per tile, row groups and scratch floats per program for a shape. */
+/** Kernel, compile-time values, row groups and scratch floats per program for a shape. */
 export function attentionConfig(shape: AttentionShape) {
   const { D, G } = shape;
   const DC = [64, 48, 32, 16, 8, 4, 2, 1].find((c) => D % c === 0)!;
-  // Decode: the group's query heads, split evenly when they do not fit the registers. Prefill: 24 rows share each key block.
+  // Decode: the group's query heads, split evenly when they do not fit the registers.
   const MR = shape.phase === "prefill" ? 6 : Math.ceil(G / Math.ceil(G / 6));
-  const tokens = shape.phase === "prefill" ? Math.max(1, Math.floor(24 / G)) : 1;
+  const tokens = shape.phase === "prefill" ? prefillTokens(G) : 1;
   const GROUPS = Math.ceil((tokens * G) / MR);
   return {
     kernel: shape.kv === "f16" ? attentionF16 : attentionF32,
     constexprs: { D, DC, MR, SINKS: shape.sinks ?? false, SOFTCAP: shape.softcap ?? false, BT: BLOCK_TOKENS },
-    tokens,
     GROUPS,
     scratch: MR * BLOCK_TOKENS + GROUPS * (2 * MR + 2 * MR * D),
   };
+}
+
+export function attentionDispatches(ctx: OpContext, o: AttentionOptions): Dispatch[] {
+  const c = attentionConfig({ ...o, sinks: o.sinks !== undefined, softcap: o.softcap > 0 });
+  const scratch = ctx.scratch(o.maxCount * o.KVH * c.scratch * 4);
+  const buffers = [o.q, o.keys, o.values, o.tiles, o.table, o.sinks ?? o.q, scratch, o.y];
+  return [
+    {
+      program: ctx.program(c.kernel, c.constexprs),
+      grid: [o.count, o.KVH, 1],
+      args: [...buffers, o.stride, o.column, o.KVH, o.G, c.GROUPS, o.window, o.scale, o.softcap],
+    },
+  ];
 }
 
 export const instances: Instance[] = [64, 96, 128].flatMap((D) =>

@@ -1,33 +1,17 @@
 /**
- * What the graph's lowering asks of the weight-side kernels: sizes of their buffers, and the dispatches that pack a weight,
- * quantise activations, multiply, embed and dequantise.
+ * The weight-side kernels of CPUs: sizes of their buffers, and the dispatches that pack a weight, quantise activations and multiply; and
+ * for every device those that embed and dequantise.
  */
-import type { AnyKernel } from "../src/compiler/language/index.ts";
 import type { TensorType } from "../src/formats/weights.ts";
-import type { DeviceBuffer, Dispatch, Program, Slot } from "../src/runtime/device.ts";
+import type { DeviceBuffer, Dispatch, Slot } from "../src/runtime/device.ts";
 import { AlloyError } from "../src/support/errors.ts";
+import type { KernelContext, LinearOptions, QuantizeOptions, StepContext, WeightShape } from "./api.ts";
 import { CHUNK, dequantFloatKernels, dequantQuantisedKernels, embedFloatKernels, embedQuantisedKernels, valueConstexprs } from "./embed.ts";
 import { FAMILIES, isFloatType, isQuantised, panelBytes, type QuantisedType } from "./families.ts";
 import { FLOAT_TILES, linearFloats, ROWS } from "./linear-float.ts";
 import { linear, linearConstexprs, PANELS } from "./linear.ts";
 import { quantize, RECORD } from "./quantize.ts";
 import { packConstexprs, packKernels } from "./repack.ts";
-
-export interface KernelContext {
-  program(kernel: AnyKernel, constexprs: Record<string, number | string | boolean>): Program;
-}
-/** A context that can also compute values of a step when a plan runs. */
-export interface StepContext extends KernelContext {
-  slot(key: string, f: (sizes: Readonly<Record<string, number>>) => number): Slot;
-}
-
-export interface WeightShape {
-  type: TensorType;
-  /** Rows (output features). */
-  n: number;
-  /** Columns (input features). */
-  k: number;
-}
 
 const TILES = [1, 2, 4, 8] as const;
 const PREFILL_TILE = 6;
@@ -57,43 +41,25 @@ export function quantizedActivationBytes(maxTokens: number, k: number): number {
   return Math.ceil(maxTokens / tile) * tile * Math.ceil(k / 32) * RECORD * 4;
 }
 
-/** Quantises x [T, k] for packed weights. `rows` names the size that T holds, for the grid. */
-export function quantizeDispatches(
-  ctx: StepContext,
-  o: { x: DeviceBuffer; xq: DeviceBuffer; T: Slot | number; maxT: number; k: number; tile: number; rows: string },
-): Dispatch[] {
+/** Tiles of `tile` tokens that T tokens make, known now or when the plan runs. */
+export const tileCount = (ctx: StepContext, o: { T: Slot | number; rows: string }, tile: number): Slot | number =>
+  typeof o.T === "number" ? Math.ceil(o.T / tile) : ctx.slot(`${o.rows}/${tile}`, (s) => Math.ceil(s[o.rows] / tile));
+
+/** Quantises x [T, k] for packed weights. */
+export function quantizeDispatches(ctx: StepContext, o: QuantizeOptions): Dispatch[] {
   const blocks = o.k / 32;
-  const tiles = typeof o.T === "number" ? Math.ceil(o.T / o.tile) : ctx.slot(`${o.rows}/${o.tile}`, (s) => Math.ceil(s[o.rows] / o.tile));
+  const tile = tokenTile(o.maxT);
+  const tiles = tileCount(ctx, o, tile);
   // A single tile is split over its columns, but not so that threads would spend longer meeting than working.
-  const splits = o.maxT <= o.tile ? Math.max(1, Math.min(8, (blocks * o.tile) >> 7)) : 1;
+  const splits = o.maxT <= tile ? Math.max(1, Math.min(8, (blocks * tile) >> 7)) : 1;
   return [
     {
-      program: ctx.program(quantize, { MR: o.tile }),
+      program: ctx.program(quantize, { MR: tile }),
       grid: [tiles, splits, 1],
       args: [o.x, o.xq, o.xq, o.xq, o.T, blocks, o.k],
       label: "quantize",
     },
   ];
-}
-
-export interface LinearOptions extends WeightShape {
-  /** The weight, packed if packedLayout says so. */
-  w: DeviceBuffer;
-  packed?: boolean;
-  /** Activations [T, k]: f32, and quantised for packed weights. */
-  x: DeviceBuffer;
-  xq?: DeviceBuffer;
-  /** Result: y[token * yStride + yOffset + row]. */
-  y: DeviceBuffer;
-  yStride: number;
-  yOffset: number;
-  T: Slot | number;
-  maxT: number;
-  tile: number;
-  /** f32 [n]. */
-  bias?: DeviceBuffer;
-  /** f32, laid out as y; may be y. */
-  residual?: DeviceBuffer;
 }
 
 /** Fewest programs that a large matmul is cut into, for machines with many cores. */
@@ -116,11 +82,12 @@ export function linearDispatches(ctx: KernelContext, o: LinearOptions): Dispatch
   }
   const type = quantised(o);
   if (!o.xq) throw new AlloyError("internal", `linear: a packed ${type} weight needs quantised activations`);
-  const NV = PANELS[o.tile];
-  const program = ctx.program(linear, linearConstexprs(type, o.tile, NV));
+  const tile = tokenTile(o.maxT);
+  const NV = PANELS[tile];
+  const program = ctx.program(linear, linearConstexprs(type, tile, NV));
   const size = panelBytes(FAMILIES[type], o.k) / 4;
   const args = [o.w, o.w, o.w, o.xq, o.xq, o.y, bias, residual, o.T, o.n, o.k / 32, size, o.yStride, o.yOffset, epilogue];
-  return [{ program, grid: grid(Math.ceil(o.n / (16 * NV)), o.tile), args }];
+  return [{ program, grid: grid(Math.ceil(o.n / (16 * NV)), tile), args }];
 }
 
 /** y [T, k] = rows `ids` (i32 [T]) of a table of any type, times `scale`. Ids are clamped to the table. */
@@ -144,7 +111,7 @@ export function dequantDispatches(ctx: KernelContext, o: WeightShape & { src: De
 }
 
 /** The type, checked to be one with whole blocks in a row. */
-function quantised(o: WeightShape): QuantisedType {
+export function quantised(o: WeightShape): QuantisedType {
   if (!isQuantised(o.type) || o.k % FAMILIES[o.type].block !== 0)
     throw new AlloyError("unsupported_model", `no kernel reads a [${o.n}, ${o.k}] weight of type ${o.type}`, {
       hint: "Use a file in Q4_K_M, Q8_0, F16 or another common type.",

@@ -16,6 +16,7 @@ import { constexpr, dim, f32, i32, kernel, ptr, type AnyKernel } from "../src/co
 import type { RowSampling } from "../src/models/api.ts";
 import type { DeviceBuffer, Dispatch, Program, Slot } from "../src/runtime/device.ts";
 import { AlloyError } from "../src/support/errors.ts";
+import type { ConstexprValues, KernelSet } from "./api.ts";
 import type { Instance } from "./instances.ts";
 import { choose, clean, countKeys, keyOf, LOWEST, middle, TILE, tileAt, uniform, valueOf, weightFrom } from "./sample-search.ts";
 
@@ -252,10 +253,13 @@ export const sampleRows = kernel(
   },
 );
 
-/** For the ahead-of-time library; in the order that they run. */
+/** Compile-time values for CPUs. */
+export const cpuSampling: KernelSet["sampling"] = { partials: { TILE, CHUNK }, rows: { TILE, LANES: 16 } };
+
+/** For the ahead-of-time library. */
 export const instances: readonly Instance[] = [
-  { kernel: samplePartials, constexprs: { TILE, CHUNK } },
-  { kernel: sampleRows, constexprs: { TILE, LANES: 16 } },
+  { kernel: samplePartials, constexprs: cpuSampling.partials },
+  { kernel: sampleRows, constexprs: cpuSampling.rows },
 ];
 
 /** Memory of the sampling kernels for up to `rows` rows. */
@@ -345,13 +349,15 @@ export function writeSampling(rows: readonly (RowSampling | null)[], buffers: Sa
  * and `buffers.logSumExp`. `program` compiles a kernel for the device.
  */
 export function sampleDispatches(
-  program: (kernel: AnyKernel, constexprs: Instance["constexprs"]) => Program,
+  program: (kernel: AnyKernel, constexprs: ConstexprValues) => Program,
+  sampling: KernelSet["sampling"],
   o: { logits: DeviceBuffer; buffers: SampleBuffers; V: number; rows: number | Slot },
 ): Dispatch[] {
   const { logits, buffers: b, V, rows } = o;
   const tiles = Math.ceil(V / TILE);
   const chunks = Math.ceil(V / CHUNK);
-  const [partials, sample] = instances.map(({ kernel, constexprs }) => program(kernel, constexprs));
+  const partials = program(samplePartials, sampling.partials);
+  const sample = program(sampleRows, sampling.rows);
   const lists = [b.rowInts, b.rowFloats, b.listIds, b.listValues, b.saved, b.candidateIds, b.candidateValues];
   return [
     { program: partials, grid: [chunks, rows, 1], args: [logits, b.tileKeys, b.partials, V, tiles, chunks], label: "sample.partials" },

@@ -10,14 +10,7 @@ import { constexpr, dim, i32, kernel, ptr, type Tile } from "../../src/compiler/
 import { compileProgram } from "../../src/compiler/program.ts";
 import { createCpuDevice } from "../../src/runtime/cpu/device.ts";
 import type { DeviceBuffer, Dispatch } from "../../src/runtime/device.ts";
-import {
-  linearDispatches,
-  packDispatches,
-  packedLayout,
-  quantizeDispatches,
-  quantizedActivationBytes,
-  tokenTile,
-} from "../../kernels/linear-api.ts";
+import { linearDispatches, packDispatches, packedLayout, quantizeDispatches, quantizedActivationBytes } from "../../kernels/linear-api.ts";
 
 /** Reads `vectors` times 512 bytes per program. */
 const read = kernel("bench_read", { x: ptr(i32), y: ptr(i32), vectors: dim }, (al, { x, y, vectors }) => {
@@ -123,12 +116,11 @@ function multiply(type: TensorType, w: DeviceBuffer, n: number, k: number, t: nu
   const x = device.allocate(t * k * 4);
   new Float32Array(x.view().buffer, x.view().byteOffset, t * k).forEach((_, i, a) => (a[i] = Math.sin(i)));
   const y = device.allocate(t * n * 4);
-  const tile = tokenTile(t);
   const xq = device.allocate(quantizedActivationBytes(t, k));
-  const plan = device.plan(quantizeDispatches(ctx, { x, xq, T: t, maxT: t, k, tile, rows: "T" }), 0);
+  const plan = device.plan(quantizeDispatches(ctx, { x, xq, T: t, maxT: t, k, rows: "T" }), 0);
   plan.run();
   plan.free();
-  return linearDispatches(ctx, { type, n, k, w, x, xq, y, yStride: n, yOffset: 0, T: t, maxT: t, tile });
+  return linearDispatches(ctx, { type, n, k, w, x, xq, y, yStride: n, yOffset: 0, T: t, maxT: t, rows: "T" });
 }
 
 for (const type of types) {

@@ -14,7 +14,7 @@ export interface Cost {
 export interface OutputType {
   shape: readonly Dim[];
   dtype?: Tensor["dtype"];
-  bytes?: (sizes: Sizes) => number;
+  bytes?: Tensor["bytes"];
 }
 
 /** Everything about one op in one place. A is its attributes; they must be plain data (they key the sharing of equal nodes). */

@@ -1,11 +1,12 @@
 /** From a graph to dispatches on a device: one plan per class of sizes, run with the step's actual sizes in slots. */
+import type { KernelSet } from "../../kernels/api.ts";
 import type { AnyKernel } from "../compiler/language/index.ts";
 import { compileProgram } from "../compiler/program.ts";
 import type { Device, DeviceBuffer, Dispatch, Plan, Program, Slot } from "../runtime/device.ts";
 import { AlloyError } from "../support/errors.ts";
 import type { Graph } from "./graph.ts";
 import { planMemory } from "./memory.ts";
-import type { Sizes, Tensor } from "./tensor.ts";
+import { type Sizes, type Tensor, tensorBytes } from "./tensor.ts";
 import type { WeightStore } from "./weights.ts";
 
 /** Values known only when a plan runs; grids and scalars are functions of them. */
@@ -15,16 +16,18 @@ export type StepSizes = Sizes & Readonly<Record<string, number>>;
 export interface LowerContext {
   device: Device;
   weights: WeightStore;
+  /** The device's kernels. */
+  kernels: KernelSet;
   /** Upper bounds of the symbolic dimensions in this plan. */
   max: Sizes;
   program(kernel: AnyKernel, constexprs: Record<string, number | string | boolean>): Program;
-  /** Memory of a tensor: in the arena, or the caller's buffer for inputs. */
+  /** Memory of a tensor, exactly as large: in the arena, or the caller's buffer for inputs. Devices order dispatches by these ranges. */
   buffer(t: Tensor): DeviceBuffer;
   /** A named buffer of the caller (KV cache of a layer, tables). */
   state(name: string): DeviceBuffer;
   /** A slot that holds f(sizes) at every run; equal keys share one. */
   slot(key: string, f: (sizes: StepSizes) => number): Slot;
-  /** Memory valid within this node's dispatches. */
+  /** So many bytes, valid within this node's dispatches. */
   scratch(bytes: number): DeviceBuffer;
 }
 
@@ -51,7 +54,8 @@ export interface LowerOptions {
 export function lowerGraph(graph: Graph, options: LowerOptions): LoweredGraph {
   const { device, weights, max, buffers, results } = options;
   const inputNames = new Map([...graph.inputs].map(([name, t]) => [t.id, name]));
-  const memory = planMemory(graph, max, [...results.keys()]);
+  const { kernels } = weights;
+  const memory = planMemory(graph, max, kernels, [...results.keys()]);
   const arena = options.arena(memory.bytes);
   const slots = new Map<string, { slot: Slot; f: (sizes: StepSizes) => number }>();
   const named = (name: string): DeviceBuffer => {
@@ -63,6 +67,7 @@ export function lowerGraph(graph: Graph, options: LowerOptions): LoweredGraph {
   const ctx: LowerContext = {
     device,
     weights,
+    kernels,
     max,
     program: (kernel, constexprs) => compileProgram(device, kernel, constexprs),
     buffer(t) {
@@ -72,7 +77,7 @@ export function lowerGraph(graph: Graph, options: LowerOptions): LoweredGraph {
       if (name !== undefined) return named(name);
       const offset = memory.offsets.get(t.id);
       if (offset === undefined) throw new AlloyError("internal", `tensor ${t.id} was never placed`);
-      return arena.slice(offset, arena.bytes - offset);
+      return arena.slice(offset, tensorBytes(t, max, kernels));
     },
     state: named,
     slot(key, f) {
@@ -80,7 +85,7 @@ export function lowerGraph(graph: Graph, options: LowerOptions): LoweredGraph {
       if (!s) slots.set(key, (s = { slot: { slot: slots.size }, f }));
       return s.slot;
     },
-    scratch: options.scratch,
+    scratch: (bytes) => options.scratch(bytes).slice(0, bytes),
   };
   const dispatches = graph.nodes.flatMap((node) => node.op.lower(ctx, node).map((d) => ({ ...d, label: d.label ?? node.label })));
   const plan = device.plan(dispatches, slots.size);

@@ -1,4 +1,5 @@
 /** Memory plan: places every intermediate tensor of a graph in one arena, reusing space as soon as its last reader has run. */
+import type { KernelSet } from "../../kernels/api.ts";
 import { AlloyError } from "../support/errors.ts";
 import type { Graph } from "./graph.ts";
 import { type Sizes, type Tensor, tensorBytes } from "./tensor.ts";
@@ -17,7 +18,7 @@ export interface MemoryPlan {
  * First fit over the free gaps in execution order. `keep` (the graph's results) live to the end.
  * Throws when a tensor is read after another node has overwritten it in place.
  */
-export function planMemory(graph: Graph, sizes: Sizes, keep: readonly Tensor[]): MemoryPlan {
+export function planMemory(graph: Graph, sizes: Sizes, kernels: KernelSet, keep: readonly Tensor[]): MemoryPlan {
   const root = new Map<number, number>();
   const rootOf = (id: number): number => root.get(id) ?? id;
   const lastUse = new Map<number, number>();
@@ -42,7 +43,7 @@ export function planMemory(graph: Graph, sizes: Sizes, keep: readonly Tensor[]):
   const live: { id: number; offset: number; bytes: number }[] = [];
   let total = 0;
   const place = (t: Tensor): void => {
-    const bytes = Math.ceil(tensorBytes(t, sizes) / ALIGN) * ALIGN;
+    const bytes = Math.ceil(tensorBytes(t, sizes, kernels) / ALIGN) * ALIGN;
     live.sort((a, b) => a.offset - b.offset);
     let offset = 0;
     for (const l of live) {

@@ -2,6 +2,8 @@
 import { adviseDontNeed, bytesAt } from "../formats/mmap.ts";
 import { dequantize } from "../formats/quant/table.ts";
 import type { ModelFile, TensorInfo, TensorType } from "../formats/weights.ts";
+import type { KernelSet } from "../../kernels/api.ts";
+import { FAMILIES, isFloatType, isQuantised } from "../../kernels/families.ts";
 import { dequantDispatches, packDispatches, packedLayout } from "../../kernels/linear-api.ts";
 import { compileProgram } from "../compiler/program.ts";
 import type { Device, DeviceBuffer, Dispatch } from "../runtime/device.ts";
@@ -27,21 +29,26 @@ export interface Matrix {
 const PANEL_ROWS = 16;
 const PACK_BYTES = 4 << 20;
 
-const FLOAT_TYPES: ReadonlySet<TensorType> = new Set(["f32", "f16", "bf16"]);
+/** Bytes of what kernels load from a tensor of a type: blocks are read in 16-bit words, but for those of mxfp4. */
+const elementBytes = (type: TensorType): number => (type === "f32" ? 4 : type === "mxfp4" ? 1 : 2);
 
 export class WeightStore {
   readonly device: Device;
+  readonly kernels: KernelSet;
   readonly file: ModelFile;
   readonly #exact: boolean;
   readonly #matrices = new Map<string, Matrix>();
   readonly #inPlace = new Set<string>();
   readonly #tables = new Set<TensorInfo>();
+  readonly #mappings = new Map<string, DeviceBuffer>();
+  readonly #allocated: DeviceBuffer[] = [];
   readonly #vectors = new Map<string, DeviceBuffer>();
   /** Bytes held beyond the mapped file. */
   ownedBytes = 0;
 
-  constructor(device: Device, file: ModelFile, exact: boolean) {
+  constructor(device: Device, kernels: KernelSet, file: ModelFile, exact: boolean) {
     this.device = device;
+    this.kernels = kernels;
     this.file = file;
     this.#exact = exact;
   }
@@ -78,14 +85,14 @@ export class WeightStore {
   /** How the linear op will find this matrix: decides whether activations are quantised for it. Cheap; loads nothing. */
   packs(ref: WeightRef): boolean {
     const t = this.info(ref.name);
-    return !this.#exact && !FLOAT_TYPES.has(t.type) && packedLayout(t.type, t.shape[0], t.shape[1]).packed;
+    return !this.#exact && this.kernels.packs({ type: t.type, n: t.shape[0], k: t.shape[1] });
   }
 
   /** A tensor read in place, whatever its type (embedding tables). */
   raw(name: string): { type: TensorType; n: number; k: number; buffer: DeviceBuffer } {
     const t = this.info(name);
     this.#tables.add(t);
-    return { type: t.type, n: t.shape[0], k: t.shape[1], buffer: this.device.wrap(t.address, t.bytes) };
+    return { type: t.type, n: t.shape[0], k: t.shape[1], buffer: this.#mapped(t) };
   }
 
   /**
@@ -93,6 +100,7 @@ export class WeightStore {
    * Tables that the output matrix reads in place stay.
    */
   releaseTables(): void {
+    if (!this.kernels.releasesPages) return;
     for (const t of this.#tables) if (!this.#inPlace.has(t.name)) adviseDontNeed(t.address, t.bytes);
   }
 
@@ -120,8 +128,9 @@ export class WeightStore {
     const t = this.info(ref.name);
     if (ref.transpose) return this.#transposed(t);
     const [n, k] = t.shape;
-    const inPlace = this.device.wrap(t.address, t.bytes);
-    if (FLOAT_TYPES.has(t.type)) {
+    const inPlace = this.#mapped(t);
+    const readable = isQuantised(t.type) && k % FAMILIES[t.type].block === 0;
+    if (isFloatType(t.type) || (readable && !this.#exact && !this.packs(ref))) {
       this.#inPlace.add(t.name);
       return { type: t.type, n, k, buffer: inPlace, packed: false };
     }
@@ -149,11 +158,28 @@ export class WeightStore {
       const rows = Math.min(piece, n - row);
       const from = packedLayout(t.type, row, k).bytes;
       const src = inPlace.slice(row * rowBytes, rows * rowBytes);
-      const dst = buffer.slice(from, layout.bytes - from);
+      const dst = buffer.slice(from, packedLayout(t.type, rows, k).bytes);
       this.#run(packDispatches(ctx, { type: t.type, n: rows, k, src, dst }));
-      adviseDontNeed(src.address, src.bytes);
+      if (this.kernels.releasesPages) adviseDontNeed(t.address + row * rowBytes, rows * rowBytes);
     }
     return { type: t.type, n, k, buffer, packed: true };
+  }
+
+  /**
+   * A tensor of the file as device memory: the mapped pages themselves, or a copy where the file puts it at an address that its elements
+   * must not have (safetensors promises no alignment).
+   */
+  #mapped(t: TensorInfo): DeviceBuffer {
+    let b = this.#mappings.get(t.name);
+    if (!b) {
+      if (t.address % elementBytes(t.type) === 0) b = this.device.wrap(t.address, t.bytes);
+      else {
+        b = this.#allocate(t.bytes);
+        b.view().set(bytesAt(t.address, t.bytes));
+      }
+      this.#mappings.set(t.name, b);
+    }
+    return b;
   }
 
   #transposed(t: TensorInfo): Matrix {
@@ -166,6 +192,7 @@ export class WeightStore {
 
   /** Gives back the mapped pages around tensors that were copied: reading one maps its neighbours too. */
   releaseCopied(): void {
+    if (!this.kernels.releasesPages) return;
     for (const t of this.file.tensors.values()) if (!this.#inPlace.has(t.name)) adviseDontNeed(t.address, t.bytes);
   }
 
@@ -177,7 +204,9 @@ export class WeightStore {
 
   #allocate(bytes: number): DeviceBuffer {
     this.ownedBytes += bytes;
-    return this.device.allocate(bytes);
+    const b = this.device.allocate(bytes);
+    this.#allocated.push(b);
+    return b;
   }
 
   #own(values: Float32Array): DeviceBuffer {
@@ -187,8 +216,9 @@ export class WeightStore {
   }
 
   free(): void {
-    for (const v of this.#vectors.values()) v.free();
-    for (const m of this.#matrices.values()) if (m.packed || this.#exact) m.buffer.free();
+    for (const b of new Set([...this.#mappings.values(), ...this.#allocated])) b.free();
+    this.#mappings.clear();
+    this.#allocated.length = 0;
     this.#vectors.clear();
     this.#matrices.clear();
   }

@@ -1,4 +1,5 @@
 /** What the engine sees of a loaded model: a function from a ragged batch of tokens to sampled tokens and logits, over a paged KV cache. */
+import type { KernelSet } from "../../kernels/api.ts";
 import type { ModelFile } from "../formats/weights.ts";
 import type { Device } from "../runtime/device.ts";
 
@@ -19,6 +20,8 @@ export interface RunnerOptions {
   precision?: "fast" | "exact";
   /** Default f16; exact runs use f32. */
   kvType?: "f16" | "f32";
+  /** Takes the kernels of another kind of device than `device`: to debug GPU kernels without a GPU. Slow. */
+  kernels?: KernelSet["name"];
   onProgress?: (done: number, total: number) => void;
 }
 

@@ -1,8 +1,8 @@
 /** Runs a model: holds its weights, caches and plans, and turns ragged batches into logits and sampled tokens. */
+import { kernelsFor } from "../../kernels/choice.ts";
 import { BLOCK_TOKENS } from "../../kernels/kv-cache.ts";
 import type { ModelFile } from "../formats/weights.ts";
 import { type LoweredGraph, lowerGraph, type StepSizes } from "../graph/lower.ts";
-import { prefillTileTokens } from "../graph/ops/attention.ts";
 import { WeightStore } from "../graph/weights.ts";
 import type { Device, DeviceBuffer } from "../runtime/device.ts";
 import { AlloyError } from "../support/errors.ts";
@@ -25,12 +25,10 @@ const COLLECT_BYTES = 128 << 20;
  */
 const EMBED_TOKENS = 16;
 
-/** Tokens of a step by default. */
-const BATCH_TOKENS = { cpu: 256, metal: 512, cuda: 512 } as const;
-
 export const loadRunner: LoadRunner = async (file, options) => {
   const description = describeModel(file);
-  const weights = new WeightStore(options.device, file, options.precision === "exact");
+  const kernels = kernelsFor(options.device.properties.kind, options.kernels);
+  const weights = new WeightStore(options.device, kernels, file, options.precision === "exact");
   const kvType = options.kvType ?? (options.precision === "exact" ? "f32" : "f16");
   const built = buildModel(description, weights, kvType);
   await prepareWeights(built, weights, options.onProgress);
@@ -96,8 +94,8 @@ export class Runner implements ModelRunner {
     this.architecture = config.architecture;
     this.vocabSize = config.vocab;
     this.contextLength = options.contextLength;
-    this.maxBatchTokens = options.maxBatchTokens ?? BATCH_TOKENS[options.device.properties.kind];
-    this.#embedTokens = options.device.properties.kind === "cpu" ? EMBED_TOKENS : this.maxBatchTokens;
+    this.maxBatchTokens = options.maxBatchTokens ?? weights.kernels.batchTokens;
+    this.#embedTokens = weights.kernels.releasesPages ? EMBED_TOKENS : this.maxBatchTokens;
     this.maxSequences = Math.min(options.maxSequences ?? 64, this.maxBatchTokens);
     this.blockCount = Math.ceil(options.kvTokens / BLOCK_TOKENS);
     if (config.learnedPositions && this.contextLength > config.contextLength)
@@ -118,7 +116,7 @@ export class Runner implements ModelRunner {
       const v = this.#allocate(name, Math.max(4, count * 4)).view();
       return new Float32Array(v.buffer, v.byteOffset, count);
     };
-    const groups = new Set(config.layers.map((l) => prefillTileTokens(l.mixer.heads, l.mixer.kvHeads)));
+    const groups = new Set(config.layers.map((l) => weights.kernels.prefillTokens(l.mixer.heads / l.mixer.kvHeads)));
     const perSequence = Math.ceil(this.contextLength / BLOCK_TOKENS);
     this.#arrays = {
       tokens: int("tokens", T),
@@ -141,7 +139,7 @@ export class Runner implements ModelRunner {
       this.#allocate(`keys.${i}`, bytes);
       this.#allocate(`values.${i}`, bytes);
     });
-    this.#sampler = new Sampler(this.#device, config.vocab);
+    this.#sampler = new Sampler(this.#device, weights.kernels, config.vocab);
   }
 
   #allocate(name: string, bytes: number): DeviceBuffer {

@@ -1,4 +1,5 @@
 /** Sampling on the device: owns the sampling kernels' buffers and one plan per logits buffer. */
+import type { KernelSet } from "../../kernels/api.ts";
 import { listEntries, type SampleBuffers, sampleBytes, sampleDispatches, writeSampling } from "../../kernels/sample.ts";
 import { compileProgram } from "../compiler/program.ts";
 import type { Device, DeviceBuffer, Plan, Slot } from "../runtime/device.ts";
@@ -17,11 +18,13 @@ export class Sampler {
   /** Bytes of device memory held. */
   bytes = 0;
   readonly #device: Device;
+  readonly #kernels: KernelSet;
   readonly #vocab: number;
   readonly #prepared = new Map<DeviceBuffer, Prepared>();
 
-  constructor(device: Device, vocab: number) {
+  constructor(device: Device, kernels: KernelSet, vocab: number) {
     this.#device = device;
+    this.#kernels = kernels;
     this.#vocab = vocab;
   }
 
@@ -50,7 +53,7 @@ export class Sampler {
     const names = Object.keys(sizes) as (keyof SampleBuffers)[];
     const buffers = Object.fromEntries(names.map((n) => [n, this.#allocate(sizes[n])])) as unknown as SampleBuffers;
     const program = compileProgram.bind(null, this.#device);
-    const plan = this.#device.plan(sampleDispatches(program, { logits, buffers, V: this.#vocab, rows: ROWS }), 1);
+    const plan = this.#device.plan(sampleDispatches(program, this.#kernels.sampling, { logits, buffers, V: this.#vocab, rows: ROWS }), 1);
     const prepared = { buffers, rows, entries: room, plan };
     this.#prepared.set(logits, prepared);
     return prepared;

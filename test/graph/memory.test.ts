@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { cpuKernels } from "../../kernels/cpu.ts";
 import { Graph, type OpDef } from "../../src/graph/graph.ts";
 import { planMemory } from "../../src/graph/memory.ts";
 import { type Tensor, tensorBytes } from "../../src/graph/tensor.ts";
@@ -39,19 +40,22 @@ test("live tensors never overlap; space is reused; in place shares; costs add up
     } else tensors.push(g.apply(make, [from], { n: 1 + random(500) + i * 1000 }));
   }
   const result = tensors.at(-1)!;
-  const plan = planMemory(g, sizes, [result]);
+  const plan = planMemory(g, sizes, cpuKernels, [result]);
   const lastUse = new Map<Tensor, number>([[result, Infinity]]);
   g.nodes.forEach((n, i) => n.inputs.forEach((t) => lastUse.set(t, Math.max(lastUse.get(t) ?? 0, i))));
   g.nodes.forEach((node, i) => {
     for (const other of g.nodes.slice(0, i)) {
       if (!node.output || !other.output || (lastUse.get(other.output) ?? 0) <= i) continue;
       if (node.op === update && node.inputs[0] === other.output) continue;
-      const [a, b] = [node.output, other.output].map((t) => [plan.offsets.get(t.id)!, plan.offsets.get(t.id)! + tensorBytes(t, sizes)]);
+      const [a, b] = [node.output, other.output].map((t) => [
+        plan.offsets.get(t.id)!,
+        plan.offsets.get(t.id)! + tensorBytes(t, sizes, cpuKernels),
+      ]);
       if (a[0] === b[0] && overwritten.has(other.output)) continue;
       expect(a[1] <= b[0] || b[1] <= a[0]).toBe(true);
     }
   });
-  const sum = g.nodes.reduce((s, n) => s + tensorBytes(n.output!, sizes), 0);
+  const sum = g.nodes.reduce((s, n) => s + tensorBytes(n.output!, sizes, cpuKernels), 0);
   expect(plan.bytes).toBeLessThan(sum / 4);
   expect(g.cost(sizes)).toEqual({ flops: g.nodes.length, bytes: 2 * g.nodes.length });
 });
@@ -61,5 +65,5 @@ test("reading what was overwritten in place is an error", () => {
   const y = g.apply(make, [g.input("x", ["T", 8])], { n: 8 });
   g.apply(update, [y], { n: 8 }, "eraser");
   const z = g.apply(make, [y], { n: 3 });
-  expect(() => planMemory(g, sizes, [z])).toThrow("eraser");
+  expect(() => planMemory(g, sizes, cpuKernels, [z])).toThrow("eraser");
 });

@@ -3,14 +3,7 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "
 import { dequantize, quantize } from "../../src/formats/quant/table.ts";
 import type { TensorType } from "../../src/formats/weights.ts";
 import { QUANTISED_TYPES } from "../../kernels/families.ts";
-import {
-  linearDispatches,
-  packDispatches,
-  packedLayout,
-  quantizeDispatches,
-  quantizedActivationBytes,
-  tokenTile,
-} from "../../kernels/linear-api.ts";
+import { linearDispatches, packDispatches, packedLayout, quantizeDispatches, quantizedActivationBytes } from "../../kernels/linear-api.ts";
 import { createCpuDevice } from "../../src/runtime/cpu/device.ts";
 import { deviceRunner, interpreterRunner, random, type Runner, SEED, uniform } from "./runners.ts";
 
@@ -57,14 +50,13 @@ function check(r: Runner, c: Case, seed: number): void {
   const xb = r.buffer(x);
   const src = r.buffer(stored);
   const y = r.buffer(start);
-  const tile = tokenTile(t);
   let w = src;
   let xq;
   if (layout.packed) {
     w = r.buffer(layout.bytes);
     r.run(packDispatches(r.ctx, { type, n, k, src, dst: w }));
     xq = r.buffer(quantizedActivationBytes(t, k));
-    r.run(quantizeDispatches(r.ctx, { x: xb, xq, T: t, maxT: t, k, tile, rows: "T" }));
+    r.run(quantizeDispatches(r.ctx, { x: xb, xq, T: t, maxT: t, k, rows: "T" }));
   }
   r.run(
     linearDispatches(r.ctx, {
@@ -79,7 +71,7 @@ function check(r: Runner, c: Case, seed: number): void {
       yOffset,
       T: t,
       maxT: t,
-      tile,
+      rows: "T",
       bias: bias && r.buffer(bias),
       residual: c.residual ? y : undefined,
     }),

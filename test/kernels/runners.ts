@@ -13,6 +13,7 @@ export interface Runner {
   ctx: {
     program(kernel: AnyKernel, constexprs: Constexprs): Program;
     slot(key: string, f: (sizes: Readonly<Record<string, number>>) => number): Slot;
+    scratch(bytes: number): DeviceBuffer;
   };
   /** A buffer that holds a copy of `data`, or zeros. */
   buffer(data: ArrayBufferView | number): DeviceBuffer;
@@ -53,6 +54,7 @@ export function interpreterRunner(): Runner {
         return { symbol, params: [] };
       },
       slot: noSlots,
+      scratch: (bytes) => new HostBuffer(new Uint8Array(bytes)),
     },
     buffer(data) {
       return new HostBuffer(typeof data === "number" ? new Uint8Array(data) : bytesOf(data).slice());
@@ -70,7 +72,11 @@ export function interpreterRunner(): Runner {
 export function deviceRunner(device: Device): Runner {
   return {
     name: device.properties.isa,
-    ctx: { program: (kernel, constexprs) => compileProgram(device, kernel, constexprs), slot: noSlots },
+    ctx: {
+      program: (kernel, constexprs) => compileProgram(device, kernel, constexprs),
+      slot: noSlots,
+      scratch: (bytes) => device.allocate(bytes),
+    },
     buffer(data) {
       const b = device.allocate(Math.max(64, typeof data === "number" ? data : data.byteLength));
       if (typeof data !== "number") b.view(0, data.byteLength).set(bytesOf(data));
@@ -101,3 +107,20 @@ console.log(`seed ${SEED}`);
 
 export const uniform = (next: () => number, n: number, scale = 1): Float32Array =>
   Float32Array.from({ length: n }, () => (next() * 2 - 1) * scale);
+
+/** A copy of n floats. */
+export const floats = (b: DeviceBuffer, n: number): Float32Array => {
+  const v = b.view(0, n * 4);
+  return new Float32Array(v.buffer, v.byteOffset, n).slice();
+};
+export const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
+
+/** Largest difference relative to the larger of 1 and the value. */
+export function error(got: Float32Array, want: ArrayLike<number>): number {
+  let worst = 0;
+  for (let i = 0; i < got.length; i++) {
+    const d = Math.abs(got[i] - want[i]) / Math.max(1, Math.abs(want[i]));
+    worst = Number.isNaN(d) ? Infinity : Math.max(worst, d);
+  }
+  return worst;
+}

@@ -1,5 +1,6 @@
 /** The sampling kernels beside their plain twin, on the interpreter and on the CPU device. */
 import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { cpuKernels } from "../../kernels/cpu.ts";
 import {
   listEntries,
   NO_TOKEN,
@@ -30,7 +31,7 @@ function sampleOn(r: Runner, logits: Float32Array, V: number, rows: (RowSampling
   const buffers = Object.fromEntries(Object.entries(bytes).map(([k, n]) => [k, r.buffer(n)])) as unknown as SampleBuffers;
   writeSampling(rows, buffers);
   const memory = r.buffer(logits);
-  r.run(sampleDispatches(r.ctx.program, { logits: memory, buffers, V, rows: rows.length }));
+  r.run(sampleDispatches(r.ctx.program, cpuKernels.sampling, { logits: memory, buffers, V, rows: rows.length }));
   const before = new Uint8Array(logits.buffer, logits.byteOffset, logits.byteLength);
   expect(Buffer.compare(memory.view(0, logits.byteLength), before)).toBe(0);
   const tokens = new Int32Array(buffers.tokens.view(0, rows.length * 4).slice().buffer);

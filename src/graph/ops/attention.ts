@@ -1,4 +1,4 @@
-import { attentionConfig } from "../../../kernels/attention.ts";
+import type { KernelSet } from "../../../kernels/api.ts";
 import { BLOCK_TOKENS, kvStoreF16, kvStoreF32 } from "../../../kernels/kv-cache.ts";
 import type { Dispatch } from "../../runtime/device.ts";
 import type { OpDef } from "../graph.ts";
@@ -25,14 +25,12 @@ export interface AttentionAttrs {
   softcap: number;
 }
 
-/** Tokens in a full prefill tile; layers with other head groups have other tiles. */
-export const prefillTileTokens = (heads: number, kvHeads: number): number => Math.max(1, Math.floor(24 / (heads / kvHeads)));
-/** Name of the graph input (and of the step size that counts them) of the prefill tiles for a head group. */
-export const prefillTilesName = (heads: number, kvHeads: number): string => `prefillTiles.${prefillTileTokens(heads, kvHeads)}`;
+/** Name of the graph input (and of the step size that counts them) of the prefill tiles for G query heads per KV head. */
+export const prefillTilesName = (kernels: KernelSet, G: number): string => `prefillTiles.${kernels.prefillTokens(G)}`;
 
 /**
  * Stores the new keys and values in the paged cache, then attends causally: qkv [T, stride] -> [T, heads · headDim].
- * Inputs: qkv, slots [T], block table, prefill tiles, decode tiles (see kernels/attention.ts). The step's sizes count the tiles under the inputs' names.
+ * Inputs: qkv, slots [T], block table, prefill tiles, decode tiles (see kernels/api.ts). The step's sizes count the tiles under the inputs' names.
  */
 export const attention: OpDef<AttentionAttrs> = {
   name: "attention",
@@ -53,41 +51,36 @@ export const attention: OpDef<AttentionAttrs> = {
     const values = ctx.state(a.values);
     const x = ctx.buffer(qkv);
     const store: Dispatch = {
-      program: ctx.program(a.kv === "f16" ? kvStoreF16 : kvStoreF32, { BT: BLOCK_TOKENS, LANES: 16 }),
+      program: ctx.program(a.kv === "f16" ? kvStoreF16 : kvStoreF32, { BT: BLOCK_TOKENS, LANES: ctx.kernels.blocks.kvStore }),
       grid: [a.kvHeads, ctx.slot("T", (s) => s.T), 1],
       args: [x, ctx.buffer(slots), keys, values, stride, a.kColumn, a.vColumn, a.kvHeads, a.headDim],
     };
     const G = a.heads / a.kvHeads;
-    const attend = (phase: "prefill" | "decode"): Dispatch => {
-      const c = attentionConfig({ D: a.headDim, G, kv: a.kv, sinks: a.sinks !== undefined, softcap: a.softcap > 0, phase });
-      const tiles = phase === "prefill" ? prefillTiles : decodeTiles;
-      const key = phase === "prefill" ? prefillTilesName(a.heads, a.kvHeads) : "decodeTiles";
-      const count = ctx.slot(key, (s) => s[key]);
-      // Every sequence may add one tile that is not full.
-      const most = phase === "prefill" ? Math.ceil(ctx.max.T / c.tokens) + Math.min(ctx.max.T, 256) : ctx.max.T;
-      return {
-        program: ctx.program(c.kernel, c.constexprs),
-        grid: [count, a.kvHeads, 1],
-        args: [
-          x,
-          keys,
-          values,
-          ctx.buffer(tiles),
-          ctx.buffer(table),
-          a.sinks ? ctx.weights.vector(a.sinks) : x,
-          ctx.scratch(most * a.kvHeads * c.scratch * 4),
-          ctx.buffer(output!),
-          stride,
-          a.qColumn,
-          a.kvHeads,
-          G,
-          c.GROUPS,
-          a.window,
-          a.scale,
-          a.softcap,
-        ],
-      };
+    const attend = (phase: "prefill" | "decode"): Dispatch[] => {
+      const key = phase === "prefill" ? prefillTilesName(ctx.kernels, G) : "decodeTiles";
+      return ctx.kernels.attention(ctx, {
+        phase,
+        D: a.headDim,
+        G,
+        KVH: a.kvHeads,
+        kv: a.kv,
+        q: x,
+        stride,
+        column: a.qColumn,
+        keys,
+        values,
+        tiles: ctx.buffer(phase === "prefill" ? prefillTiles : decodeTiles),
+        table: ctx.buffer(table),
+        sinks: a.sinks === undefined ? undefined : ctx.weights.vector(a.sinks),
+        y: ctx.buffer(output!),
+        count: ctx.slot(key, (s) => s[key]),
+        // Every sequence may add one prefill tile that is not full.
+        maxCount: phase === "prefill" ? Math.ceil(ctx.max.T / ctx.kernels.prefillTokens(G)) + Math.min(ctx.max.T, 256) : ctx.max.T,
+        window: a.window,
+        scale: a.scale,
+        softcap: a.softcap,
+      });
     };
-    return ctx.max.T === 1 ? [store, attend("decode")] : [store, attend("prefill"), attend("decode")];
+    return ctx.max.T === 1 ? [store, ...attend("decode")] : [store, ...attend("prefill"), ...attend("decode")];
   },
 };

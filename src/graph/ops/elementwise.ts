@@ -1,17 +1,10 @@
-import {
-  activation,
-  addScaled,
-  ELEMENTWISE_BLOCK,
-  gatedActivation,
-  gatherRows,
-  scaleRows,
-  type Activation,
-} from "../../../kernels/elementwise.ts";
+import { activation, addScaled, gatedActivation, gatherRows, scaleRows, type Activation } from "../../../kernels/elementwise.ts";
 import type { OpDef } from "../graph.ts";
 import { dimSize, type Sizes, type Tensor } from "../tensor.ts";
 import type { LowerContext } from "../lower.ts";
 
-const BLOCK = ELEMENTWISE_BLOCK;
+/** Columns per program. */
+const blockOf = (ctx: LowerContext): number => ctx.kernels.blocks.elementwise;
 const rows = (ctx: LowerContext, t: Tensor) => (t.shape[0] === "R" ? ctx.slot("R", (s) => s.R) : ctx.slot("T", (s) => s.T));
 const columns = (t: Tensor): number => t.shape[1] as number;
 const count = (t: Tensor, sizes: Sizes): number => dimSize(t.shape[0], sizes) * columns(t);
@@ -23,6 +16,7 @@ export const gated: OpDef<{ act: Activation }> = {
   cost: ([x], _, sizes) => ({ flops: 5 * count(x, sizes), bytes: 6 * count(x, sizes) }),
   lower(ctx, { inputs: [x], attrs, output }) {
     const N = columns(x) / 2;
+    const BLOCK = blockOf(ctx);
     return [
       {
         program: ctx.program(gatedActivation, { ACT: attrs.act, BLOCK }),
@@ -40,6 +34,7 @@ export const act: OpDef<{ act: Activation }> = {
   shape: ([x]) => ({ shape: x.shape }),
   cost: ([x], _, sizes) => ({ flops: 8 * count(x, sizes), bytes: 8 * count(x, sizes) }),
   lower(ctx, { inputs: [x], attrs, output }) {
+    const BLOCK = blockOf(ctx);
     const program = ctx.program(activation, { ACT: attrs.act, BLOCK });
     return [{ program, grid: [Math.ceil(columns(x) / BLOCK), rows(ctx, x), 1], args: [ctx.buffer(x), ctx.buffer(output!), columns(x)] }];
   },
@@ -52,6 +47,7 @@ export const add: OpDef<{ scale: number }> = {
   shape: ([x]) => ({ shape: x.shape }),
   cost: ([x], _, sizes) => ({ flops: 2 * count(x, sizes), bytes: 12 * count(x, sizes) }),
   lower(ctx, { inputs: [x, z], attrs, output }) {
+    const BLOCK = blockOf(ctx);
     const program = ctx.program(addScaled, { BLOCK });
     const grid = [Math.ceil(columns(x) / BLOCK), rows(ctx, x), 1] as const;
     return [{ program, grid, args: [ctx.buffer(x), ctx.buffer(z), ctx.buffer(output!), columns(x), attrs.scale] }];
@@ -65,6 +61,7 @@ export const scale: OpDef<{ scale: number; softcap: number }> = {
   shape: ([x]) => ({ shape: x.shape }),
   cost: ([x], _, sizes) => ({ flops: count(x, sizes), bytes: 8 * count(x, sizes) }),
   lower(ctx, { inputs: [x], attrs, output }) {
+    const BLOCK = blockOf(ctx);
     const program = ctx.program(scaleRows, { SOFTCAP: attrs.softcap > 0, BLOCK });
     const grid = [Math.ceil(columns(x) / BLOCK), rows(ctx, x), 1] as const;
     return [{ program, grid, args: [ctx.buffer(x), ctx.buffer(output!), columns(x), attrs.scale, attrs.softcap] }];
@@ -77,6 +74,7 @@ export const gather: OpDef<Record<string, never>> = {
   shape: ([x, index]) => ({ shape: [index.shape[0], columns(x)] }),
   cost: ([x, index], _, sizes) => ({ flops: 0, bytes: 8 * dimSize(index.shape[0], sizes) * columns(x) }),
   lower(ctx, { inputs: [x, index], output }) {
+    const BLOCK = blockOf(ctx);
     const program = ctx.program(gatherRows, { BLOCK });
     const grid = [Math.ceil(columns(x) / BLOCK), rows(ctx, output!), 1] as const;
     return [{ program, grid, args: [ctx.buffer(x), ctx.buffer(index), ctx.buffer(output!), columns(x)] }];

@@ -1,4 +1,4 @@
-import { linearDispatches, quantizeDispatches, quantizedActivationBytes, tokenTile } from "../../../kernels/linear-api.ts";
+import type { DeviceBuffer } from "../../runtime/device.ts";
 import { AlloyError } from "../../support/errors.ts";
 import type { Graph, OpDef } from "../graph.ts";
 import type { LowerContext } from "../lower.ts";
@@ -23,28 +23,29 @@ export interface LinearAttrs {
 const rowsOf = (t: Tensor): "T" | "R" => (t.shape[0] === "R" ? "R" : "T");
 const rowSlot = (ctx: LowerContext, rows: "T" | "R") => ctx.slot(rows, (s) => s[rows]);
 
-/** Activations as int8 with a scale per 32: x [rows, K] float32 -> opaque bytes, laid out for the token tile of the plan's class. */
+/**
+ * Activations as int8 with a scale per 32: x [rows, K] float32 -> opaque bytes, laid out for the token tile of the plan's class. Only for
+ * weights that the device's kernels pack.
+ */
 export const quantize: OpDef<Record<string, never>> = {
   name: "quantize",
-  shape: ([x]) => {
-    const rows = x.shape[0];
-    const k = x.shape[1] as number;
-    return { shape: x.shape, dtype: "bytes", bytes: (sizes) => quantizedActivationBytes(dimSize(rows, sizes), k) };
-  },
+  shape: ([x]) => ({
+    shape: x.shape,
+    dtype: "bytes",
+    bytes: (sizes, kernels) => kernels.quantizedBytes(dimSize(x.shape[0], sizes), x.shape[1] as number),
+  }),
   cost: ([x], _, sizes) => {
     const n = dimSize(x.shape[0], sizes) * (x.shape[1] as number);
     return { flops: 3 * n, bytes: 5 * n };
   },
   lower(ctx, { inputs: [x], output }) {
     const rows = rowsOf(x);
-    const tile = tokenTile(ctx.max[rows]);
-    return quantizeDispatches(ctx, {
+    return ctx.kernels.quantize(ctx, {
       x: ctx.buffer(x),
       xq: ctx.buffer(output!),
       T: rowSlot(ctx, rows),
       maxT: ctx.max[rows],
       k: x.shape[1] as number,
-      tile,
       rows,
     });
   },
@@ -75,12 +76,16 @@ export const linear: OpDef<LinearAttrs> = {
     const residual = attrs.residual ? ctx.buffer(inputs[inputs.length - 1]) : undefined;
     const rows = rowsOf(x);
     const yStride = output!.shape[1] as number;
-    let yOffset = 0;
+    const y = ctx.buffer(output!);
+    const single = ctx.max[rows] === 1;
+    let column = 0;
     return attrs.parts.flatMap((part) => {
       const m = ctx.weights.matrix(part.weight);
-      const at = yOffset;
-      yOffset += part.n;
-      return linearDispatches(ctx, {
+      const from = column;
+      column += part.n;
+      // The parts of a single row are ranges of memory: as such nothing makes them wait for each other.
+      const own = (b: DeviceBuffer): DeviceBuffer => (single ? b.slice(from * 4, part.n * 4) : b);
+      return ctx.kernels.linear(ctx, {
         type: m.type,
         n: m.n,
         k: m.k,
@@ -88,14 +93,14 @@ export const linear: OpDef<LinearAttrs> = {
         w: m.buffer,
         x: ctx.buffer(x),
         xq: quantised,
-        y: ctx.buffer(output!),
+        y: own(y),
         yStride,
-        yOffset: at,
+        yOffset: single ? 0 : from,
         T: rowSlot(ctx, rows),
         maxT: ctx.max[rows],
-        tile: tokenTile(ctx.max[rows]),
+        rows,
         bias: part.bias ? ctx.weights.vector(part.bias) : undefined,
-        residual,
+        residual: residual && own(residual),
       });
     });
   },

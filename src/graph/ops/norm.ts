@@ -26,7 +26,7 @@ export const norm: OpDef<NormAttrs> = {
     const vectors = attrs.bias ? [w, ctx.weights.vector(attrs.bias)] : [w];
     return [
       {
-        program: ctx.program(kernel, { BLOCK: 64 }),
+        program: ctx.program(kernel, { BLOCK: ctx.kernels.blocks.norm }),
         grid: [1, rows, 1],
         args: [ctx.buffer(x), ...vectors, ctx.buffer(output!), D, attrs.eps],
       },

@@ -27,11 +27,16 @@ export const rope: OpDef<RopeAttrs> = {
   },
   lower(ctx, { inputs: [x, cos, sin], attrs: a, output }) {
     const w = a.norm ? ctx.weights.vector(a.norm) : ctx.buffer(cos);
+    // The heads of a single row are one range of memory: queries and keys need not wait for each other.
+    const single = ctx.max.T === 1;
+    const y = ctx.buffer(output!);
+    const own = single ? y.slice(a.column * 4, a.heads * a.headDim * 4) : y;
+    const rotary = [x.shape[1] as number, single ? 0 : a.column, a.headDim, a.rotaryDim, a.eps];
     return [
       {
-        program: ctx.program(ropeHeads, { INTERLEAVED: a.interleaved, NORM: a.norm !== undefined, BLOCK: 16 }),
+        program: ctx.program(ropeHeads, { INTERLEAVED: a.interleaved, NORM: a.norm !== undefined, BLOCK: ctx.kernels.blocks.rope }),
         grid: [a.heads, ctx.slot("T", (s) => s.T), 1],
-        args: [ctx.buffer(output!), ctx.buffer(cos), ctx.buffer(sin), w, x.shape[1] as number, a.column, a.headDim, a.rotaryDim, a.eps],
+        args: [own, ctx.buffer(cos), ctx.buffer(sin), w, ...rotary],
       },
     ];
   },

@@ -1,0 +1,19 @@
+/** The kernels of CPU devices: weights packed at load and multiplied in int8 (./linear-api.ts), attention over a scratch buffer. */
+import { attentionDispatches, prefillTokens } from "./attention.ts";
+import type { KernelSet } from "./api.ts";
+import { linearDispatches, packedLayout, quantizeDispatches, quantizedActivationBytes } from "./linear-api.ts";
+import { cpuSampling } from "./sample.ts";
+
+export const cpuKernels: KernelSet = {
+  name: "cpu",
+  batchTokens: 256,
+  blocks: { elementwise: 256, norm: 64, rope: 16, kvStore: 16 },
+  sampling: cpuSampling,
+  releasesPages: true,
+  packs: ({ type, n, k }) => packedLayout(type, n, k).packed,
+  quantize: quantizeDispatches,
+  quantizedBytes: quantizedActivationBytes,
+  linear: linearDispatches,
+  prefillTokens,
+  attention: attentionDispatches,
+};

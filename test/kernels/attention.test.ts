@@ -1,0 +1,161 @@
+/** Writing the KV cache and attention over it against a plain float64 reference: both kernel sets, on the interpreter and the CPU. */
+import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { kernelsFor } from "../../kernels/choice.ts";
+import { BLOCK_TOKENS, kvStoreF16, kvStoreF32 } from "../../kernels/kv-cache.ts";
+import { createDevice } from "../../src/runtime/index.ts";
+import { deviceRunner, error, floats, interpreterRunner, random, range, type Runner, SEED, uniform } from "./runners.ts";
+
+const device = createDevice("cpu", { threads: 2 });
+afterAll(() => device.close());
+// Kernels that no library holds are compiled when they are first used.
+setDefaultTimeout(120_000);
+
+interface Shape {
+  D: number;
+  G: number;
+  KVH: number;
+  kv: "f16" | "f32";
+  phase: "prefill" | "decode";
+  window: number;
+  cap: number;
+  sinks?: boolean;
+}
+
+const runners: ["cpu" | "gpu", string, () => Runner, number][] = [
+  ["cpu", "interpreter", interpreterRunner, 40],
+  ["cpu", "cpu", () => deviceRunner(device), 300],
+  ["gpu", "interpreter", interpreterRunner, 40],
+  ["gpu", "cpu", () => deviceRunner(device), 300],
+];
+
+describe.each(runners)("%s kernels, %s", (name, _, make, most) => {
+  const run = make();
+  const next = random(SEED);
+  const set = kernelsFor("cpu", name);
+  // GPU kernels multiply queries and probabilities as f16 where the cache is f16.
+  const within = (shape: Shape): number => (name === "gpu" && shape.kv === "f16" ? 4e-3 : 3e-5);
+
+  /** Stores random keys and values of several sequences through kvStore, then attends from their last tokens. */
+  function attend(shape: Shape, sequences: { start: number; tokens: number }[]): number {
+    const { D, G, KVH, window, cap, kv, phase } = shape;
+    const perTile = phase === "prefill" ? set.prefillTokens(G) : 1;
+    const stride = (G + 2) * KVH * D;
+    const [kColumn, vColumn] = [G * KVH * D, (G + 1) * KVH * D];
+    const perSequence = sequences.map((s) => Math.ceil((s.start + s.tokens) / BLOCK_TOKENS));
+    const blockCount = perSequence.reduce((a, b) => a + b, 0) + 1;
+    const order = range(blockCount).sort(() => next() - 0.5);
+    const bytes = kv === "f16" ? 2 : 4;
+    const cache = run.buffer(blockCount * KVH * D * BLOCK_TOKENS * bytes);
+    const values = run.buffer(blockCount * KVH * D * BLOCK_TOKENS * bytes);
+    const table = run.buffer(Int32Array.from(order));
+    let tableAt = 0;
+    let rowAt = 0;
+    const rows: { x: Float32Array; start: number; tokens: number }[] = [];
+    const tiles: number[] = [];
+    const store = (x: Float32Array, slots: number[]): void =>
+      run.run([
+        {
+          program: run.ctx.program(kv === "f16" ? kvStoreF16 : kvStoreF32, {}),
+          grid: [KVH, slots.length, 1],
+          args: [run.buffer(x), run.buffer(Int32Array.from(slots)), cache, values, stride, kColumn, vColumn, KVH, D],
+        },
+      ]);
+    for (const [i, s] of sequences.entries()) {
+      const n = s.start + s.tokens;
+      const x = uniform(next, n * stride, 2);
+      // f16 caches hold rounded keys and values: the reference gets the same.
+      if (kv === "f16") for (let j = 0; j < x.length; j++) x[j] = Math.fround(Math.round(x[j] * 256) / 256);
+      store(
+        x,
+        range(n).map((t) => order[tableAt + Math.floor(t / BLOCK_TOKENS)] * BLOCK_TOKENS + (t % BLOCK_TOKENS)),
+      );
+      for (let t = 0; t < s.tokens; t += perTile) tiles.push(rowAt + t, Math.min(perTile, s.tokens - t), s.start + t, tableAt);
+      rows.push({ x, ...s });
+      tableAt += perSequence[i];
+      rowAt += s.tokens;
+    }
+    const q = Float32Array.from(rows.flatMap((r) => [...r.x.subarray(r.start * stride)]));
+    const sinks = uniform(next, G * KVH, 2);
+    const scale = 1 / Math.sqrt(D);
+    const y = run.buffer(rowAt * G * KVH * D * 4);
+    const count = tiles.length / 4;
+    run.run(
+      set.attention(run.ctx, {
+        phase,
+        D,
+        G,
+        KVH,
+        kv,
+        q: run.buffer(q),
+        stride,
+        column: 0,
+        keys: cache,
+        values,
+        tiles: run.buffer(Int32Array.from(tiles)),
+        table,
+        sinks: shape.sinks ? run.buffer(sinks) : undefined,
+        y,
+        count,
+        maxCount: count,
+        window,
+        scale,
+        softcap: cap,
+      }),
+    );
+    const want: number[] = [];
+    for (const { x, start, tokens } of rows) {
+      for (let t = start; t < start + tokens; t++) {
+        for (let h = 0; h < G * KVH; h++) {
+          const g = Math.floor(h / G);
+          const first = window > 0 ? Math.max(0, t - window + 1) : 0;
+          const seen = range(t + 1).slice(first);
+          const dot = (u: number): number =>
+            range(D).reduce((s, d) => s + x[t * stride + h * D + d] * x[u * stride + kColumn + g * D + d], 0) * scale;
+          const scores = seen.map((u) => (cap > 0 ? cap * Math.tanh(dot(u) / cap) : dot(u)));
+          const all = shape.sinks ? [...scores, sinks[h]] : scores;
+          const peak = Math.max(...all);
+          const total = all.reduce((s, v) => s + Math.exp(v - peak), 0);
+          for (const d of range(D))
+            want.push(seen.reduce((s, u, i) => s + (Math.exp(scores[i] - peak) / total) * x[u * stride + vColumn + g * D + d], 0));
+        }
+      }
+    }
+    return error(floats(y, want.length), want);
+  }
+
+  test("attention: prefill and decode over shuffled blocks, groups, windows, sinks, soft cap", () => {
+    const far = most > 100 ? 150 : 66;
+    const base = { KVH: 1, window: 0, cap: 0, kv: "f32" } as const;
+    const cases: [Parameters<typeof attend>[0], { start: number; tokens: number }[]][] = [
+      [{ ...base, D: 16, G: 2, phase: "prefill" }, [{ start: 0, tokens: 5 }]],
+      [
+        { ...base, D: 16, G: 2, phase: "decode" },
+        [
+          { start: far, tokens: 1 },
+          { start: 0, tokens: 1 },
+          { start: 63, tokens: 1 },
+        ],
+      ],
+      [
+        { ...base, D: 8, G: 3, KVH: 2, phase: "prefill" },
+        [
+          { start: 3, tokens: 9 },
+          { start: 60, tokens: 7 },
+        ],
+      ],
+      [
+        { ...base, D: 16, G: 1, window: 10, phase: "prefill" },
+        [
+          { start: 0, tokens: 30 },
+          { start: 70, tokens: 4 },
+        ],
+      ],
+      [{ ...base, D: 16, G: 7, window: 5, phase: "decode" }, [{ start: far, tokens: 1 }]],
+      [{ ...base, D: 24, G: 2, sinks: true, cap: 2, phase: "prefill" }, [{ start: 1, tokens: 14 }]],
+      [{ ...base, D: 16, G: 2, kv: "f16", phase: "prefill" }, [{ start: 0, tokens: 13 }]],
+      [{ ...base, D: 80, G: 1, kv: "f16", phase: "decode" }, [{ start: 20, tokens: 1 }]],
+    ];
+    for (const [shape, sequences] of cases)
+      expect({ shape, sequences, ok: attend(shape, sequences) < within(shape) }).toEqual({ shape, sequences, ok: true });
+  });
+});
