@@ -5,6 +5,7 @@
 import type { Engine, ModelInfo } from "../engine/api.ts";
 import type { EngineOptions } from "../engine/core.ts";
 import type { ModelRunner } from "../models/api.ts";
+import type { DeviceProperties } from "../runtime/device.ts";
 import type { Tokenizer } from "../tokenizer/api.ts";
 
 export type { EngineOptions };
@@ -77,4 +78,6 @@ export interface Deps {
   /** The bare model, below engine and scheduler: for `bench` and `logits`. */
   openRunner(reference: string, choice: RunnerChoice): Promise<OpenRunner>;
   kernels(): Promise<InspectableKernel[]>;
+  /** What a device is (default: the one that commands compute on). Throws `device_error` when it is not there. */
+  deviceProperties(name?: string): Promise<DeviceProperties>;
 }

@@ -86,6 +86,13 @@ export const realDeps: Deps = {
     };
   },
 
+  async deviceProperties(name) {
+    const { createDevice } = await import("../runtime/index.ts");
+    const device = createDevice(name);
+    device.close();
+    return device.properties;
+  },
+
   async kernels() {
     const { inspectableKernels } = await import("./kernel-stages.ts");
     return inspectableKernels();

@@ -1,4 +1,5 @@
 /** `serve`, `launch` and `doctor`: the real server on a free loopback port, with a scripted model behind it. */
+import { AlloyError } from "../../src/support/errors.ts";
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -269,9 +270,9 @@ describe("doctor", () => {
     return { code, checks: Object.fromEntries(JSON.parse(stdout).checks.map((c: { name: string }) => [c.name, c])) };
   };
 
-  test("covers program, processor, memory, compiler, cache, models and port", async () => {
+  test("covers program, processor, device, memory, compiler, cache, models and port", async () => {
     const { code, checks } = await doctor({});
-    expect(Object.keys(checks)).toEqual(["alloy", "processor", "memory", "compiler", "cache", "models", "port"]);
+    expect(Object.keys(checks)).toEqual(["alloy", "processor", "device", "memory", "compiler", "cache", "models", "port"]);
     expect(code).toBe(0);
     expect(checks.models.detail).toBe("1 demo");
     expect(checks.port.detail).toBe("127.0.0.1:1 is free");
@@ -286,6 +287,18 @@ describe("doctor", () => {
     const strange = await doctor({ ALLOY_HOST: `127.0.0.1:${stranger.port}` });
     expect(strange.checks.port).toMatchObject({ status: "warn", detail: expect.stringContaining("another program") });
     await stranger.stop(true);
+  });
+
+  test("a GPU is named with its memory; a device that is not there is a failure", async () => {
+    const gpu = { name: "Apple M2 Pro", kind: "metal" as const, isa: "apple8", threads: 19, memoryBytes: 21.3e9, hostPointers: false };
+    const found = await alloy(["doctor"], { deviceProperties: async () => gpu });
+    expect(found.stdout).toContain("Apple M2 Pro by way of Metal, apple8, 19 cores, up to 21.3 GB");
+    const deviceProperties = async () => {
+      throw new AlloyError("device_error", "There is no Metal on linux", { hint: "Use --device cpu." });
+    };
+    const missing = await alloy(["doctor"], { deviceProperties }, { env: { ALLOY_DEVICE: "metal", ALLOY_HOST: "127.0.0.1:1" } });
+    expect(missing.code).toBe(1);
+    expect(missing.stdout).toContain("ALLOY_DEVICE=metal: There is no Metal on linux");
   });
 
   test("a cache folder that cannot be made is a failure: exit 1", async () => {

@@ -1,7 +1,9 @@
 /** `alloy doctor`: does this machine have what Alloy needs? */
 import { accessSync, constants, mkdirSync, readFileSync, statfsSync } from "node:fs";
 import { availableParallelism, cpus, freemem, totalmem } from "node:os";
+import type { DeviceProperties } from "../../runtime/device.ts";
 import { clientUrl, listenAddress } from "../../server/listen.ts";
+import { AlloyError } from "../../support/errors.ts";
 import { cacheDir } from "../../support/paths.ts";
 import { COMMIT, COMPILED, VERSION } from "../../support/version.ts";
 import { formatBytes, printJson, type Context } from "../context.ts";
@@ -25,7 +27,16 @@ export default strictCommand({
   examples: [["alloy doctor --json", "attach this to a bug report"]],
   async run(_, context: Context) {
     const { io, json, style } = context;
-    const checks = [program(), processor(), memory(), compiler(io.env), cache(io.env), await stores(context), await port(context)];
+    const checks = [
+      program(),
+      processor(),
+      await device(context),
+      memory(),
+      compiler(io.env),
+      cache(io.env),
+      await stores(context),
+      await port(context),
+    ];
     const failed = checks.some((c) => c.status === "fail");
     if (json) printJson(io, { ok: !failed, checks });
     else {
@@ -64,6 +75,23 @@ function cpuFeatures(): string[] {
   return ["avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_int8", "asimd", "asimddp", "i8mm"].filter((f) =>
     has.has(f),
   );
+}
+
+/** What commands compute on when nobody says. */
+async function device({ deps, io }: Context): Promise<Check> {
+  try {
+    return { name: "device", status: "ok", detail: deviceText(await deps.deviceProperties()) };
+  } catch (error) {
+    const { message, hint } = AlloyError.from(error);
+    const wanted = io.env.ALLOY_DEVICE;
+    return { name: "device", status: "fail", detail: wanted ? `ALLOY_DEVICE=${wanted}: ${message}` : message, hint };
+  }
+}
+
+function deviceText({ kind, name, isa, threads, memoryBytes }: DeviceProperties): string {
+  if (kind === "cpu") return `CPU, ${isa} kernels, ${threads} threads`;
+  const cores = threads > 0 ? `, ${threads} cores` : "";
+  return `${name} by way of ${kind === "metal" ? "Metal" : "CUDA"}, ${isa}${cores}, up to ${formatBytes(memoryBytes)}`;
 }
 
 function memory(): Check {
