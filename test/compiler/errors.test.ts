@@ -72,24 +72,6 @@ describe("names", () => {
       "
     `);
   });
-  test("thread level and atomics", () => {
-    expect(mistake((al) => al.barrier())).toMatchInlineSnapshot(`
-      "
-      kernel blur: al.barrier comes with the thread level, which is not in this version (errors.test.ts:LINE)
-        expect(mistake((al) => al.barrier()))
-                               ^
-      Write the kernel with tiles.
-      "
-    `);
-    expect(mistake((al, { y }) => al.atomicAdd(y, 1))).toMatchInlineSnapshot(`
-      "
-      kernel blur: al.atomicAdd comes with the atomics and scans, which are not in this version (errors.test.ts:LINE)
-        expect(mistake((al, { y }) => al.atomicAdd(y, 1)))
-                                      ^
-      Let one program reduce its own tile: al.sum, al.max, al.argmax.
-      "
-    `);
-  });
   test("assignment to a parameter, and into a value", () => {
     expect(
       mistake((_, p) => {

@@ -10,7 +10,20 @@ export type Axis = number | { axis?: number };
 type Unary = (x: Operand) => Tile;
 type DTypes = typeof DTYPES;
 
-export interface Al extends DTypes {
+/** Options of scans: the axis (default: the last), from the end, and without the element itself. */
+export interface ScanOptions {
+  axis?: number;
+  reverse?: boolean;
+  exclusive?: boolean;
+}
+type Cumulative = (x: Operand, axis?: number | ScanOptions) => Tile;
+/** Changes memory in one indivisible step and gives the value before (0 where the mask is off). */
+type Atomic = (p: Pointer, value: Operand, options?: { mask?: Operand }) => Tile;
+/** Combines the x of all 32 lanes; every lane gets the result. */
+type Combine = (x: Operand) => Tile;
+type ReduceKind = "sum" | "prod" | "min" | "max" | "and" | "or" | "xor" | "any" | "all";
+
+export interface Al extends DTypes, ThreadLevel, Simd {
   /** Position of this program on an axis of the grid, i32. */
   programId(axis?: 0 | 1 | 2): Tile;
   /** Size of the grid on an axis, i32. */
@@ -108,6 +121,28 @@ export interface Al extends DTypes {
   /** The low bytes of four integers as one i32, a lowest. */
   pack4(a: Operand, b: Operand, c: Operand, d: Operand): Tile;
 
+  /** Running value along an axis: sum unless a kind is given. */
+  scan(x: Operand, options?: ScanOptions & { kind?: "sum" | "prod" | "max" | "min" }): Tile;
+  cumsum: Cumulative;
+  cumprod: Cumulative;
+  cummax: Cumulative;
+  cummin: Cumulative;
+
+  /** i32, u32, f32 (i64 and u64 where the target has them); and, or, xor: integers. */
+  atomicAdd: Atomic;
+  atomicMin: Atomic;
+  atomicMax: Atomic;
+  atomicAnd: Atomic;
+  atomicOr: Atomic;
+  atomicXor: Atomic;
+  /** Writes the value whatever is there. */
+  atomicExchange: Atomic;
+  /** Writes the value where memory holds `compared` (the same bits); gives what it held. */
+  atomicCas(p: Pointer, compared: Operand, value: Operand, options?: { mask?: Operand }): Tile;
+
+  /** Writes a line to stderr after the run: kernel, program, thread, label and values. */
+  print(label: string, ...values: Operand[]): void;
+
   /** Compile-time repetition: `for (const u of al.unroll(n))`. */
   unroll(n: number): Iterable<number>;
   unroll(start: number, end: number, step?: number): Iterable<number>;
@@ -115,4 +150,78 @@ export interface Al extends DTypes {
   staticAssert(condition: boolean, message?: string): void;
   /** Whether a value is known at compile time. */
   isConst(x: unknown): boolean;
+}
+
+/** Operations of kernels that declare `threads`: what one thread of a threadgroup does. */
+export interface ThreadLevel {
+  /** Position of this thread in its threadgroup, i32. */
+  threadId(axis?: 0 | 1 | 2): Tile;
+  /** Threads of a threadgroup on an axis, known at compile time. */
+  numThreads(axis?: 0 | 1 | 2): number;
+  /** programId(axis) * numThreads(axis) + threadId(axis) */
+  globalId(axis?: 0 | 1 | 2): Tile;
+  /** Position in the simdgroup, 0 … 31. */
+  laneId(): Tile;
+  /** Which simdgroup of the threadgroup this thread is in. */
+  simdgroupId(): Tile;
+
+  /** Memory that the threads of a threadgroup share, f32 unless a type is given. What it holds before the first store is undefined. */
+  shared(shape: Shape, dtype?: DTypeObject): Pointer;
+  /** Memory of one thread, for arrays with run-time indices. */
+  local(shape: Shape, dtype?: DTypeObject): Pointer;
+  /** Waits for all threads of the threadgroup; what they wrote to `memory` (default: both) before is visible after. */
+  barrier(options?: { memory?: "shared" | "device" | "both" }): void;
+  /**
+   * All threads together copy rows × cols elements from `source` (rows `stride` apart, default cols) to shared memory (rows `pitch` apart, default
+   * cols). Elements at and beyond validRows, validCols are not read and become `other` (0). A barrier before and after is the caller's.
+   */
+  cooperativeLoad(
+    target: Pointer,
+    source: Pointer,
+    options: { rows?: number; cols: number; stride?: Operand; pitch?: Operand; validRows?: Operand; validCols?: Operand; other?: Operand },
+  ): void;
+  /** n elements that lie side by side, as a tile [n]. */
+  loadVector(p: Pointer, n: number, options?: { mask?: Operand; other?: Operand }): Tile;
+  /** Writes a tile [n] side by side. */
+  storeVector(p: Pointer, value: Operand, options?: { mask?: Operand }): void;
+}
+
+/** Operations among the 32 threads of a simdgroup, which all reach them together. */
+export interface Simd {
+  /** Waits for the simdgroup, with its writes to memory. */
+  simdBarrier(): void;
+  /** x of another lane; where there is none, the thread's own. */
+  simdShuffle(x: Operand, lane: Operand): Tile;
+  /** x of the lane `delta` below. */
+  simdShuffleUp(x: Operand, delta: Operand): Tile;
+  /** x of the lane `delta` above. */
+  simdShuffleDown(x: Operand, delta: Operand): Tile;
+  /** x of the lane whose number differs in the bits of `mask`. */
+  simdShuffleXor(x: Operand, mask: Operand): Tile;
+  /** x of one lane, in all. */
+  simdBroadcast(x: Operand, lane: Operand): Tile;
+  simdSum: Combine;
+  simdProd: Combine;
+  simdMin: Combine;
+  simdMax: Combine;
+  simdAnd: Combine;
+  simdOr: Combine;
+  simdXor: Combine;
+  /** A vote: true if the condition holds in any lane. */
+  simdAny(c: Operand): any;
+  simdAll(c: Operand): any;
+  /** u32 whose bit l is lane l's condition. */
+  simdBallot(c: Operand): Tile;
+  simdReduce(x: Operand, kind: ReduceKind): Tile;
+  /** Sum of x over the lanes up to this one; exclusive: before it. */
+  simdPrefixSum(x: Operand, options?: { exclusive?: boolean }): Tile;
+  simdPrefixProd(x: Operand, options?: { exclusive?: boolean }): Tile;
+
+  /** A thread's part, a tile [2], of an 8×8 matrix with one value everywhere (0.0). */
+  simdMatrix(value?: Operand, dtype?: DTypeObject): Tile;
+  /** A thread's part of the 8×8 matrix at p, whose rows are `stride` (8) elements apart; transposed: its columns. */
+  simdLoad(p: Pointer, options?: { stride?: Operand; transpose?: boolean }): Tile;
+  simdStore(p: Pointer, matrix: Operand, options?: { stride?: Operand; transpose?: boolean }): void;
+  /** a · b + c of 8×8 matrices; c is f32. */
+  simdMma(a: Operand, b: Operand, c?: Operand): Tile;
 }

@@ -8,6 +8,7 @@ import { launch } from "../launch.ts";
 import { optimize } from "../passes/index.ts";
 import type { Al } from "./al.ts";
 import { lowerFunction } from "./compile.ts";
+import { checkConvergence } from "./convergence.ts";
 import type { BodyParams, Constexpr, LaunchArgs, LaunchResult, LazyResult, Signature } from "./signature.ts";
 import { paramKinds } from "./signature.ts";
 import type { Source } from "./source.ts";
@@ -143,6 +144,7 @@ export class Kernel<S extends Signature = Signature> {
     let ir = this.cache.get(key);
     if (!ir) {
       ir = optimize(this.lower(given, options));
+      checkConvergence(ir, this.source);
       this.cache.set(key, ir);
     }
     return ir;

@@ -7,6 +7,7 @@ import { forOfStatement, forStatement, scalarCondition, whileStatement } from ".
 import { Scope } from "./scope.ts";
 import type { CT } from "./values.ts";
 import { isNumeric, literal, UNDEFINED } from "./values.ts";
+import { nameMemory } from "./vocabulary-threads.ts";
 
 /** Compiles a function's body and returns what it returns. */
 export function body(c: Compiler, block: ES.BlockStatement, scope: Scope): CT {
@@ -131,6 +132,7 @@ function declaration(c: Compiler, node: ES.VariableDeclaration, scope: Scope): v
   for (const d of node.declarations) {
     const value = d.init ? expression(c, d.init, scope) : UNDEFINED;
     if (d.id.type === "Identifier" && value.kind === "value" && value.value.name === undefined) value.value.name = d.id.name;
+    if (d.id.type === "Identifier" && value.kind === "pointer") nameMemory(c, value, d.id.name);
     const named =
       d.id.type === "Identifier" && value.kind === "function" && value.name === "(function)" ? { ...value, name: d.id.name } : value;
     assignPattern(c, d.id, named, scope, node.kind);

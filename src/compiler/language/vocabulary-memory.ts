@@ -3,53 +3,28 @@ import { broadcastShapes } from "../ir/ops.ts";
 import type { Value } from "../ir/types.ts";
 import { isInt } from "../ir/types.ts";
 import type { Compiler } from "./compiler.ts";
-import { toBool } from "./operators.ts";
-import type { CallInfo, CT, PointerValue } from "./values.ts";
+import type { Handler } from "./arguments.ts";
+import { arg, maskOf, offsetOf, options, pointer, tile } from "./arguments.ts";
+import type { CallInfo, CT, Numeric, PointerValue } from "./values.ts";
 import { describe, isUndefined, literal, runTime, UNDEFINED } from "./values.ts";
-import type { Handler } from "./vocabulary.ts";
-import { arg, tile } from "./vocabulary.ts";
-
-/** The named options of a call; an unknown one is an error. */
-function options(c: Compiler, v: CT | undefined, names: readonly string[], info: CallInfo): Record<string, CT | undefined> {
-  if (v === undefined || isUndefined(v)) return {};
-  if (v.kind !== "object") return c.fail(`the last argument of ${info.name} must be options { ${names.join(", ")} }, got ${describe(v)}`);
-  const found: Record<string, CT> = {};
-  for (const [key, cell] of v.cells) {
-    if (!names.includes(key)) c.fail(`${info.name} has no option ${key}`, `Its options are ${names.join(", ")}.`);
-    if (!isUndefined(cell.value)) found[key] = cell.value;
-  }
-  return found;
-}
-
-function pointer(c: Compiler, v: CT, info: CallInfo): PointerValue {
-  if (v.kind === "pointer") return v;
-  return c.fail(`argument 1 of ${info.name} must be a pointer, got ${describe(v)}`, "Pass pointer + offset.", info.node.arguments[0]);
-}
-
-function offsetOf(c: Compiler, p: PointerValue): Value {
-  const offset = c.toValue(p.offset, p.offset.kind === "value" ? undefined : "i32");
-  const { dtype } = offset.type;
-  return c.convert(offset, dtype === "i64" || dtype === "u64" || dtype === "u32" ? "i64" : "i32");
-}
-
-function maskOf(c: Compiler, v: CT | undefined, info: CallInfo): Value | undefined {
-  if (v === undefined || (v.kind === "literal" && v.value === true)) return undefined;
-  return toBool(c, c.numeric(v, `the mask of ${info.name}`));
-}
 
 export const load: Handler = (c, args, info) => {
-  const p = pointer(c, args[0], info);
-  const { mask, other } = options(c, args[1], ["mask", "other"], info);
+  return loadFrom(c, pointer(c, args, 0, info), args[1], info);
+};
+
+/** Elements at a pointer's addresses, with the options of al.load. */
+export function loadFrom(c: Compiler, p: PointerValue, optionsArg: CT | undefined, info: CallInfo): CT {
+  const { mask, other } = options(c, optionsArg, ["mask", "other"], info);
   const { dtype } = c.builder.params[p.param];
   const m = maskOf(c, mask, info);
   if (!m) return runTime(c.emit("load", [offsetOf(c, p)], { param: p.param }, info.name));
   const parts = [offsetOf(c, p), m];
   if (other !== undefined) parts.push(c.toValue(c.numeric(other, `option other of ${info.name}`), dtype));
   return runTime(c.emit("load", c.broadcast(parts, info.name), { param: p.param }, info.name));
-};
+}
 
 /** The value as one element per address: it may be smaller than the tile of addresses, not larger. */
-function fitted(c: Compiler, x: Value, offset: Value, what: string): Value {
+export function fitted(c: Compiler, x: Value, offset: Value, what: string): Value {
   const { shape } = offset.type;
   const to = broadcastShapes(x.type.shape, shape);
   if (to?.length === shape.length && to.every((n, i) => n === shape[i])) return c.builder.broadcast(x, shape);
@@ -60,31 +35,35 @@ function fitted(c: Compiler, x: Value, offset: Value, what: string): Value {
 }
 
 export const store: Handler = (c, args, info) => {
-  const p = pointer(c, args[0], info);
-  const { mask } = options(c, args[2], ["mask"], info);
+  return storeTo(c, pointer(c, args, 0, info), arg(c, args, 1, info), args[2], info);
+};
+
+/** Writes a value to a pointer's addresses, with the options of al.store. */
+export function storeTo(c: Compiler, p: PointerValue, x: Numeric, optionsArg: CT | undefined, info: CallInfo): CT {
+  const { mask } = options(c, optionsArg, ["mask"], info);
   const { dtype } = c.builder.params[p.param];
   const offset = offsetOf(c, p);
-  const value = fitted(c, c.toValue(arg(c, args, 1, info), dtype), offset, `the value of ${info.name}`);
+  const value = fitted(c, c.toValue(x, dtype), offset, `the value of ${info.name}`);
   if (mask?.kind === "literal" && !mask.value) return UNDEFINED;
   const m = maskOf(c, mask, info);
   const parts = m ? [offset, value, fitted(c, m, offset, `the mask of ${info.name}`)] : [offset, value];
   c.effect("store", parts, { param: p.param }, info.name);
   return UNDEFINED;
-};
+}
 
 export const prefetch: Handler = (c, args, info) => {
-  const p = pointer(c, args[0], info);
+  const p = pointer(c, args, 0, info);
   c.effect("prefetch", [offsetOf(c, p)], { param: p.param }, info.name);
   return UNDEFINED;
 };
 
-const flag = (v: CT | undefined): boolean => v !== undefined && v.kind === "literal" && Boolean(v.value);
+const isTrue = (v: CT | undefined): boolean => v !== undefined && v.kind === "literal" && Boolean(v.value);
 
 export const dot: Handler = (c, args, info) => {
   // The accumulator may be left out: dot(a, b, { transposeB }).
   const [accArg, optArg] = args[2]?.kind === "object" ? [undefined, args[2]] : [args[2], args[3]];
   const opts = options(c, optArg, ["transposeA", "transposeB"], info);
-  const [transposeA, transposeB] = [flag(opts.transposeA), flag(opts.transposeB)];
+  const [transposeA, transposeB] = [isTrue(opts.transposeA), isTrue(opts.transposeB)];
   const type = c.commonType([arg(c, args, 0, info), arg(c, args, 1, info)], false);
   if (isInt(type) || type === "bool")
     c.fail(`${info.name} multiplies float tiles, got ${type}`, "Cast them, or use al.dot4 for four-byte dot products.");
@@ -125,7 +104,7 @@ function words(c: Compiler, args: CT[], n: number, info: CallInfo): Value[] {
 
 export const dot4: Handler = (c, args, info) => {
   const given = options(c, args[3], ["signedA", "smallA"], info);
-  const attrs = { signedA: flag(given.signedA), ...(flag(given.smallA) ? { smallA: true } : {}) };
+  const attrs = { signedA: isTrue(given.signedA), ...(isTrue(given.smallA) ? { smallA: true } : {}) };
   return runTime(c.emit("dot4", words(c, args, 3, info), attrs, info.name));
 };
 

@@ -4,41 +4,17 @@ import type { Attr, DType, Value } from "../ir/types.ts";
 import { elements, isFloat, isInt } from "../ir/types.ts";
 import type { Compiler } from "./compiler.ts";
 import { binary, elementwise, integerDivide, minMax, operands, select, toBool } from "./operators.ts";
+import type { Entry, Handler } from "./arguments.ts";
+import { arg, axisOf, dtypeOf, entry, tile } from "./arguments.ts";
 import { computeType } from "./promote.ts";
 import { DTYPES } from "./signature.ts";
 import type { CallInfo, CT, NamespaceValue, Numeric } from "./values.ts";
 import { describe, isUndefined, literal, runTime, UNDEFINED } from "./values.ts";
 import { dot, dot4, byteLookup, load, pack4, prefetch, store } from "./vocabulary-memory.ts";
-
-export type Handler = (c: Compiler, args: CT[], info: CallInfo) => CT;
-
-interface Entry {
-  /** Fewest and most arguments. */
-  args: readonly [number, number];
-  build: Handler;
-}
-
-const entry = (min: number, max: number, build: Handler): Entry => ({ args: [min, max], build });
-
-/** The i-th argument as a number or tile. */
-export const arg = (c: Compiler, args: CT[], i: number, info: CallInfo): Numeric =>
-  c.numeric(args[i], `argument ${i + 1} of ${info.name}`, info.node.arguments[i]);
-/** The i-th argument as a value that exists at run time. */
-export const tile = (c: Compiler, args: CT[], i: number, info: CallInfo): Value => c.toValue(arg(c, args, i, info));
-
-export function dtypeOf(c: Compiler, v: CT | undefined, what: string): DType | undefined {
-  if (v === undefined || isUndefined(v)) return undefined;
-  if (v.kind === "dtype") return v.dtype;
-  return c.fail(`${what} must be a type such as al.f32, got ${describe(v)}`, "Types are al.f32, al.f16, al.i32 and so on, without quotes.");
-}
-
-/** Axis argument, counted from the end when negative. */
-function axisOf(c: Compiler, v: CT, rank: number, info: CallInfo): number {
-  const axis = c.integer(v, `the axis of ${info.name}`);
-  if (axis < -rank || axis >= rank)
-    c.fail(`${info.name}: axis ${axis} of a tile with ${rank} axes`, `Axes count from 0, or from the end with -1.`);
-  return axis < 0 ? axis + rank : axis;
-}
+import { print } from "./vocabulary-print.ts";
+import { ATOMICS, SCANS } from "./vocabulary-atomics.ts";
+import { SIMD } from "./vocabulary-simd.ts";
+import { THREADS } from "./vocabulary-threads.ts";
 
 const unaryMath = (op: string): Entry => entry(1, 1, (c, args, info) => elementwise(c, op, arg(c, args, 0, info), info.name));
 
@@ -223,6 +199,12 @@ const ENTRIES: Readonly<Record<string, Entry>> = {
   byteLookup: entry(2, 2, byteLookup),
   pack4: entry(4, 4, pack4),
 
+  ...ATOMICS,
+  ...SCANS,
+  ...THREADS,
+  ...SIMD,
+  print: entry(1, Infinity, print),
+
   unroll: entry(1, 3, (c, args, info) => {
     const n = args.map((v) => c.integer(v, `a bound of ${info.name}`));
     const [start, end, step] = n.length === 1 ? [0, n[0], 1] : [n[0], n[1], n[2] ?? 1];
@@ -253,14 +235,6 @@ function castTo(c: Compiler, x: Numeric, dtype: DType): Value {
   return value;
 }
 
-/** Operations of the thread level, which this version does not have. */
-const THREAD_LEVEL = (
-  "threadId numThreads shared local barrier simdShuffle simdShuffleXor simdShuffleUp simdShuffleDown simdSum simdMax simdMin simdBroadcast " +
-  "simdVote ballot simdPrefixSum simdMatrix laneId simdgroupId"
-).split(" ");
-const ATOMICS =
-  "atomicAdd atomicMax atomicMin atomicCas atomicExchange atomicAnd atomicOr atomicXor scan cumsum cumprod sort histogram".split(" ");
-
 /** Names of all operations, for documentation tests and suggestions. */
 export const VOCABULARY: readonly string[] = Object.keys(ENTRIES);
 
@@ -290,13 +264,6 @@ export const vocabulary: NamespaceValue = {
     const e = ENTRIES[name];
     if (e && Object.hasOwn(ENTRIES, name)) return builtin(`al.${name}`, e);
     if (Object.hasOwn(DTYPES, name)) return { kind: "dtype", dtype: name as DType };
-    if (THREAD_LEVEL.includes(name))
-      return c.fail(`al.${name} comes with the thread level, which is not in this version`, "Write the kernel with tiles.");
-    if (ATOMICS.includes(name))
-      return c.fail(
-        `al.${name} comes with the atomics and scans, which are not in this version`,
-        "Let one program reduce its own tile: al.sum, al.max, al.argmax.",
-      );
     const near = suggest(name, [...VOCABULARY, ...Object.keys(DTYPES)]);
     return c.fail(`there is no al.${name}`, near ? `Did you mean al.${near}?` : "docs/kernel-language.md lists the vocabulary.");
   },
