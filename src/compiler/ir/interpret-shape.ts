@@ -1,10 +1,10 @@
 /** Interpreter rules of ops that move, combine or reinterpret elements. */
 import type { DType, Op } from "./types.ts";
-import { DTYPE_BYTES, elements } from "./types.ts";
+import { DTYPE_BYTES, elements, isFloat, isSigned } from "./types.ts";
 import type { Num } from "./scalar.ts";
 import { binaryFunction, wrap } from "./scalar.ts";
 import { MemoryView } from "./memory.ts";
-import type { Machine } from "./interpret.ts";
+import type { Machine } from "./machine.ts";
 
 type Rule = (m: Machine, op: Op) => void;
 
@@ -58,6 +58,40 @@ function reduce(m: Machine, op: Op): void {
       let acc = at(o, 0);
       for (let k = 1; k < n; k++) acc = wrap(dtype, f(acc, at(o, k)));
       out[o] = acc;
+    }
+  }
+}
+
+/** Where a scan starts: combining it with x gives x. */
+export function scanIdentity(kind: string, dtype: DType): Num {
+  if (kind === "sum" || kind === "prod") return wrap(dtype, kind === "sum" ? 0 : 1);
+  const lowest = kind === "max";
+  if (isFloat(dtype)) return lowest ? -Infinity : Infinity;
+  const bits = 8n * BigInt(DTYPE_BYTES[dtype]);
+  const [low, high] = isSigned(dtype) ? [-(1n << (bits - 1n)), (1n << (bits - 1n)) - 1n] : [0n, (1n << bits) - 1n];
+  const value = lowest ? low : high;
+  return dtype === "i64" || dtype === "u64" ? value : Number(value);
+}
+
+/** What each kind of scan combines with. */
+export const SCAN_STEP: Readonly<Record<string, string>> = { sum: "add", prod: "mul", max: "max", min: "min" };
+
+function scan(m: Machine, op: Op): void {
+  const x = m.get(op.args[0]);
+  const { dtype, shape } = op.args[0].type;
+  const { axis, kind, reverse, exclusive } = op.attrs as { axis: number; kind: string; reverse: boolean; exclusive: boolean };
+  const inner = elements(shape.slice(axis + 1));
+  const n = shape[axis];
+  const f = binaryFunction(SCAN_STEP[kind], dtype);
+  const out = m.result(op);
+  for (let o = 0; o < out.length / n; o++) {
+    let acc = scanIdentity(kind, dtype);
+    for (let step = 0; step < n; step++) {
+      const k = reverse ? n - 1 - step : step;
+      const at = Math.floor(o / inner) * n * inner + k * inner + (o % inner);
+      const next = step === 0 ? x[at] : wrap(dtype, f(acc, x[at]));
+      out[at] = exclusive ? acc : next;
+      acc = next;
     }
   }
 }
@@ -123,6 +157,7 @@ export const SHAPE_RULES: Readonly<Record<string, Rule>> = {
   },
   bitcast,
   reduce,
+  scan,
   dot,
   dot4: (m, op) => {
     const [a, b, acc] = op.args.map((v) => m.get(v));
