@@ -102,8 +102,8 @@ ALLOY_METAL_API void alloy_metal_facts(alloy_device device, uint64_t *facts, cha
 /* ---- buffers ------------------------------------------------------------------------------------------------------------------ */
 
 /** Allocates `bytes` (0 gives a small buffer) of zeroed memory that CPU and GPU share; *address is the CPU's view. Codes: OUT_OF_MEMORY. */
-ALLOY_METAL_API int32_t alloy_metal_buffer_create(alloy_device device, uint64_t bytes, alloy_buffer *buffer, uint64_t *address, char *error,
-                                                  uint32_t error_bytes);
+ALLOY_METAL_API int32_t alloy_metal_buffer_create(alloy_device device, uint64_t bytes, alloy_buffer *buffer, uint64_t *address,
+                                                  char *error, uint32_t error_bytes);
 
 /**
  * Makes host memory a buffer without copying. [address, address + bytes) may lie anywhere: the buffer covers the whole pages (FACT_PAGE)
@@ -111,8 +111,8 @@ ALLOY_METAL_API int32_t alloy_metal_buffer_create(alloy_device device, uint64_t 
  * mapped file are, and stay so until the buffer is freed and nothing in flight uses it. Read-only mappings are fine for what kernels only
  * read. Codes: OUT_OF_MEMORY, ARGUMENT (no bytes, null, beyond FACT_MAX_BUFFER).
  */
-ALLOY_METAL_API int32_t alloy_metal_buffer_wrap(alloy_device device, uint64_t address, uint64_t bytes, alloy_buffer *buffer, uint64_t *offset,
-                                                char *error, uint32_t error_bytes);
+ALLOY_METAL_API int32_t alloy_metal_buffer_wrap(alloy_device device, uint64_t address, uint64_t bytes, alloy_buffer *buffer,
+                                                uint64_t *offset, char *error, uint32_t error_bytes);
 
 /**
  * Frees a buffer and takes it out of the residency set. Command buffers in flight keep it alive until they are done (but not wrapped
@@ -137,8 +137,8 @@ ALLOY_METAL_API void alloy_metal_resident(alloy_device device, alloy_buffer buff
 /**
  * Compiles MSL (language version 3.1) from `source` (UTF-8, `source_bytes` long). Codes: COMPILE with the compiler's words, all that fit.
  */
-ALLOY_METAL_API int32_t alloy_metal_library(alloy_device device, const char *source, uint64_t source_bytes, uint32_t flags, alloy_library *library,
-                                            char *error, uint32_t error_bytes);
+ALLOY_METAL_API int32_t alloy_metal_library(alloy_device device, const char *source, uint64_t source_bytes, uint32_t flags,
+                                            alloy_library *library, char *error, uint32_t error_bytes);
 
 /** Pipelines made from it stay valid. */
 ALLOY_METAL_API void alloy_metal_library_free(alloy_library library);
@@ -161,8 +161,9 @@ enum {
  * is an error; one that it does not have is ignored. facts[ALLOY_PIPELINE_FACTS] is filled. With an archive open it is looked up there
  * first, and put there when it was missing. Codes: PIPELINE, ARGUMENT.
  */
-ALLOY_METAL_API int32_t alloy_metal_pipeline(alloy_device device, alloy_library library, const char *function, const uint64_t *constants,
-                                             uint32_t count, alloy_pipeline *pipeline, uint64_t *facts, char *error, uint32_t error_bytes);
+ALLOY_METAL_API int32_t alloy_metal_pipeline(alloy_device device, alloy_library library, const char *function,
+                                             const uint64_t *constants, uint32_t count, alloy_pipeline *pipeline, uint64_t *facts,
+                                             char *error, uint32_t error_bytes);
 
 ALLOY_METAL_API void alloy_metal_pipeline_free(alloy_pipeline pipeline);
 
@@ -171,7 +172,8 @@ ALLOY_METAL_API void alloy_metal_pipeline_free(alloy_pipeline pipeline);
  * another system or chip: an archive never breaks a run. *loaded: 1 when the file was used. Closes the one before. Codes: ARCHIVE (this
  * system can make none).
  */
-ALLOY_METAL_API int32_t alloy_metal_archive_open(alloy_device device, const char *path, uint64_t *loaded, char *error, uint32_t error_bytes);
+ALLOY_METAL_API int32_t alloy_metal_archive_open(alloy_device device, const char *path, uint64_t *loaded, char *error,
+                                                 uint32_t error_bytes);
 
 /**
  * Writes the archive to its path if pipelines were added since, by way of a temporary file beside it and a rename. Nothing to do is
@@ -219,26 +221,29 @@ ALLOY_METAL_API int32_t alloy_metal_archive_save(alloy_device device, char *erro
  * for the next step. Every *submission must be ended by alloy_metal_poll or _wait. Codes: ARGUMENT (then nothing was committed),
  * OUT_OF_MEMORY, DEVICE_LOST.
  */
-ALLOY_METAL_API int32_t alloy_metal_submit(alloy_device device, const uint64_t *words, uint32_t word_count, uint32_t count, const uint64_t *slots,
-                                           uint32_t slot_count, alloy_submission *submission, char *error, uint32_t error_bytes);
+ALLOY_METAL_API int32_t alloy_metal_submit(alloy_device device, const uint64_t *words, uint32_t word_count, uint32_t count,
+                                           const uint64_t *slots, uint32_t slot_count, alloy_submission *submission, char *error,
+                                           uint32_t error_bytes);
 
 /**
  * Asks without waiting: ALLOY_METAL_PENDING, or the end: OK, or the code of what went wrong on the GPU. The end is reported once: the
  * submission is freed then. times (may be NULL) gets, at the end, the GPU's start and end in seconds of the system's uptime clock (both 0
  * if it never ran).
  */
-ALLOY_METAL_API int32_t alloy_metal_poll(alloy_device device, alloy_submission submission, double *times, char *error, uint32_t error_bytes);
+ALLOY_METAL_API int32_t alloy_metal_poll(alloy_device device, alloy_submission submission, double *times, char *error,
+                                         uint32_t error_bytes);
 
 /** As poll, but waits for the end; never PENDING. */
-ALLOY_METAL_API int32_t alloy_metal_wait(alloy_device device, alloy_submission submission, double *times, char *error, uint32_t error_bytes);
+ALLOY_METAL_API int32_t alloy_metal_wait(alloy_device device, alloy_submission submission, double *times, char *error,
+                                         uint32_t error_bytes);
 
 /**
  * Runs a plan to its end with one command buffer per dispatch and writes each one's GPU time in nanoseconds to ns[count] (0: skipped).
  * Dispatches do not overlap here, and each carries the start-up of its command buffer, so that the sum exceeds what submit takes. Codes:
  * those of submit and wait.
  */
-ALLOY_METAL_API int32_t alloy_metal_profile(alloy_device device, const uint64_t *words, uint32_t word_count, uint32_t count, const uint64_t *slots,
-                                            uint32_t slot_count, double *ns, char *error, uint32_t error_bytes);
+ALLOY_METAL_API int32_t alloy_metal_profile(alloy_device device, const uint64_t *words, uint32_t word_count, uint32_t count,
+                                            const uint64_t *slots, uint32_t slot_count, double *ns, char *error, uint32_t error_bytes);
 
 #ifdef __cplusplus
 }
