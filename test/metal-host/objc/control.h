@@ -36,7 +36,7 @@ MHO_API void mho_settle(void);
  *     exception (newLibraryWithSource throws)
  *     gpu-timeout  gpu-fault  gpu-memory  device-lost  gpu-internal (how a command buffer ends)
  *   NAME=value  a setting
- *     os=140500 (major * 10000 + minor * 100)  pressure=4  delay=ms (each command buffer takes at least that long)  max-buffer=bytes 
+ *     os=140500 (major * 10000 + minor * 100)  pressure=4  delay=ms (each command buffer takes at least that long)  max-buffer=bytes
  *     cores=8
  *   reset       forgets all of this
  * At start: the environment's ALLOY_METAL_HOST_INJECT. Returns 0 for a word that is none of these, and then does nothing.
