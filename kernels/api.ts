@@ -125,8 +125,8 @@ export interface KernelSet {
   quantizedBytes(maxTokens: number, k: number): number;
   /** y = x Wᵀ (+ bias) (+ residual). */
   linear(ctx: StepContext, o: LinearOptions): Dispatch[];
-  /** Tokens of a full prefill tile with G query heads per KV head. */
-  prefillTokens(G: number): number;
+  /** Tokens of a full prefill tile with G query heads per KV head and D elements per head. */
+  prefillTokens(G: number, D: number): number;
   /** Causal attention of `count` tiles over the paged cache. */
   attention(ctx: OpContext, o: AttentionOptions): Dispatch[];
 }

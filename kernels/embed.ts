@@ -14,7 +14,7 @@ const FLOAT_TYPES = ["f32", "f16", "bf16"] as const;
 export const CHUNK = 256;
 
 /** f16 of its bit pattern, as f32. */
-const half = fn((al, bits) => al.cast(al.bitcast(al.cast(bits, al.u16), al.f16), al.f32));
+export const half = fn((al, bits) => al.cast(al.bitcast(al.cast(bits, al.u16), al.f16), al.f32));
 /** The power of two that an E8M0 byte means, halved (the FP4 table is doubled). */
 export const halfPower = fn((al, e) => {
   const bits = al.cast(e, al.i32);

@@ -1,5 +1,27 @@
-/** The kernels of GPUs. */
+/**
+ * The kernels of GPUs: weights are read as they lie in the file and activations stay floats; programs are as large as a threadgroup of
+ * several simdgroups likes them. How they work and what bounds them: ../README.md.
+ */
 import type { KernelSet } from "../api.ts";
-import { cpuKernels } from "../cpu.ts";
+import { cpuSampling } from "../sample.ts";
+import { gpuAttention, gpuPrefillTokens } from "./attention.ts";
+import { gpuLinear } from "./linear.ts";
+import { DEBUG_TUNING, GPU_TUNING, type GpuTuning } from "./tuning.ts";
 
-export const gpuKernels: KernelSet = { ...cpuKernels, name: "gpu", batchTokens: 512, releasesPages: false };
+const gpuSet = (tuning: GpuTuning): KernelSet => ({
+  name: "gpu",
+  batchTokens: 512,
+  blocks: { elementwise: 1024, norm: 1024, rope: 32, kvStore: 64 },
+  sampling: cpuSampling,
+  releasesPages: false,
+  packs: () => false,
+  quantize: () => [],
+  quantizedBytes: () => 0,
+  linear: (ctx, o) => gpuLinear(tuning, ctx, o),
+  prefillTokens: gpuPrefillTokens,
+  attention: (ctx, o) => gpuAttention(tuning, ctx, o),
+});
+
+export const gpuKernels = gpuSet(GPU_TUNING);
+/** The same kernels in sizes that a CPU compiles and runs in reasonable time. */
+export const gpuKernelsOnCpu = gpuSet(DEBUG_TUNING);

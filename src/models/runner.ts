@@ -116,7 +116,7 @@ export class Runner implements ModelRunner {
       const v = this.#allocate(name, Math.max(4, count * 4)).view();
       return new Float32Array(v.buffer, v.byteOffset, count);
     };
-    const groups = new Set(config.layers.map((l) => weights.kernels.prefillTokens(l.mixer.heads / l.mixer.kvHeads)));
+    const groups = new Set(config.layers.map((l) => weights.kernels.prefillTokens(l.mixer.heads / l.mixer.kvHeads, l.mixer.headDim)));
     const perSequence = Math.ceil(this.contextLength / BLOCK_TOKENS);
     this.#arrays = {
       tokens: int("tokens", T),

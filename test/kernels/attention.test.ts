@@ -38,7 +38,7 @@ describe.each(runners)("%s kernels, %s", (name, _, make, most) => {
   /** Stores random keys and values of several sequences through kvStore, then attends from their last tokens. */
   function attend(shape: Shape, sequences: { start: number; tokens: number }[]): number {
     const { D, G, KVH, window, cap, kv, phase } = shape;
-    const perTile = phase === "prefill" ? set.prefillTokens(G) : 1;
+    const perTile = phase === "prefill" ? set.prefillTokens(G, D) : 1;
     const stride = (G + 2) * KVH * D;
     const [kColumn, vColumn] = [G * KVH * D, (G + 1) * KVH * D];
     const perSequence = sequences.map((s) => Math.ceil((s.start + s.tokens) / BLOCK_TOKENS));
@@ -154,6 +154,8 @@ describe.each(runners)("%s kernels, %s", (name, _, make, most) => {
       [{ ...base, D: 24, G: 2, sinks: true, cap: 2, phase: "prefill" }, [{ start: 1, tokens: 14 }]],
       [{ ...base, D: 16, G: 2, kv: "f16", phase: "prefill" }, [{ start: 0, tokens: 13 }]],
       [{ ...base, D: 80, G: 1, kv: "f16", phase: "decode" }, [{ start: 20, tokens: 1 }]],
+      [{ ...base, D: 136, G: 9, kv: "f16", phase: "prefill" }, [{ start: 20, tokens: 3 }]],
+      [{ ...base, D: 12, G: 2, KVH: 2, sinks: true, window: 40, phase: "decode" }, [{ start: far, tokens: 1 }]],
     ];
     for (const [shape, sequences] of cases)
       expect({ shape, sequences, ok: attend(shape, sequences) < within(shape) }).toEqual({ shape, sequences, ok: true });

@@ -3,7 +3,11 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "
 import { dequantize, quantize } from "../../src/formats/quant/table.ts";
 import type { TensorType } from "../../src/formats/weights.ts";
 import { QUANTISED_TYPES } from "../../kernels/families.ts";
-import { linearDispatches, packDispatches, packedLayout, quantizeDispatches, quantizedActivationBytes } from "../../kernels/linear-api.ts";
+import type { KernelSet } from "../../kernels/api.ts";
+import { cpuKernels } from "../../kernels/cpu.ts";
+import { gpuKernels, gpuKernelsOnCpu } from "../../kernels/gpu/index.ts";
+import { MATVEC_TOKENS } from "../../kernels/gpu/matvec.ts";
+import { packDispatches, packedLayout } from "../../kernels/linear-api.ts";
 import { createCpuDevice } from "../../src/runtime/cpu/device.ts";
 import { deviceRunner, interpreterRunner, random, type Runner, SEED, uniform } from "./runners.ts";
 
@@ -34,7 +38,8 @@ function roundActivations(x: Float32Array): Float64Array {
   return out;
 }
 
-function check(r: Runner, c: Case, seed: number): void {
+/** Checks a product of a kernel set; errors are relative to the sum of the products' sizes. */
+function check(r: Runner, c: Case, seed: number, set: KernelSet = cpuKernels): void {
   const next = random(seed);
   const { type, n, k, t } = c;
   const stored = quantize(type, uniform(next, n * k));
@@ -47,19 +52,20 @@ function check(r: Runner, c: Case, seed: number): void {
   const start = uniform(next, t * yStride);
   const bias = c.bias ? uniform(next, n) : undefined;
   const layout = packedLayout(type, n, k);
+  const packed = set.packs({ type, n, k });
   const xb = r.buffer(x);
   const src = r.buffer(stored);
   const y = r.buffer(start);
   let w = src;
   let xq;
-  if (layout.packed) {
+  if (packed) {
     w = r.buffer(layout.bytes);
     r.run(packDispatches(r.ctx, { type, n, k, src, dst: w }));
-    xq = r.buffer(quantizedActivationBytes(t, k));
-    r.run(quantizeDispatches(r.ctx, { x: xb, xq, T: t, maxT: t, k, rows: "T" }));
+    xq = r.buffer(set.quantizedBytes(t, k));
+    r.run(set.quantize(r.ctx, { x: xb, xq, T: t, maxT: t, k, rows: "T" }));
   }
   r.run(
-    linearDispatches(r.ctx, {
+    set.linear(r.ctx, {
       type,
       n,
       k,
@@ -77,7 +83,7 @@ function check(r: Runner, c: Case, seed: number): void {
     }),
   );
   const got = new Float32Array(y.view(0, start.byteLength).slice().buffer);
-  const xr = layout.packed ? roundActivations(x) : x;
+  const xr = packed ? roundActivations(x) : x;
   let worst = 0;
   for (let m = 0; m < t; m++) {
     for (let i = 0; i < yStride; i++) {
@@ -98,7 +104,9 @@ function check(r: Runner, c: Case, seed: number): void {
       worst = Math.max(worst, Math.abs(got[at] - sum) / (size + 1e-9));
     }
   }
-  expect(worst).toBeLessThan(2e-6);
+  // Tiles of matrix units multiply f16: each factor is rounded by 2^-11 at most.
+  const half = set.name === "gpu" && t > MATVEC_TOKENS && type !== "f32" && type !== "bf16";
+  expect(worst).toBeLessThan(half ? 1e-3 : 2e-6);
 }
 
 // Without the ahead-of-time library every kernel is compiled when it is first used.
@@ -113,6 +121,38 @@ describe("interpreter", () => {
   }
   test("q8_0: one column block, one token", () => check(r, { type: "q8_0", n: 1, k: 32, t: 1 }, SEED));
   test("f16: columns that are no whole vector", () => check(r, { type: "f16", n: 3, k: 37, t: 2 }, SEED));
+});
+
+describe("GPU kernels on the interpreter", () => {
+  const r = interpreterRunner();
+  for (const type of TYPES) {
+    test(type, () => {
+      check(r, { type, n: 5, k: 256, t: 3, yOffset: 5, bias: true }, SEED, gpuKernels);
+      check(r, { type, n: 19, k: 256, t: 9, residual: true }, SEED, gpuKernels);
+    });
+  }
+  test("float columns that are no whole step", () => {
+    for (const t of [2, 10]) check(r, { type: "f16", n: 3, k: 37, t }, SEED, gpuKernels);
+    check(r, { type: "f32", n: 3, k: 270, t: 1, bias: true }, SEED, gpuKernels);
+  });
+});
+
+describe("GPU kernels on the CPU", () => {
+  const device = createCpuDevice();
+  const r = deviceRunner(device);
+  afterAll(() => device.close());
+  for (const type of ["q8_0", "q4_k", "f16"] as const) {
+    test(type, () => {
+      for (const [i, t] of [1, 7, 20].entries())
+        check(
+          r,
+          { type, n: [33, 70][i % 2], k: 256 * (1 + (i % 2)), t, bias: t % 2 === 0, residual: t % 3 === 0 },
+          SEED + i,
+          gpuKernelsOnCpu,
+        );
+      for (const k of type === "q8_0" ? [32, 96] : [256]) check(r, { type, n: 8, k, t: 4 }, SEED, gpuKernelsOnCpu);
+    });
+  }
 });
 
 describe("cpu", () => {

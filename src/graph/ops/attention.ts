@@ -25,8 +25,8 @@ export interface AttentionAttrs {
   softcap: number;
 }
 
-/** Name of the graph input (and of the step size that counts them) of the prefill tiles for G query heads per KV head. */
-export const prefillTilesName = (kernels: KernelSet, G: number): string => `prefillTiles.${kernels.prefillTokens(G)}`;
+/** Name of the graph input (and of the step size that counts them) of the prefill tiles for G query heads per KV head of D elements. */
+export const prefillTilesName = (kernels: KernelSet, G: number, D: number): string => `prefillTiles.${kernels.prefillTokens(G, D)}`;
 
 /**
  * Stores the new keys and values in the paged cache, then attends causally: qkv [T, stride] -> [T, heads · headDim].
@@ -57,7 +57,7 @@ export const attention: OpDef<AttentionAttrs> = {
     };
     const G = a.heads / a.kvHeads;
     const attend = (phase: "prefill" | "decode"): Dispatch[] => {
-      const key = phase === "prefill" ? prefillTilesName(ctx.kernels, G) : "decodeTiles";
+      const key = phase === "prefill" ? prefillTilesName(ctx.kernels, G, a.headDim) : "decodeTiles";
       return ctx.kernels.attention(ctx, {
         phase,
         D: a.headDim,
@@ -75,7 +75,8 @@ export const attention: OpDef<AttentionAttrs> = {
         y: ctx.buffer(output!),
         count: ctx.slot(key, (s) => s[key]),
         // Every sequence may add one prefill tile that is not full.
-        maxCount: phase === "prefill" ? Math.ceil(ctx.max.T / ctx.kernels.prefillTokens(G)) + Math.min(ctx.max.T, 256) : ctx.max.T,
+        maxCount:
+          phase === "prefill" ? Math.ceil(ctx.max.T / ctx.kernels.prefillTokens(G, a.headDim)) + Math.min(ctx.max.T, 256) : ctx.max.T,
         window: a.window,
         scale: a.scale,
         softcap: a.softcap,

@@ -38,7 +38,7 @@ export function buildAttention(
       qkv,
       g.input("slots", ["T"], "i32"),
       g.input("blockTable", [1], "i32"),
-      g.input(prefillTilesName(weights.kernels, c.heads / c.kvHeads), ["T", 4], "i32"),
+      g.input(prefillTilesName(weights.kernels, c.heads / c.kvHeads, c.headDim), ["T", 4], "i32"),
       g.input("decodeTiles", ["T", 4], "i32"),
     ],
     {
