@@ -1,7 +1,7 @@
 /** The kernel language: what a kernel's author imports. The reference is docs/kernel-language.md. */
 export type { Al, Operand, Shape } from "./al.ts";
-export { fn, Kernel, kernel } from "./kernel.ts";
-export type { AnyKernel, Constexprs, Helper, Uses } from "./kernel.ts";
+export { fn, helperFromText, Kernel, kernel } from "./kernel.ts";
+export type { AnyKernel, Constexprs, Helper, UsedValue, Uses } from "./kernel.ts";
 export {
   bf16,
   bool,

@@ -36,13 +36,28 @@ export interface Helper<A extends any[] = any[], R = any> {
  */
 // oxlint-disable-next-line typescript/no-explicit-any -- see Helper
 export function fn<A extends any[], R>(body: (al: Al, ...args: A) => R, options: { uses?: Uses } = {}): Helper<A, R> {
-  const source = parseFunction("fn", body, callSite(fn));
+  return makeHelper(parseFunction("fn", body, callSite(fn)), options.uses ?? {});
+}
+
+/** A helper whose function was composed as text, `(al, …parameters) => value`: how kernels are fused at run time. */
+export function helperFromText(text: string, uses: Uses = {}): Helper {
+  return makeHelper(
+    parseFunction(
+      "fn",
+      Object.assign(() => {}, { kernelSource: text }),
+    ),
+    uses,
+  );
+}
+
+// oxlint-disable-next-line typescript/no-explicit-any -- see Helper
+function makeHelper<A extends any[], R>(source: Source, uses: Uses): Helper<A, R> {
   const called = (): never => {
     throw new AlloyError("kernel_error", "a kernel helper was called outside of a kernel", {
       hint: "Hand it to a kernel with { uses: { helper } } and call it there.",
     });
   };
-  return Object.assign(called, { kind: "helper" as const, source, uses: options.uses ?? {} });
+  return Object.assign(called, { kind: "helper" as const, source, uses });
 }
 
 type BodyUses<U extends Uses> = { readonly [K in keyof U]: U[K] };
