@@ -99,9 +99,10 @@ function equalityKey(node: Node, inputs: readonly Vertex[]): string | undefined 
 export function group(order: readonly Vertex[], roots: ReadonlySet<Vertex>): Group[] {
   const groups: Group[] = [];
   const home = new Map<Vertex, Group>();
+  const behind = behindAnchors(order, roots);
   for (const v of order.toReversed()) {
     if (isLeaf(v) || isView(v)) continue;
-    const target = roots.has(v) ? undefined : joins(v, home);
+    const target = roots.has(v) ? undefined : joins(v, home, behind);
     if (target) {
       target.part.add(v);
       if (target.part !== target.group.prologue && isAnchor(v)) {
@@ -124,8 +125,23 @@ export function group(order: readonly Vertex[], roots: ReadonlySet<Vertex>): Gro
 
 const isAnchor = (v: Vertex): boolean => ANCHORS.includes(v.node.op.kind);
 
+/** Elementwise work that the kernel of an anchor before it can do: there every element is computed once, a row kernel may read its row several times. */
+function behindAnchors(order: readonly Vertex[], roots: ReadonlySet<Vertex>): Set<Vertex> {
+  const behind = new Set<Vertex>();
+  for (const v of order) {
+    if (isLeaf(v) || v.node.op.kind !== "pointwise") continue;
+    const carries = (i: Vertex): boolean =>
+      i.users.size === 1 && !roots.has(i) && !isLeaf(i) && sameShape(i, v) && (isAnchor(i) || behind.has(i));
+    if (v.inputs.some(carries)) behind.add(v);
+  }
+  return behind;
+}
+
+const sameShape = (a: Vertex, b: Vertex): boolean =>
+  a.node.shape.length === b.node.shape.length && a.node.shape.every((n, i) => n === b.node.shape[i]);
+
 /** The group that all users of a vertex are in, and the part of it that `v` would join; undefined when there is none where it fits. */
-function joins(v: Vertex, home: ReadonlyMap<Vertex, Group>): { group: Group; part: Set<Vertex> } | undefined {
+function joins(v: Vertex, home: ReadonlyMap<Vertex, Group>, behind: ReadonlySet<Vertex>): { group: Group; part: Set<Vertex> } | undefined {
   const users = [...v.users];
   const g = users.length ? home.get(users[0]) : undefined;
   if (!g || users.some((u) => home.get(u) !== g)) return undefined;
@@ -136,10 +152,9 @@ function joins(v: Vertex, home: ReadonlyMap<Vertex, Group>): { group: Group; par
 
   if (users.every((u) => g.epilogue.has(u))) {
     if (v.node.op.kind === "pointwise") return { group: g, part: g.epilogue };
-    const sameShape = v.node.shape.length === g.root.node.shape.length && v.node.shape.every((n, i) => n === g.root.node.shape[i]);
-    return isAnchor(v) && !g.anchor && sameShape ? { group: g, part: g.epilogue } : undefined;
+    return isAnchor(v) && !g.anchor && sameShape(v, g.root) ? { group: g, part: g.epilogue } : undefined;
   }
-  if (v.node.op.kind !== "pointwise" || !g.anchor || !TAKES_PROLOGUE.includes(g.anchor.node.op.kind)) return undefined;
+  if (v.node.op.kind !== "pointwise" || behind.has(v) || !g.anchor || !TAKES_PROLOGUE.includes(g.anchor.node.op.kind)) return undefined;
   const { anchor } = g;
   const before = users.every((u) => g.prologue.has(u) || (u === anchor && u.inputs[0] === v && u.inputs.lastIndexOf(v) === 0));
   return before ? { group: g, part: g.prologue } : undefined;

@@ -9,7 +9,7 @@ import { Expressions, flatView, rowView, type Given, type View } from "./express
 import { type Group, type Vertex } from "./fuse.ts";
 import type { LaunchSlot, Node, Operation } from "./node.ts";
 import { DTYPES } from "../compiler/language/signature.ts";
-import { elementsOf } from "./shapes.ts";
+import { bytesOf, elementsOf } from "./shapes.ts";
 import { powerOfTwo, type Tiles } from "./tiles.ts";
 
 export interface Lowered {
@@ -17,7 +17,7 @@ export interface Lowered {
   constexprs: Constexprs;
   grid: readonly [number, number, number];
   /** In the order of the kernel's run-time parameters; "result" is what the group writes. */
-  args: readonly (Given | "result" | { output: string })[];
+  args: readonly (Given | "result" | { output: string; bytes: number })[];
   /** Operations in the order in which they are applied. */
   operations: readonly string[];
 }
@@ -164,7 +164,12 @@ const LOWER: { readonly [K in Operation["kind"]]?: (l: Lowering, op: Of<K>) => L
 
   launch(l, op) {
     const { inputs } = l.g.root;
-    const arg = (slot: LaunchSlot) => ("input" in slot ? inputs[slot.input] : "number" in slot ? slot.number : { output: slot.output });
+    const arg = (slot: LaunchSlot) =>
+      "input" in slot
+        ? inputs[slot.input]
+        : "number" in slot
+          ? slot.number
+          : { output: slot.output, bytes: bytesOf([slot.elements], slot.dtype) };
     return { kernel: op.kernel, constexprs: op.constexprs, grid: op.grid, args: op.slots.map(arg), operations: operationNames(l.g) };
   },
 };

@@ -58,8 +58,12 @@ class RunMemory {
     });
   }
 
-  block(v: Vertex): DeviceBuffer {
-    const m = memoryOf(v);
+  /** Exactly the memory of a vertex's elements, so that devices which check accesses see where they end. */
+  window(v: Vertex): DeviceBuffer {
+    return this.block(memoryOf(v)).slice(0, bytesOf(v.node.shape, v.node.dtype));
+  }
+
+  private block(m: Vertex): DeviceBuffer {
     if (isLeaf(m)) {
       const storage = m.node.storage!;
       if (!this.held.includes(storage)) this.held.push(storage.retain());
@@ -169,8 +173,8 @@ function allocate(work: Work, memory: RunMemory, program?: (kernel: AnyKernel, s
     memory.write(step, wanted);
     const args = step.args.map((a) => {
       if (typeof a === "number") return a;
-      if (a === "result") return memory.block(step.group.root);
-      return "output" in a ? memory.output(step.group.root, a.output).block : memory.block(a);
+      if (a === "result") return memory.window(step.group.root);
+      return "output" in a ? memory.output(step.group.root, a.output).block.slice(0, a.bytes) : memory.window(a);
     });
     memory.passed(i);
     if (!program) return [];

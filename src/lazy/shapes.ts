@@ -46,12 +46,16 @@ export interface Axis {
 
 /** Axes of an operand of `shape` inside `whole`, one for each axis of it. */
 export function axesIn(shape: Shape, whole: Shape): Axis[] {
-  let stride = elementsOf(shape);
-  return whole.map((size, i): Axis => {
-    const own = shape[i - whole.length + shape.length] ?? 1;
-    stride = own === 0 ? 0 : stride / own;
-    return { size, stride: own === 1 ? 0 : stride };
-  });
+  let stride = 1;
+  return whole
+    .map((size, i): Axis => ({ size, stride: shape[i - whole.length + shape.length] ?? 1 }))
+    .toReversed()
+    .map(({ size, stride: own }): Axis => {
+      const step = own === 1 ? 0 : stride;
+      stride *= Math.max(1, own);
+      return { size, stride: step };
+    })
+    .toReversed();
 }
 
 /** The same walk over fewer axes: those of size 1 dropped, and neighbours joined where every operand takes them in one stride. */
