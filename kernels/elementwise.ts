@@ -4,6 +4,9 @@ import { constexpr, dim, f32, fn, i32, kernel, ptr, scalar } from "../src/compil
 
 const BLOCK = 256;
 
+/** On a GPU a thread has four elements. */
+export const simdgroups = (c: { BLOCK: number }): number => Math.min(32, Math.max(1, Math.ceil(c.BLOCK / 128)));
+
 /** Activation by compile-time name: silu, gelu (exact, erf), gelu_tanh (the tanh approximation), relu, relu2. */
 const activate = fn((al, kind, v) => {
   if (kind === "silu") return v / (1 + al.exp(-v));
@@ -24,7 +27,7 @@ export const gatedActivation = kernel(
     const u = al.load(x + t * stride + up + k, { mask: k < N });
     al.store(y + t * N + k, activate(ACT, g) * u, { mask: k < N });
   },
-  { uses: { activate } },
+  { uses: { activate }, simdgroups },
 );
 
 /** y[t, i] = act(x[t, i]): the plain two-layer MLP. */
@@ -36,7 +39,7 @@ export const activation = kernel(
     const row = al.programId(1) * N;
     al.store(y + row + k, activate(ACT, al.load(x + row + k, { mask: k < N })), { mask: k < N });
   },
-  { uses: { activate } },
+  { uses: { activate }, simdgroups },
 );
 
 /** y[t, i] = x[t, i] + scale · z[t, i]. y may be x: the residual stream. */
@@ -49,6 +52,7 @@ export const addScaled = kernel(
     const sum = al.fma(al.load(z + row + k, { mask: k < N }), scale, al.load(x + row + k, { mask: k < N }));
     al.store(y + row + k, sum, { mask: k < N });
   },
+  { simdgroups },
 );
 
 /** y[t, i] = scale · x[t, i], soft-capped to cap · tanh(· / cap) when SOFTCAP. */
@@ -62,6 +66,7 @@ export const scaleRows = kernel(
     if (SOFTCAP) v = cap * al.tanh(v / cap);
     al.store(y + row + k, v, { mask: k < N });
   },
+  { simdgroups },
 );
 
 /** y[r, i] = x[rows[r], i]: the rows of a batch that need logits. */
@@ -73,28 +78,34 @@ export const gatherRows = kernel(
     const r = al.programId(1);
     al.store(y + r * N + k, al.load(x + al.load(rows + r) * N + k, { mask: k < N }), { mask: k < N });
   },
+  { simdgroups },
 );
 
 /** y[r, :] = softmax(x[r, :]) with the row's maximum subtracted first. Grid: (1, rows). */
-export const softmaxRows = kernel("softmax_rows", { x: ptr(f32), y: ptr(f32), N: dim, BLOCK: constexpr(64) }, (al, { x, y, N, BLOCK }) => {
-  const row = al.programId(1) * N;
-  let top = al.full([BLOCK], -Infinity, al.f32);
-  for (let i = 0; i < N; i += BLOCK) {
-    const k = i + al.arange(BLOCK);
-    top = al.max(top, al.load(x + row + k, { mask: k < N, other: -Infinity }));
-  }
-  const peak = al.max(top);
-  let total = al.zeros([BLOCK], al.f32);
-  for (let i = 0; i < N; i += BLOCK) {
-    const k = i + al.arange(BLOCK);
-    total = total + al.exp(al.load(x + row + k, { mask: k < N, other: -Infinity }) - peak);
-  }
-  const scale = 1 / al.sum(total);
-  for (let i = 0; i < N; i += BLOCK) {
-    const k = i + al.arange(BLOCK);
-    al.store(y + row + k, al.exp(al.load(x + row + k, { mask: k < N }) - peak) * scale, { mask: k < N });
-  }
-});
+export const softmaxRows = kernel(
+  "softmax_rows",
+  { x: ptr(f32), y: ptr(f32), N: dim, BLOCK: constexpr(64) },
+  (al, { x, y, N, BLOCK }) => {
+    const row = al.programId(1) * N;
+    let top = al.full([BLOCK], -Infinity, al.f32);
+    for (let i = 0; i < N; i += BLOCK) {
+      const k = i + al.arange(BLOCK);
+      top = al.max(top, al.load(x + row + k, { mask: k < N, other: -Infinity }));
+    }
+    const peak = al.max(top);
+    let total = al.zeros([BLOCK], al.f32);
+    for (let i = 0; i < N; i += BLOCK) {
+      const k = i + al.arange(BLOCK);
+      total = total + al.exp(al.load(x + row + k, { mask: k < N, other: -Infinity }) - peak);
+    }
+    const scale = 1 / al.sum(total);
+    for (let i = 0; i < N; i += BLOCK) {
+      const k = i + al.arange(BLOCK);
+      al.store(y + row + k, al.exp(al.load(x + row + k, { mask: k < N }) - peak) * scale, { mask: k < N });
+    }
+  },
+  { simdgroups },
+);
 
 export const ACTIVATIONS = ["silu", "gelu", "gelu_tanh", "relu", "relu2"] as const;
 export type Activation = (typeof ACTIVATIONS)[number];

@@ -71,7 +71,7 @@ const embedQuantised = (type: QuantisedType) => {
       const v = values(b, h, row * al.idiv(columns, BLOCK), al.min(k, columns - 1), BLOCK, GROUP, SCALES, OFFSET, TABLE);
       al.store(y + token * stride + k, v * scale, { mask });
     },
-    { uses: { values } },
+    { uses: { values }, simdgroups: 2 },
   );
 };
 
@@ -99,7 +99,7 @@ const dequantQuantised = (type: QuantisedType) => {
       const v = values(b, h, row * al.idiv(columns, BLOCK), al.min(k, columns - 1), BLOCK, GROUP, SCALES, OFFSET, TABLE);
       al.store(y + row * columns + k, v, { mask: k < columns });
     },
-    { uses: { values } },
+    { uses: { values }, simdgroups: 2 },
   );
 };
 

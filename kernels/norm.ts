@@ -1,5 +1,6 @@
 /** RMSNorm (Zhang & Sennrich 2019) and LayerNorm (Ba et al. 2016) over rows of float32. Grid: (1, rows). */
 import type { Instance } from "./instances.ts";
+import { simdgroups } from "./elementwise.ts";
 import { constexpr, dim, f32, kernel, out, ptr, scalar } from "../src/compiler/language/index.ts";
 
 const BLOCK = 64;
@@ -23,6 +24,7 @@ export const rmsNorm = kernel(
       al.store(y + row + k, v * scale * al.load(w + k, { mask: k < D }), { mask: k < D });
     }
   },
+  { simdgroups },
 );
 
 /** y[r, :] = (x[r, :] - mean) / sqrt(var + eps) · w + b. x, y: [rows, D]; w, b: [D]. The variance is the biased one. */
@@ -50,6 +52,7 @@ export const layerNorm = kernel(
       al.store(y + row + k, al.fma(v, al.load(w + k, { mask: k < D }), al.load(b + k, { mask: k < D })), { mask: k < D });
     }
   },
+  { simdgroups },
 );
 
 export const instances: Instance[] = [

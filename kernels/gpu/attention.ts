@@ -98,7 +98,8 @@ const flash = (name: string, type: typeof f16 | typeof f32) => {
       const r = al.arange(BM);
       if (SPLIT) {
         const part = ((tile * KVH + kvHead) * al.numPrograms(2) + al.programId(2)) * (BM * (D + 2));
-        al.store(y + part + al.col(r) * D + al.row(d), sums, { mask: al.row(d) < D });
+        // A short context leaves pieces empty: their sum of 0 says so.
+        if (begin < end) al.store(y + part + al.col(r) * D + al.row(d), sums, { mask: al.row(d) < D });
         al.store(y + part + BM * D + r, top);
         al.store(y + part + BM * D + BM + r, total);
       } else {
@@ -106,7 +107,11 @@ const flash = (name: string, type: typeof f16 | typeof f32) => {
         al.store(y + al.col(to) + al.row(d), sums / al.col(total), { mask: al.col(r) < rows && al.row(d) < D });
       }
     },
-    { uses: { toHalf, HALF } },
+    {
+      uses: { toHalf, HALF },
+      // Eight rows of a matrix unit to each: maxima and sums of a row stay within a simdgroup.
+      simdgroups: (c: { BM: number }) => Math.min(8, Math.max(1, c.BM / 8)),
+    },
   );
 };
 
@@ -139,10 +144,10 @@ export const attentionCombine = kernel(
     const top = al.max(tops);
     const total = al.sum(al.load(from + s + BM) * al.exp(tops - top));
     let sums = al.zeros([DP], al.f32);
-    for (const i of al.unroll(SPLITS)) {
-      const part = from + i * (BM * (D + 2)) + row * D;
-      const weight = al.exp(al.load(from + i * (BM * (D + 2)) + BM * D + row) - top);
-      sums = al.fma(al.load(part + d, { mask: d < D }), weight, sums);
+    for (let i = 0; i < SPLITS; i++) {
+      const part = from + i * (BM * (D + 2));
+      const own = al.load(part + BM * D + row);
+      if (al.load(part + BM * D + BM + row) > 0) sums = al.fma(al.load(part + row * D + d, { mask: d < D }), al.exp(own - top), sums);
     }
     const to = al.load(tiles + tile * 4) * (KVH * G * D) + head * D;
     al.store(y + to + d, sums / total, { mask: d < D });
@@ -157,7 +162,7 @@ const prefillRows = (D: number): number => (D > 128 ? 16 : 32);
 export const gpuPrefillTokens = (G: number, D: number): number => Math.max(1, Math.floor(prefillRows(D) / G));
 
 /** A context is cut into as many pieces as it takes to fill the GPU, within reason. */
-const MOST_SPLITS = 16;
+const MOST_SPLITS = 32;
 
 /** Compile-time values for a shape. */
 export function flashConfig(tuning: GpuTuning, o: Pick<AttentionOptions, "D" | "G" | "KVH" | "kv" | "phase" | "maxCount">) {

@@ -15,6 +15,9 @@ import { hasMinimum, reader } from "./reader.ts";
 const OUTPUT = { x: ptr(f32), y: ptr(f32), bias: ptr(f32), residual: ptr(f32) };
 const SIZES = { t: dim, n: dim, k: dim, stride: dim, offset: dim, epilogue: dim };
 
+/** A simdgroup holds up to 512 sums, 16 a thread. */
+const simdgroups = (c: { BM: number; BN: number }): number => Math.min(8, Math.max(1, (c.BM * c.BN) / 512));
+
 /** f32 to f16 with values beyond its range at the largest it has: a rare huge activation must not become infinity. NaN stays. */
 export const toHalf = fn((al, v) => al.cast(al.where(v > 65504, 65504, al.where(v < -65504, -65504, v)), al.f16));
 
@@ -58,7 +61,7 @@ const matmulQuantised = (type: QuantisedType) => {
       }
       finish(sums, y, bias, residual, tokens, rows, t, n, stride, offset, epilogue);
     },
-    { uses: { quads, decode, scales, toHalf, finish, Q } },
+    { uses: { quads, decode, scales, toHalf, finish, Q }, simdgroups },
   );
 };
 
@@ -85,7 +88,7 @@ const matmulFloat = (type: FloatType) => {
       }
       finish(sums, y, bias, residual, tokens, rows, t, n, stride, offset, epilogue);
     },
-    { uses: { toHalf, finish, HALF } },
+    { uses: { toHalf, finish, HALF }, simdgroups },
   );
 };
 

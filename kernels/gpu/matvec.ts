@@ -23,6 +23,9 @@ const OUTPUT = { x: ptr(f32), y: ptr(f32), bias: ptr(f32), residual: ptr(f32) };
 const SIZES = { t: dim, n: dim, k: dim, stride: dim, offset: dim, epilogue: dim };
 const SHAPE = { ROWS: constexpr(4), MT: constexpr(1), LANES: constexpr(64) };
 
+/** A lane of the tile is a lane of a simdgroup. */
+const simdgroups = (c: { LANES: number }): number => Math.max(1, c.LANES / 32);
+
 /** Neighbouring quads of a field that a lane takes: a load's worth, and all of one group. */
 const run = (type: QuantisedType): number => (type === "q4_k" || type === "q5_k" ? 4 : 2);
 
@@ -112,7 +115,7 @@ const matvecQuantised = (type: QuantisedType) => {
         }
       }
     },
-    { uses: { read, decode, scales, finish, Q } },
+    { uses: { read, decode, scales, finish, Q }, simdgroups },
   );
 };
 
@@ -163,7 +166,7 @@ const matvecFloat = (type: FloatType) =>
         }
       }
     },
-    { uses: { finish } },
+    { uses: { finish }, simdgroups },
   );
 
 export const matvecQuantisedKernels = Object.fromEntries(QUANTISED_TYPES.map((type) => [type, matvecQuantised(type)])) as Readonly<
