@@ -144,7 +144,9 @@ async function make(to: string, tools: Inputs): Promise<void> {
     link(join(to, "liballoy_metal.so"), tools, [
       ...objects.slice(host.length),
       ...objc,
-      ...["-L", to, "-l:libmetalhost.so", "-Wl,-rpath,$ORIGIN", "-lpthread", "-ldl"],
+      "-L",
+      to,
+      ..."-l:libmetalhost.so -Wl,-rpath,$ORIGIN -lpthread -ldl".split(" "),
     ]);
   writeFileSync(join(to, "done"), "");
 }
@@ -164,7 +166,12 @@ function find(): MetalHost {
   if ("why" in tools) return { available: false, why: `Metal tests are skipped: ${tools.why}` };
   const { host, shim } = units(tools);
   const all = [...host, ...shim];
-  const id = hash(tools.version, readFileSync(fileURLToPath(import.meta.url)), contents(files(join(HERE, "msl"), "")), ...all.flatMap((u) => [u.flags.join(" "), u.depends, readFileSync(u.source)]));
+  const id = hash(
+    tools.version,
+    readFileSync(fileURLToPath(import.meta.url)),
+    contents(files(join(HERE, "msl"), "")),
+    ...all.flatMap((u) => [u.flags.join(" "), u.depends, readFileSync(u.source)]),
+  );
   const to = join(folder(), id);
   if (!existsSync(join(to, "done"))) {
     mkdirSync(folder(), { recursive: true });
