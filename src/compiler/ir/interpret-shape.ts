@@ -135,6 +135,16 @@ export const SHAPE_RULES: Readonly<Record<string, Rule>> = {
   },
   reshape: (m, op) => m.set(op.results[0], m.get(op.args[0])),
   transpose: (m, op) => {
+    const axes = op.attrs.axes as readonly number[] | undefined;
+    if (axes) {
+      const step = strides(op.args[0].type.shape);
+      return gather(m, op, (index) =>
+        dotIndex(
+          index,
+          axes.map((a) => step[a]),
+        ),
+      );
+    }
     const cols = op.args[0].type.shape[1];
     gather(m, op, ([i, j]) => j * cols + i);
   },

@@ -168,7 +168,19 @@ export const OPS: Readonly<Record<string, OpInfo>> = {
     );
     return [{ dtype: x.dtype, shape }];
   }),
-  transpose: pure(1, ([x]) => {
+  transpose: pure(1, ([x], at) => {
+    if (at.axes !== undefined) {
+      // Lockstep form: result axis i is axes[i] of the operand.
+      const axes = list(at, "axes");
+      need(
+        sameShape(
+          [...axes].sort((a, b) => a - b),
+          x.shape.map((_, i) => i),
+        ),
+        `[${axes.join(",")}] is no order of the axes of ${typeText(x)}`,
+      );
+      return [{ dtype: x.dtype, shape: axes.map((a) => x.shape[a]) }];
+    }
     need(x.shape.length === 2, `needs a 2-D tile, got ${typeText(x)}`);
     return [{ dtype: x.dtype, shape: [x.shape[1], x.shape[0]] }];
   }),

@@ -7,6 +7,7 @@ import { cse } from "./cse.ts";
 import { dce } from "./dce.ts";
 import { fold } from "./fold.ts";
 import { hoist } from "./hoist.ts";
+import { lockstep } from "./lockstep.ts";
 import type { Pass } from "./pass.ts";
 
 export type { Pass } from "./pass.ts";
@@ -28,6 +29,24 @@ export function optimize(ir: KernelIR, observe: Observer | undefined = debugObse
   }
   renumber(ir);
   return ir;
+}
+
+const forms = new WeakMap<KernelIR, KernelIR>();
+
+/** A thread-level kernel as tile IR, for targets without threads; optimised. Kept, since it serves every instruction set. */
+export function lockstepForm(ir: KernelIR, observe: Observer | undefined = debugObserver()): KernelIR {
+  let form = forms.get(ir);
+  if (!form) {
+    form = lockstep(ir);
+    observe?.(form, "lockstep");
+    for (const pass of PASSES) {
+      pass.run(form);
+      observe?.(form, `lockstep ${pass.name}`);
+    }
+    renumber(form);
+    forms.set(ir, form);
+  }
+  return form;
 }
 
 function debugObserver(): Observer | undefined {

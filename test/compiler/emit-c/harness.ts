@@ -10,7 +10,7 @@ import { Builder } from "../../../src/compiler/ir/build.ts";
 import { interpret } from "../../../src/compiler/ir/interpret.ts";
 import { allocate } from "../../../src/compiler/ir/memory.ts";
 import type { DType, KernelIR, Value } from "../../../src/compiler/ir/types.ts";
-import { elements } from "../../../src/compiler/ir/types.ts";
+import { elements, isArgument } from "../../../src/compiler/ir/types.ts";
 
 /** Deterministic random numbers (mulberry32). */
 export class Random {
@@ -112,9 +112,9 @@ export function program(d: Device, ir: KernelIR): Program {
   const symbol = `${ir.name}_${d.properties.isa.replace(/\W/g, "_")}`;
   return d.program({
     symbol,
-    params: ir.params.map((p) =>
-      p.kind === "ptr" ? "ptr" : p.dtype === "i64" ? "i64" : p.dtype === "f32" ? "f32" : p.dtype === "f64" ? "f64" : "i32",
-    ),
+    params: ir.params
+      .filter(isArgument)
+      .map((p) => (p.kind === "ptr" ? "ptr" : p.dtype === "i64" ? "i64" : p.dtype === "f32" ? "f32" : p.dtype === "f64" ? "f64" : "i32")),
     text: (isa) => emitC(ir, isa, symbol),
   });
 }
@@ -131,7 +131,8 @@ export function compare(isa: IsaName, cases: readonly Case[]): void {
     const expected: Record<string, HostArray | Uint16Array | number> = {};
     for (const [k, v] of Object.entries(c.args)) expected[k] = typeof v === "number" ? v : v.slice();
     interpret(c.ir, c.grid, expected as never);
-    const buffers = c.ir.params.map((p) => {
+    const params = c.ir.params.filter(isArgument);
+    const buffers = params.map((p) => {
       const v = c.args[p.name];
       if (typeof v === "number") return v;
       const b = d.allocate(v.byteLength);
@@ -141,7 +142,7 @@ export function compare(isa: IsaName, cases: readonly Case[]): void {
     const plan = d.plan([{ program: programs[i], grid: c.grid, args: buffers }], 0);
     plan.run();
     plan.free();
-    c.ir.params.forEach((p, k) => {
+    params.forEach((p, k) => {
       const b = buffers[k];
       if (typeof b === "number") return;
       const want = expected[p.name] as HostArray;

@@ -1,6 +1,7 @@
 /** docs/kernel-language.md, "Thread level", scans and atomics, on the interpreter. */
 import { describe, expect, test } from "bun:test";
-import { run } from "./run.ts";
+import { compare, TESTABLE } from "../emit-c/harness.ts";
+import { ran, run } from "./run.ts";
 
 const upTo = (n: number, f: (i: number) => number): number[] => Array.from({ length: n }, (_, i) => f(i));
 
@@ -220,4 +221,11 @@ describe("scans and atomics", () => {
     expect(y.slice(0, 3)).toEqual([5, 31, -31]);
     expect(z.slice(59, 63)).toEqual([3, 7, 0, 31]);
   });
+});
+
+describe.each([...TESTABLE])("all of these on %s", (isa) => {
+  test("as on the interpreter", () => {
+    compare(isa, ran);
+    expect(ran.length).toBeGreaterThan(15);
+  }, 240_000);
 });

@@ -9,6 +9,8 @@ const MAX_ROW_VECTORS = 8;
 
 const VIEWS = new Set(["broadcast", "reshape", "transpose", "slice", "cat"]);
 const INDEX = new Set(["add", "sub", "mul", "neg", "shl", "cast", "and", "or", "eq", "ne", "lt", "le", "gt", "ge"]);
+/** Ops that run in loops over single elements, whatever their size. */
+const ELEMENT_BY_ELEMENT = new Set(["atomic", "scan", "simdShuffle", "simdMma"]);
 /** Cheap elementwise ops: their operands are kept the way their result is. */
 const CHEAP = new Set([
   "add",
@@ -107,6 +109,7 @@ export class Analysis {
       if (wide) this.array(op.args[2]);
       return;
     }
+    if (ELEMENT_BY_ELEMENT.has(op.op)) for (const a of op.args) this.array(a);
     if (wide && op.op !== "for" && op.op !== "while" && op.op !== "if" && op.op !== "yield") for (const a of op.args) this.array(a);
     if (wide) for (const a of op.args) if (this.large(a.type.shape)) this.array(a);
     if (op.op === "reshape" && this.toColumn(op)) this.scalarise(op.args[0]);

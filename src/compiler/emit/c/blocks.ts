@@ -10,6 +10,9 @@ import { prefetch, smallLoad, smallStore } from "./memory.ts";
 import { loopReduce, loops, smallReduce } from "./reduce.ts";
 import { broadcast, cat, extract, reshape, slice, transpose } from "./views.ts";
 import { dot } from "./dot.ts";
+import { atomic } from "./atomics.ts";
+import { scan } from "./scan.ts";
+import { simdMma, simdShuffle } from "./simd.ts";
 
 const VIEWS: Record<string, (e: Emitter, op: Op) => void> = { broadcast, reshape, transpose, slice, cat };
 
@@ -36,7 +39,7 @@ function emitOp(e: Emitter, op: Op, group: Group): void {
   if (groupable(op) && isLarge(e, op)) {
     return group.add(op);
   }
-  if (op.op === "load" || op.op === "store" || op.regions.length) group.flush();
+  if (op.op === "load" || op.op === "store" || op.op === "atomic" || op.regions.length) group.flush();
   e.comment(op.loc);
   const view = VIEWS[op.op];
   if (view) return view(e, op);
@@ -77,6 +80,10 @@ const RULES: Record<string, (e: Emitter, op: Op) => void> = {
   extract,
   reduce: (e, op) => (e.analysis.large(e.eff(op.args[0])) ? loopReduce(e, op) : smallReduce(e, op)),
   dot,
+  atomic,
+  scan,
+  simdShuffle,
+  simdMma,
   for: forLoop,
   while: whileLoop,
   if: branch,

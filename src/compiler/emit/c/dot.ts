@@ -8,7 +8,7 @@ import { castExpression } from "./elementwise.ts";
 import { loops } from "./reduce.ts";
 
 /** A float32 array holding an operand row-major, as stored or with its axes swapped. */
-function operand(e: Emitter, v: Value, swap: boolean): string {
+export function f32Array(e: Emitter, v: Value, swap: boolean): string {
   const { dtype, shape } = v.type;
   const rep = e.rep(v);
   const full = rep.kind !== "uniform" && rep.eff.every((n, i) => n === shape[i]);
@@ -32,8 +32,8 @@ export function dot(e: Emitter, op: Op): void {
   const out = op.results[0];
   const [M, N] = out.type.shape;
   const K = op.attrs.transposeA ? a.type.shape[0] : a.type.shape[1];
-  const A = operand(e, a, false);
-  const B = operand(e, b, op.attrs.transposeB === true);
+  const A = f32Array(e, a, false);
+  const B = f32Array(e, b, op.attrs.transposeB === true);
   const aAt = (m: Ix, k: string): string => (op.attrs.transposeA ? `${A}[${k} * ${M} + ${m}]` : `${A}[${m} * ${K} + ${k}]`);
   const large = e.analysis.large(out.type.shape);
   const cols = columns(N, e.isa.width);

@@ -71,21 +71,32 @@ export class Emitter {
 
   /** Declares an aligned local array for `count` elements of the register form of `dtype`. */
   array(dtype: DType, count: number, name: string, loc?: Loc): string {
-    const bytes = storedType(dtype) === "i32" ? 4 : DTYPE_BYTES[dtype];
-    this.stack += count * bytes + 64;
+    this.reserve(count * (storedType(dtype) === "i32" ? 4 : DTYPE_BYTES[dtype]) + 64, loc);
+    // A vector may be read past the last element of a row only inside the padding.
+    this.line(`${storedType(dtype)}x1 ${name}[${Math.max(count, 1)}]${this.aligned};`);
+    return name;
+  }
+
+  /** Attribute of arrays that vectors are read from. */
+  get aligned(): string {
+    return this.isa.width > 1 ? " __attribute__((aligned(64)))" : "";
+  }
+
+  /** Counts bytes of local memory; throws `kernel_error` when the kernel needs too many. */
+  reserve(bytes: number, loc?: Loc): void {
+    this.stack += bytes;
     if (this.stack > STACK_LIMIT) {
       const line = loc && this.sourceLines[loc.line - 1];
       throw new AlloyError(
         "kernel_error",
         `kernel ${this.ir.name}: its tiles need more than ${STACK_LIMIT >> 10} KiB of local memory on a CPU${line ? `\n  ${line.trim()}` : ""}`,
         {
-          hint: "Use smaller tiles: loop over part of the tile instead.",
+          hint: this.ir.lanes
+            ? "Use fewer threads, or less shared and local memory and smaller tiles in each."
+            : "Use smaller tiles: loop over part of the tile instead.",
         },
       );
     }
-    // A vector may be read past the last element of a row only inside the padding.
-    this.line(`${storedType(dtype)}x1 ${name}[${Math.max(count, 1)}]${this.isa.width > 1 ? " __attribute__((aligned(64)))" : ""};`);
-    return name;
   }
 
   rep(v: Value): Rep {

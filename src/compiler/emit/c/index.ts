@@ -1,6 +1,7 @@
 /** The C target: tile IR to C with GNU vector extensions, one function per kernel instance. */
 import type { Block, KernelIR, Op } from "../../ir/types.ts";
-import { isArgument } from "../../ir/types.ts";
+import { DTYPE_BYTES, isArgument } from "../../ir/types.ts";
+import { lockstepForm } from "../../passes/index.ts";
 import { Analysis } from "./analysis.ts";
 import { emitBlock } from "./blocks.ts";
 import { byteTable } from "./elementwise.ts";
@@ -14,9 +15,10 @@ export { prelude } from "./prelude.ts";
 
 /**
  * One C function `void symbol(const uint64_t *args, uint32_t begin, uint32_t end, const uint32_t *grid)` that runs the linear program ids
- * [begin, end), axis 0 fastest. Needs the prelude of `isa` before it. Throws `kernel_error` when the tiles need too much local memory.
+ * [begin, end), axis 0 fastest (thread level: threadgroups, in lockstep form). Needs the prelude of `isa` before it. Throws `kernel_error` when the tiles need too much local memory.
  */
-export function emitFunction(ir: KernelIR, isa: Isa, symbol: string): string {
+export function emitFunction(kernel: KernelIR, isa: Isa, symbol: string): string {
+  const ir = kernel.threads ? lockstepForm(kernel) : kernel;
   const e = new Emitter(ir, isa, new Analysis(ir, isa.width));
   ir.params.filter(isArgument).forEach((p, i) => {
     if (p.kind === "ptr") {
@@ -36,6 +38,10 @@ export function emitFunction(ir: KernelIR, isa: Isa, symbol: string): string {
   for (const p of ir.params.filter((q) => q.kind === "constant"))
     e.set(p.value!, { kind: "uniform", expr: `((${memoryTypeOf(p.dtype)})${Number(p.constant)})` });
   for (const table of byteTables(ir)) e.line(table);
+  for (const p of ir.params.filter((q) => q.kind === "shared" || q.kind === "local")) {
+    e.reserve(p.elements! * DTYPE_BYTES[p.dtype]);
+    e.line(`${memoryType(p.dtype)}x1 p_${p.name}[${p.elements}]${e.aligned};`);
+  }
   e.line("uint32_t id0 = begin % grid[0], id1 = begin / grid[0] % grid[1], id2 = begin / grid[0] / grid[1];");
   e.scope("for (uint32_t id = begin; id < end; id++)", () => {
     e.line("const int32_t pid0 = (int32_t)id0, pid1 = (int32_t)id1, pid2 = (int32_t)id2;");

@@ -3,6 +3,7 @@
  * Everything is a static inline function or macro per vector width, so one name pattern serves all: `op_f32x16`, `op_f32x8`, ..., `op_f32x1`.
  * Masks are int vectors of 0 / -1 with as many lanes as the data; a scalar bool is 0 / 1.
  */
+import { atomics, simdMma } from "./prelude-threads.ts";
 import type { Isa } from "../../../runtime/cpu/isa.ts";
 import { vectorWidths } from "../../../runtime/cpu/isa.ts";
 import { MATH } from "./prelude-math.ts";
@@ -293,6 +294,7 @@ export function prelude(isa: Isa): string {
   for (const w of widths) parts.push(perWidth(isa, w));
   parts.push(isa.arch === "x64" ? x86Intrinsics(isa) : isa.arch === "arm64" ? neonIntrinsics() : genericOps(isa));
   for (const w of widths) parts.push(reductions(w), MATH(isa, w));
+  parts.push(atomics(), simdMma(isa));
   const text = parts.filter(Boolean).join("\n");
   cache.set(isa.name, text);
   return text;

@@ -5,9 +5,10 @@ import type { Emitter } from "./emitter.ts";
 import type { Ix } from "./values.ts";
 import { chunksOf, cName, columns, key, storedType, vectorType } from "./values.ts";
 
-/** Combines two vectors (or scalars) of a reduction. */
+/** Combines two vectors (or scalars) of a reduction or scan. */
 export function combine(kind: string, dtype: DType, w: number, a: string, b: string): string {
   if (kind === "sum") return dtype === "i32" && w === 1 ? `(int32_t)((uint32_t)${a} + (uint32_t)${b})` : `(${a} + ${b})`;
+  if (kind === "prod") return dtype === "i32" && w === 1 ? `(int32_t)((uint32_t)${a} * (uint32_t)${b})` : `(${a} * ${b})`;
   if (kind === "any") return `(${a} | ${b})`;
   if (kind === "all") return `(${a} & ${b})`;
   return `${kind}_${vectorType(dtype, w)}(${a}, ${b})`;

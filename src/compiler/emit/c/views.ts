@@ -74,7 +74,7 @@ export function broadcast(e: Emitter, op: Op): void {
 }
 
 export function transpose(e: Emitter, op: Op): void {
-  e.set(op.results[0], axisView(e, op, [1, 0]));
+  e.set(op.results[0], axisView(e, op, (op.attrs.axes as readonly number[] | undefined) ?? [1, 0]));
 }
 
 export function slice(e: Emitter, op: Op): void {
