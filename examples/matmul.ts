@@ -1,5 +1,9 @@
-/** A tiled matrix product with float16 inputs and float32 sums. Run it: bun examples/matmul.ts */
+/**
+ * A tiled matrix product with float16 inputs and float32 sums, on tiles: no threads, no shared memory, no barriers. How a tile is spread over
+ * threads or vector registers is the compiler's business (matmul-threads.ts does it by hand). Run it: bun examples/matmul.ts
+ */
 import { constexpr, dim, f16, f32, kernel, out, ptr } from "../src/compiler/language/index.ts";
+import { check, noise, time } from "./check.ts";
 
 /** c = a · bᵀ. a: [M, K], b: [N, K], c: [M, N], any sizes. Grid: (ceil(M / BM), ceil(N / BN)). */
 export const matmul = kernel(
@@ -29,13 +33,19 @@ export const matmul = kernel(
   },
 );
 
-if (import.meta.main) {
-  const [M, N, K] = [512, 512, 512];
-  const a = Float16Array.from({ length: M * K }, () => Math.random() - 0.5);
-  const b = Float16Array.from({ length: N * K }, () => Math.random() - 0.5);
-  await matmul.grid(M / 32, N / 32)({ a, b, M, N, K });
-  const start = performance.now();
-  const c = await matmul.grid(M / 32, N / 32)({ a, b, M, N, K });
-  const ms = performance.now() - start;
-  console.log(`${M}×${N}×${K}: ${ms.toFixed(1)} ms, ${((2 * M * N * K) / ms / 1e6).toFixed(1)} GFLOP/s, c[0] = ${c[0].toFixed(3)}`);
+export async function main(M = 512, N = 512, K = 512): Promise<void> {
+  const a = Float16Array.from(noise(M * K));
+  const b = Float16Array.from(noise(N * K));
+  const run = () => matmul.grid(Math.ceil(M / 32), Math.ceil(N / 32))({ a, b, M, N, K });
+  const c = await run();
+  const plain = (i: number): number => {
+    let sum = 0;
+    for (let k = 0; k < K; k++) sum += a[Math.floor(i / N) * K + k] * b[(i % N) * K + k];
+    return sum;
+  };
+  console.log(check(c.subarray(0, 4 * N), plain, 1e-3));
+  const ms = await time(run);
+  console.log(`${M}×${N}×${K}: ${ms.toFixed(1)} ms, ${((2 * M * N * K) / ms / 1e6).toFixed(1)} GFLOP/s`);
 }
+
+if (import.meta.main) await main();

@@ -1,5 +1,10 @@
-/** Scale, bias, mask and softmax in one pass over memory: what would be four kernels elsewhere. Run it: bun examples/softmax.ts */
+/**
+ * Softmax three ways: scale, bias, mask and softmax as one kernel written by hand, then the same from builtins on lazy buffers.
+ * Run it: bun examples/softmax.ts
+ */
 import { constexpr, dim, f32, fn, kernel, out, ptr, scalar } from "../src/compiler/language/index.ts";
+import { buffer, softmax } from "../src/lazy/index.ts";
+import { check, noise } from "./check.ts";
 
 /** exp(v - max v) and its sum; v: [N]. */
 const exponents = fn((al, v: number): readonly [number, number] => {
@@ -30,9 +35,29 @@ export const causalSoftmax = kernel(
   { uses: { exponents } },
 );
 
-if (import.meta.main) {
-  const [rows, N] = [4, 6];
-  const x = Float32Array.from({ length: rows * N }, (_, i) => Math.sin(i));
-  const y = await causalSoftmax.grid(rows)({ x, bias: new Float32Array(N), N, offset: 0, scale: 2 });
-  for (let r = 0; r < rows; r++) console.log([...y.subarray(r * N, (r + 1) * N)].map((v) => v.toFixed(3)).join(" "));
+export async function main(rows = 6, N = 6): Promise<void> {
+  const [x, bias] = [noise(rows * N), noise(N)];
+  const byHand = await causalSoftmax.grid(rows)({ x, bias, N, offset: 0, scale: 2 });
+  for (let r = 0; r < Math.min(rows, 8); r++)
+    console.log([...byHand.subarray(r * N, r * N + Math.min(N, 8))].map((v) => v.toFixed(3)).join(" "));
+
+  // The same from parts. The mask is an addition of -Infinity; all of it is one kernel again.
+  const mask = Float32Array.from({ length: rows * N }, (_, i) => (i % N > Math.floor(i / N) ? -Infinity : 0));
+  const fromParts = softmax(
+    buffer(x, [rows, N])
+      .mul(2)
+      .add(buffer(bias))
+      .add(buffer(mask, [rows, N])),
+  );
+  console.log(fromParts.explain().toString());
+
+  const plain = Array.from({ length: rows }, (_, r) => {
+    const e = Array.from({ length: N }, (_, k) => (k <= r ? Math.exp(2 * x[r * N + k] + bias[k]) : 0));
+    const total = e.reduce((a, b) => a + b);
+    return e.map((v) => v / total);
+  }).flat();
+  console.log(`by hand: ${check(byHand, (i) => plain[i])}`);
+  console.log(`from parts: ${check((await fromParts.read()) as Float32Array, (i) => plain[i])}`);
 }
+
+if (import.meta.main) await main();

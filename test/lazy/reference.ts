@@ -1,5 +1,5 @@
 /** The builtins as plain loops over numbers, in double precision. */
-export type Matrix = { shape: readonly number[]; data: readonly number[] | Float64Array };
+export type Matrix = { shape: readonly number[]; data: readonly number[] };
 
 const rowsOf = (shape: readonly number[]): [rows: number, columns: number] => [
   shape.slice(0, -1).reduce((a, b) => a * b, 1),
@@ -9,7 +9,7 @@ const rowsOf = (shape: readonly number[]): [rows: number, columns: number] => [
 /** f on every row of the last axis. */
 export function byRow(x: Matrix, f: (row: number[]) => number[]): number[] {
   const [rows, columns] = rowsOf(x.shape);
-  return Array.from({ length: rows }, (_, r) => f([...x.data.slice(r * columns, (r + 1) * columns)])).flat();
+  return Array.from({ length: rows }, (_, r) => f(x.data.slice(r * columns, (r + 1) * columns))).flat();
 }
 
 export const softmaxRow = (v: number[]): number[] => {
