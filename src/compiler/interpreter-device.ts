@@ -19,6 +19,7 @@ import type {
 } from "../runtime/device.ts";
 import { interpret } from "./ir/interpret.ts";
 import type { HostMemory } from "./ir/memory.ts";
+import { isArgument } from "./ir/types.ts";
 import type { AnyKernel, Constexprs } from "./language/kernel.ts";
 
 /** Memory as a range of addresses; `owner` keeps what was allocated alive. */
@@ -56,7 +57,7 @@ class InterpretedProgram implements Program {
     readonly kernel: AnyKernel,
     readonly constexprs: Constexprs,
   ) {
-    this.params = kernel.paramKinds;
+    this.params = kernel.paramKindsOf(constexprs);
   }
 }
 
@@ -148,7 +149,7 @@ class InterpretedPlan implements Plan {
     const number = (x: GridSize): number => (isSlot(x) ? this.values[x.slot] : x);
     const { kernel, constexprs } = d.program as InterpretedProgram;
     const ir = kernel.specialize(constexprs);
-    const names = Object.entries(kernel.signature).flatMap(([name, p]) => (p.kind === "constexpr" || p.kind === "constant" ? [] : [name]));
+    const names = ir.params.filter(isArgument).map((p) => p.name);
     const args = d.args.map((a, i): HostMemory | number => {
       if (d.program.params[i] !== "ptr") return number(a as GridSize);
       if (typeof a === "number" || isSlot(a))

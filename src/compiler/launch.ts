@@ -5,8 +5,9 @@ import { AlloyError } from "../support/errors.ts";
 import { defaultDevice } from "./default-device.ts";
 import type { HostMemory } from "./ir/memory.ts";
 import { allocate } from "./ir/memory.ts";
-import { DTYPE_BYTES } from "./ir/types.ts";
+import { DTYPE_BYTES, elements } from "./ir/types.ts";
 import type { Constexprs, Kernel } from "./language/kernel.ts";
+import { PrintLog } from "./prints.ts";
 import { compileProgram } from "./program.ts";
 
 /** Arguments by name; outputs may be left out. */
@@ -36,18 +37,22 @@ export function sortArguments(kernel: Kernel, grid: Grid, args: Arguments) {
   const unknown = Object.keys(args).find((name) => !Object.hasOwn(kernel.signature, name));
   if (unknown !== undefined) throw new AlloyError("bad_argument", `${kernel.name} has no parameter ${unknown}`);
   const constexprs: Record<string, Constexprs[string]> = {};
+  for (const [name, spec] of Object.entries(kernel.signature)) {
+    const given = spec.kind === "constexpr" || spec.kind === "constant" ? args[name] : undefined;
+    if (given !== undefined) constexprs[name] = given as Constexprs[string];
+  }
   const run: ({ name: string } & ({ number: number } | { memory: unknown; dtype: DTypeName } | { elements: number; dtype: DTypeName }))[] =
     [];
   for (const [name, spec] of Object.entries(kernel.signature)) {
     const arg = args[name];
-    if (spec.kind === "constexpr" || spec.kind === "constant") {
-      if (arg !== undefined) constexprs[name] = arg as Constexprs[string];
-    } else if (spec.kind !== "ptr") {
+    if (spec.kind === "constexpr" || spec.kind === "constant") continue;
+    if (spec.kind !== "ptr") {
       if (typeof arg !== "number" && typeof arg !== "bigint")
         throw mistake(kernel, name, arg === undefined ? "is missing" : `must be a number, got ${typeof arg}`);
       run.push({ name, number: Number(arg) });
     } else if (arg !== undefined) run.push({ name, memory: arg, dtype: spec.dtype });
-    else if (spec.output) run.push({ name, elements: spec.size ? spec.size(args) : grid[0] * grid[1] * grid[2], dtype: spec.dtype });
+    else if (spec.output)
+      run.push({ name, elements: spec.size ? spec.size(args) : elements(grid) * kernel.threadCount(constexprs), dtype: spec.dtype });
     else throw mistake(kernel, name, "is missing");
   }
   return { constexprs, run };
@@ -65,13 +70,17 @@ async function launchNow(kernel: Kernel, grid: Grid, args: Arguments): Promise<u
     made[a.name] = (a.dtype === "bf16" ? new Uint16Array(a.elements) : allocate(a.dtype, a.elements)) as HostMemory;
     return memory.pass(kernel, a.name, a.dtype, made[a.name]);
   });
+  const prints = new PrintLog(device);
   try {
-    const plan = device.plan([{ program: compileProgram(device, kernel, constexprs), grid, args: given }], 0);
+    const program = compileProgram(device, kernel, constexprs);
+    const plan = device.plan([{ program, grid, args: [...given, ...prints.arguments(kernel, constexprs)] }], 0);
     await plan.submit();
     plan.free();
     memory.readBack();
+    prints.flush();
   } finally {
     memory.free();
+    prints.free();
   }
   const outputs = Object.values(made);
   return outputs.length > 1 ? made : outputs[0];

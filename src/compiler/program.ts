@@ -11,5 +11,9 @@ import type { AnyKernel, Constexprs } from "./language/kernel.ts";
 export function compileProgram(device: Device, kernel: AnyKernel, constexprs: Constexprs = {}): Program {
   if (device instanceof InterpreterDevice) return device.kernelProgram(kernel, constexprs);
   const symbol = kernel.symbol(constexprs);
-  return device.program({ symbol, params: kernel.paramKinds, text: (isa) => emitC(kernel.specialize(constexprs), isa, symbol) });
+  return device.program({
+    symbol,
+    params: kernel.paramKindsOf(constexprs),
+    text: (isa) => emitC(kernel.specialize(constexprs), isa, symbol),
+  });
 }

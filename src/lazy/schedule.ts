@@ -1,4 +1,5 @@
 /** Turns what is wanted into dispatches with memory for what they write, and runs them. */
+import { PrintLog } from "../compiler/prints.ts";
 import { compileProgram } from "../compiler/program.ts";
 import type { AnyKernel } from "../compiler/language/index.ts";
 import { defaultDevice } from "../compiler/default-device.ts";
@@ -185,16 +186,23 @@ function allocate(work: Work, memory: RunMemory, program?: (kernel: AnyKernel, s
 /** Runs the work; afterwards its roots have their results. Errors leave the nodes as they were. */
 export async function runWork(work: Work): Promise<void> {
   const memory = new RunMemory(work, poolOf(work.device));
+  const prints = new PrintLog(work.device);
   let plan: Plan | undefined;
   try {
     if (work.steps.length) {
       const dispatches = allocate(work, memory, (kernel, step) => compileProgram(work.device, kernel, step.constexprs));
-      plan = work.device.plan(dispatches, 0);
+      const printing = dispatches.map((d, i) => ({
+        ...d,
+        args: [...d.args, ...prints.arguments(work.steps[i].kernel, work.steps[i].constexprs)],
+      }));
+      plan = work.device.plan(printing, 0);
       await plan.submit();
+      prints.flush();
     }
     memory.settle();
   } finally {
     plan?.free();
+    prints.free();
     memory.release();
   }
 }

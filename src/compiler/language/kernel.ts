@@ -1,8 +1,8 @@
 /** `kernel()` and `fn()`: what users call, and the object that a kernel is afterwards. */
 import type { ParamKind } from "../../runtime/device.ts";
 import { AlloyError, suggest } from "../../support/errors.ts";
-import type { DType, KernelIR } from "../ir/types.ts";
-import { SIMD_WIDTH } from "../ir/types.ts";
+import type { DType, KernelIR, PrintSite } from "../ir/types.ts";
+import { elements, SIMD_WIDTH } from "../ir/types.ts";
 import type { LazyBuffer } from "../../lazy/buffer.ts";
 import { launch } from "../launch.ts";
 import { optimize } from "../passes/index.ts";
@@ -108,6 +108,7 @@ export class Kernel<S extends Signature = Signature> {
   readonly paramKinds: readonly ParamKind[];
   private readonly cache = new Map<string, KernelIR>();
   private readonly uses: Uses;
+  private mayPrint: boolean | undefined;
 
   constructor(
     readonly name: string,
@@ -172,6 +173,20 @@ export class Kernel<S extends Signature = Signature> {
     return lowerFunction(this.name, this.signature, this.source, this.uses, constexprs, level, options);
   }
 
+  /**
+   * The prints of this specialisation: with any, a launch passes a buffer for them behind the declared arguments (compiler/prints.ts). Kernels
+   * whose text names no print are not compiled for this.
+   */
+  prints(given: Constexprs = {}): readonly PrintSite[] {
+    this.mayPrint ??= namesPrint(this.source, this.uses);
+    return this.mayPrint ? (this.specialize(given).prints ?? []) : [];
+  }
+
+  /** How a launch passes its arguments, in order: the declared ones, then the buffer of prints where there are any. */
+  paramKindsOf(given: Constexprs = {}): readonly ParamKind[] {
+    return this.prints(given).length ? [...this.paramKinds, "ptr"] : this.paramKinds;
+  }
+
   /** Same as `specialize`: the name that documentation uses. */
   ir(given: Constexprs = {}): KernelIR {
     return this.specialize(given);
@@ -192,6 +207,11 @@ export class Kernel<S extends Signature = Signature> {
   /** Prepares a launch of gx·gy·gz programs (thread-level kernels: threadgroups); call the result with the arguments. */
   grid(gx: number, gy = 1, gz = 1): Launch<S> {
     return ((args: LaunchArgs<S>) => launch(this as unknown as Kernel, [gx, gy, gz], args)) as Launch<S>;
+  }
+
+  /** Threads of a threadgroup; 1 at the tile level. */
+  threadCount(given: Constexprs = {}): number {
+    return elements(this.threads(this.constexprs(given)) ?? []);
   }
 
   private threads(constexprs: Constexprs): [number, number, number] | undefined {
@@ -240,6 +260,15 @@ export interface Launch<S extends Signature> {
 
 /** A kernel whatever its parameters: what tables of kernels and the code that compiles them handle. */
 export type AnyKernel = Omit<Kernel, "grid">;
+
+/** Whether the text of a kernel or of a helper it uses has the word print. */
+function namesPrint(source: Source, uses: Uses): boolean {
+  const inside = (v: UsedValue): boolean => {
+    if (typeof v === "function") return namesPrint(v.source, v.uses);
+    return typeof v === "object" && v !== null && Object.values(v).some(inside);
+  };
+  return /\bprint\b/.test(source.text) || Object.values(uses).some(inside);
+}
 
 function checkConstant(kernel: string, name: string, dtype: DType, value: Constexpr): void {
   const integer = dtype === "i32" || dtype === "u32";

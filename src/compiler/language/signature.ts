@@ -39,7 +39,7 @@ export interface PtrSpec<D extends DType = DType, Output extends boolean = boole
   readonly kind: "ptr";
   readonly dtype: D;
   readonly output: Output;
-  /** Elements to allocate when the caller leaves an output out; default: the product of the grid. */
+  /** Elements to allocate when the caller leaves an output out; default: the product of the grid, times the threads of a threadgroup. */
   readonly size?: (args: SizeArgs) => number;
 }
 export interface DimSpec {
@@ -65,7 +65,7 @@ export type Signature = Readonly<Record<string, ParamSpec>>;
 /** Pointer to elements of `dtype`; read, and written if the body stores to it. */
 export const ptr = <D extends DType>(dtype: DTypeObject<D>): PtrSpec<D, false> => ({ kind: "ptr", dtype: dtype.dtype, output: false });
 
-/** Output pointer: allocated and returned when the caller leaves it out. `size` gives its elements (default: product of the grid). */
+/** Output pointer: allocated and returned when the caller leaves it out. `size` gives its elements (default: one per program, or thread). */
 export const out = <D extends DType>(dtype: DTypeObject<D>, size?: (args: SizeArgs) => number): PtrSpec<D, true> => ({
   kind: "ptr",
   dtype: dtype.dtype,
