@@ -69,7 +69,7 @@ static BOOL is_utf8(const unsigned char *s, NSUInteger n) {
 
 @end
 
-Class NSClassFromString(NSString *name) {
+MHO_API Class NSClassFromString(NSString *name) {
   if (!strcmp(name.UTF8String, "MTLResidencySetDescriptor") && host_os() < 150000) return Nil;
   return objc_getClass(name.UTF8String);
 }
