@@ -1,5 +1,5 @@
 /**
- * Builds `dist/alloy`: one executable with everything in it (kernels library, demo model, workers).
+ * Builds `dist/alloy`: one executable with everything in it (kernels library, Metal shim on Apple silicon, demo model, workers).
  *
  *   bun build.ts                          for this machine
  *   bun build.ts --target darwin-arm64    for another one (repeatable)
@@ -13,6 +13,7 @@ import { parseArgs } from "node:util";
 import { parse } from "acorn";
 import type { BunPlugin } from "bun";
 import { INSTANCES } from "./kernels/instances.ts";
+import { buildShim, darwinCompiler } from "./objc-shim/build.ts";
 import manifest from "./package.json" with { type: "json" };
 import { buildKernelsLibrary } from "./src/compiler/aot.ts";
 import { developmentLibrary } from "./src/runtime/cpu/development.ts";
@@ -42,14 +43,14 @@ function commit(): string | undefined {
   return head.stdout.toString().trim() + (dirty ? "+" : "");
 }
 
-/** Puts the kernels library where src/runtime/cpu/library.ts says that there is none. */
-function embedLibrary(path: string): BunPlugin {
+/** Puts a file where `src/runtime/DEVICE/library.ts` says that there is none, under the name that it exports. */
+function embed(device: "cpu" | "metal", name: string, path: string): BunPlugin {
   return {
-    name: "kernels library",
+    name: `${device} library`,
     setup(build) {
-      build.onLoad({ filter: /[\\/]src[\\/]runtime[\\/]cpu[\\/]library\.ts$/ }, () => ({
+      build.onLoad({ filter: new RegExp(`[\\\\/]src[\\\\/]runtime[\\\\/]${device}[\\\\/]library\\.ts$`) }, () => ({
         loader: "ts",
-        contents: `import path from ${JSON.stringify(path)} with { type: "file" };\nexport const embeddedLibrary: string | undefined = path;\n`,
+        contents: `import path from ${JSON.stringify(path)} with { type: "file" };\nexport const ${name}: string | undefined = path;\n`,
       }));
     },
   };
@@ -100,13 +101,32 @@ async function buildKernels(target: Target): Promise<string> {
   const [path] = await buildKernelsLibrary(join(DIST, "kernels"), {
     instances: INSTANCES,
     targets: [target],
+    compilers: compilersFor(target),
     log: (line) => console.log(line.replace(ROOT + "/", "")),
   });
   return path;
 }
 
+/** What this machine needs told for a target: clang builds for Macs from anywhere. */
+function compilersFor(target: Target): Record<string, readonly string[]> | undefined {
+  const compiler = target === "darwin-arm64" && target !== HOST ? darwinCompiler() : undefined;
+  return compiler && { [target]: compiler };
+}
+
+/** What the executable carries for the devices that it drives. */
+interface Native {
+  kernels: string;
+  /** The Metal shim; Macs with Intel processors compute on the CPU. */
+  shim?: string;
+}
+
+async function buildNative(target: Target): Promise<Native> {
+  const kernels = await buildKernels(target);
+  return target === "darwin-arm64" ? { kernels, shim: buildShim(join(DIST, "metal")) } : { kernels };
+}
+
 /** Compiles the executable for one target to `outfile`. */
-async function buildExecutable(target: Target, outfile: string, library: string): Promise<void> {
+async function buildExecutable(target: Target, outfile: string, native: Native): Promise<void> {
   const started = performance.now();
   const defines: Record<string, string> = { ALLOY_COMPILED: "true" };
   const from = commit();
@@ -124,7 +144,11 @@ async function buildExecutable(target: Target, outfile: string, library: string)
     sourcemap: "inline",
     minify: false,
     define: defines,
-    plugins: [embedLibrary(library), keepKernelSources],
+    plugins: [
+      embed("cpu", "embeddedLibrary", native.kernels),
+      ...(native.shim === undefined ? [] : [embed("metal", "embeddedShim", native.shim)]),
+      keepKernelSources,
+    ],
     // A dependency of Elysia's has a computed import() that is never reached; a test keeps our own sources free of them.
     allowUnresolved: [""],
     compile: {
@@ -186,9 +210,9 @@ if (!existsSync(join(ROOT, "node_modules"))) fail("dependencies are not installe
 
 for (const target of chosen as Target[]) {
   const outfile = join(DIST, target === HOST ? "alloy" : `alloy-${target}`);
-  let library: string;
+  let native: Native;
   try {
-    library = await buildKernels(target);
+    native = await buildNative(target);
   } catch (error) {
     const { message, hint } = AlloyError.from(error);
     // A release of everything is a release of what this machine can make; what was asked for by name must work.
@@ -196,7 +220,7 @@ for (const target of chosen as Target[]) {
     console.log(`${target} is left out: ${message}`);
     continue;
   }
-  await buildExecutable(target, outfile, library);
+  await buildExecutable(target, outfile, native);
   if (values.release) await buildArchive(target, outfile, join(DIST, "release"));
 }
 if (values.release) {

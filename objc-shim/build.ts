@@ -51,7 +51,15 @@ export function darwinCompiler(): readonly string[] | undefined {
   const tools = process.platform === "darwin" ? undefined : crossTools();
   if (!tools) return undefined;
   // Compiling does not link: flags for that are no mistake.
-  return [tools.clang, ...TARGET, ...OWN_SDK, `--ld-path=${tools.linker}`, "-fno-stack-protector", "-Wno-unused-command-line-argument"];
+  return [
+    tools.clang,
+    ...TARGET,
+    ...OWN_SDK,
+    "-fuse-ld=lld",
+    `--ld-path=${tools.linker}`,
+    "-fno-stack-protector",
+    "-Wno-unused-command-line-argument",
+  ];
 }
 
 function run(what: string, command: readonly string[]): void {
@@ -67,7 +75,15 @@ export const shimSources = (): string[] =>
     .map((f) => join(HERE, f));
 
 function crossLink(output: string, folder: string, { clang, linker }: CrossTools): void {
-  const flags = [...TARGET, ...OWN_SDK, "-I", join(HERE, "headers"), `-fobjc-runtime=macosx-${MIN_MACOS}`, "-fno-stack-protector", ...FLAGS];
+  const flags = [
+    ...TARGET,
+    ...OWN_SDK,
+    "-I",
+    join(HERE, "headers"),
+    `-fobjc-runtime=macosx-${MIN_MACOS}`,
+    "-fno-stack-protector",
+    ...FLAGS,
+  ];
   const objects = shimSources().map((source) => {
     const object = join(folder, `${basename(source)}.o`);
     run(`Compiling ${basename(source)}`, [clang, ...flags, "-c", source, "-o", object]);

@@ -1,7 +1,7 @@
 /** The kernels library: every stock kernel instance for every instruction set of a platform, and the native runtime, in one shared library. */
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { AlloyError } from "../support/errors.ts";
 import { cacheDir } from "../support/paths.ts";
 import { isaFlags, lookupFunction, systemCompiler } from "../runtime/cpu/cc.ts";
@@ -80,7 +80,7 @@ async function buildOne(path: string, target: string, compiler: readonly string[
   const version = Bun.spawnSync([...compiler, "--version"]).stdout.toString();
   const job = (text: string, flags: readonly string[]): Job => {
     const key = new Bun.CryptoHasher("sha256")
-      .update([version, target, ...flags, text].join("\0"))
+      .update([version, ...compiler.slice(1), target, ...flags, text].join("\0"))
       .digest("hex")
       .slice(0, 32);
     return { object: join(cache, `${key}.o`), text, flags };
@@ -106,11 +106,18 @@ async function buildOne(path: string, target: string, compiler: readonly string[
   jobs.push(job(readFileSync(runtimeSource(), "utf8"), plain));
   jobs.push(job(table(symbols), plain));
   await compileAllJobs(jobs, compiler);
-  const made = `${path}.${process.pid}`;
-  const shared = os === "darwin" ? ["-dynamiclib", "-undefined", "dynamic_lookup"] : ["-shared"];
-  const r = Bun.spawnSync([...compiler, ...shared, "-pthread", "-o", made, ...jobs.map((j) => j.object), "-lm"], { stderr: "pipe" });
-  if (r.exitCode !== 0) throw new AlloyError("kernel_error", `Linking ${path} failed: ${r.stderr.toString().trim().slice(0, 2000)}`);
-  renameSync(made, path);
+  // Linkers for Macs put the name of the output into its signature: it is made under its own name, in a folder beside its place.
+  const folder = `${path}.${process.pid}`;
+  const made = join(folder, basename(path));
+  const shared = os === "darwin" ? ["-dynamiclib", "-install_name", `@rpath/${basename(path)}`] : ["-shared"];
+  mkdirSync(folder, { recursive: true });
+  try {
+    const r = Bun.spawnSync([...compiler, ...shared, "-pthread", "-o", made, ...jobs.map((j) => j.object), "-lm"], { stderr: "pipe" });
+    if (r.exitCode !== 0) throw new AlloyError("kernel_error", `Linking ${path} failed: ${r.stderr.toString().trim().slice(0, 2000)}`);
+    renameSync(made, path);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
   return symbols.length;
 }
 
