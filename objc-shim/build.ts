@@ -89,13 +89,10 @@ function crossLink(output: string, folder: string, { clang, linker }: CrossTools
     run(`Compiling ${basename(source)}`, [clang, ...flags, "-c", source, "-o", object]);
     return object;
   });
-  run(`Linking ${SHIM_NAME}`, [
-    linker,
-    ...["-arch", "arm64", "-platform_version", "macos", MIN_MACOS, MIN_MACOS],
-    ...["-dylib", "-syslibroot", SDK, "-lobjc", "-lSystem", ...SHIM_LIBRARIES.flatMap((name) => ["-framework", name])],
-    ...["-install_name", `@rpath/${SHIM_NAME}`, "-adhoc_codesign", "-dead_strip", "-x", "-o", output],
-    ...objects,
-  ]);
+  const frameworks = SHIM_LIBRARIES.flatMap((name) => ["-framework", name]);
+  const platform = ["-arch", "arm64", "-platform_version", "macos", MIN_MACOS, MIN_MACOS, "-syslibroot", SDK];
+  const kind = ["-dylib", "-install_name", `@rpath/${SHIM_NAME}`, "-adhoc_codesign", "-dead_strip", "-x"];
+  run(`Linking ${SHIM_NAME}`, [linker, ...platform, ...kind, "-o", output, ...objects, "-lobjc", "-lSystem", ...frameworks]);
 }
 
 function appleLink(output: string): void {

@@ -73,6 +73,12 @@ static size_t find(const char *const *list, size_t count, const char *name, size
   return i;
 }
 
+/* Digits at *at, and moves on; -1 when there are none. */
+static long number(char **at) {
+  if (**at < '0' || **at > '9') return -1;
+  return strtol(*at, at, 10);
+}
+
 /* One word; only checks it unless `apply`. */
 static BOOL inject(const char *word, size_t length, BOOL apply) {
   size_t name = 0;
@@ -88,15 +94,16 @@ static BOOL inject(const char *word, size_t length, BOOL apply) {
   char *end = rest;
   if (*rest == '=') {
     size_t i = find(settings, COUNT(settings), word, name);
-    long value = strtol(rest + 1, &end, 10);
-    if (i == COUNT(settings) || *end || end == rest + 1) return NO;
+    end++;
+    long value = number(&end);
+    if (i == COUNT(settings) || *end || value < 0) return NO;
     if (apply) chosen[i].set = YES, chosen[i].value = value;
     return YES;
   }
   size_t i = find(failures, COUNT(failures), word, name);
   long after = 0, times = 1;
-  if (*end == '@') after = strtol(end + 1, &end, 10);
-  if (*end == '*') times = strtol(end + 1, &end, 10);
+  if (*end == '@') end++, after = number(&end);
+  if (*end == '*') end++, times = number(&end);
   if (i == COUNT(failures) || *end || after < 0 || times < 0) return NO;
   if (apply) failing[i].after = after, failing[i].times = times;
   return YES;
