@@ -300,8 +300,11 @@ export const listEntries = (rows: readonly (RowSampling | null)[]): number =>
   rows.reduce((n, r) => n + (r ? r.penaltyIds.length + r.biasIds.length : 0), 0);
 
 /** Writes the parameters of a step's rows; null rows give only logits and normaliser. Throws `kernel_error` when the lists are too long. */
-export function writeSampling(rows: readonly (RowSampling | null)[], buffers: SampleBuffers): void {
-  const view = (b: DeviceBuffer): [ArrayBufferLike, number, number] => {
+export function writeSampling(
+  rows: readonly (RowSampling | null)[],
+  buffers: Readonly<Record<"rowInts" | "rowFloats" | "listIds" | "listValues", Pick<DeviceBuffer, "view" | "bytes">>>,
+): void {
+  const view = (b: Pick<DeviceBuffer, "view" | "bytes">): [ArrayBufferLike, number, number] => {
     const bytes = b.view();
     return [bytes.buffer, bytes.byteOffset, b.bytes >> 2];
   };

@@ -23,7 +23,7 @@ export const GPU_TUNING: GpuTuning = {
 export const DEBUG_TUNING: GpuTuning = {
   lanes: 16,
   rows: 2,
-  tile: { BM: 16, BN: 16 },
-  small: { BM: 16, BN: 16 },
+  tile: { BM: 8, BN: 16 },
+  small: { BM: 8, BN: 16 },
   programs: 8,
 };
