@@ -1,8 +1,8 @@
 /**
- * Builds what Metal tests load: libmetalhost.so (the MSL executor of runtime/ and the fake Metal framework of objc/) and liballoy_metal.so
- * (objc-shim/alloy_metal.m, as it ships to Macs, compiled for Linux against them). Results are cached by the hash of everything that goes in.
+ * Builds what Metal tests load: libmetalhost.so (the MSL executor of runtime/) and liballoy_metal.so (objc-shim/alloy_metal.m, as it ships to Macs,
+ * compiled for Linux, with the fake frameworks of objc/ that it runs over). Results are cached by the hash of everything that goes in.
  */
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, realpathSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { cacheDir } from "../../src/support/paths.ts";
@@ -12,7 +12,7 @@ export type MetalHost =
       available: true;
       /** Path of libmetalhost.so. */
       host: string;
-      /** Path of liballoy_metal.so, for ALLOY_METAL_SHIM. "" as long as there is no objc-shim/alloy_metal.m. */
+      /** Path of liballoy_metal.so, for ALLOY_METAL_SHIM. "" as long as the shim or the fake frameworks are not there. */
       shim: string;
     }
   | { available: false; why: string };
@@ -21,7 +21,9 @@ const HERE = dirname(fileURLToPath(import.meta.url));
 const SHIM = join(HERE, "..", "..", "objc-shim");
 
 /** What the executor is compiled with. */
-const CXX_FLAGS = "-std=c++20 -O2 -fPIC -fvisibility=hidden -fno-exceptions -fno-rtti -Wall -Wextra -Werror -march=x86-64-v3".split(" ");
+const CXX_FLAGS = "-std=c++20 -O1 -fPIC -fvisibility=hidden -fno-exceptions -fno-rtti -Wall -Wextra -Werror -march=x86-64-v3".split(" ");
+/** Files that run for every access or every turn of a thread. */
+const HOT = ["callbacks.cpp", "check.cpp", "dispatch.cpp", "fiber.cpp", "schedule.cpp"];
 /** What Objective-C is compiled with: GCC's runtime, which is what Debian has, and no blocks, no ARC. */
 const OBJC_FLAGS = [
   ..."-std=gnu11 -O1 -g -fPIC -fvisibility=hidden -fno-objc-arc -fobjc-runtime=gcc -fobjc-exceptions".split(" "),
@@ -49,27 +51,32 @@ const contents = (list: readonly string[]): string => list.map((f) => `${basenam
 
 interface Inputs {
   clang: string;
+  /** Changes when the compiler does. */
   version: string;
-  gccInclude: string;
+  /** GCC's folder with the Objective-C runtime. */
+  gcc: string;
+  /** Archive of clang's run-time library. */
+  rt: string;
 }
 
-/** The compiler and what else is needed, or why there is no Metal host here. */
+/** The compiler and what else is needed, or why there is no Metal host here. Looks at files only: every test process asks. */
 function inputs(): Inputs | { why: string } {
   if (process.platform !== "linux" || process.arch !== "x64")
     return { why: `the Metal host runs on Linux with an x86-64 processor, this is ${process.platform} on ${process.arch}` };
   const clang = Bun.which("clang-19");
   if (!clang) return { why: "clang-19 is not installed (on Debian: sh install.sh --test brings it)" };
   if (!Bun.which("ld.lld-19")) return { why: "lld-19 is not installed (on Debian: sh install.sh --test brings it)" };
-  const gccInclude = Bun.which("gcc") ? Bun.spawnSync(["gcc", "-print-file-name=include"]).stdout.toString().trim() : "";
-  if (!existsSync(join(gccInclude, "objc"))) return { why: "GCC's Objective-C runtime is not installed (Debian: libobjc-12-dev)" };
-  if (!compilerRt(clang)) return { why: "clang's run-time library is not installed (Debian: libclang-rt-19-dev)" };
-  return { clang, version: Bun.spawnSync([clang, "--version"]).stdout.toString().split("\n")[0], gccInclude };
+  const gcc = gccFolders().find((f) => existsSync(join(f, "include", "objc")));
+  if (!gcc) return { why: "GCC's Objective-C runtime is not installed (Debian: libobjc-12-dev)" };
+  const real = realpathSync(clang);
+  const rt = join(dirname(real), "..", "lib", "clang", "19", "lib", "linux", "libclang_rt.builtins-x86_64.a");
+  if (!existsSync(rt)) return { why: "clang's run-time library is not installed (Debian: libclang-rt-19-dev)" };
+  const { size, mtimeMs } = statSync(real);
+  return { clang, version: `${real} ${size} ${mtimeMs}`, gcc, rt };
 }
 
-function compilerRt(clang: string): string {
-  const path = Bun.spawnSync([clang, "--rtlib=compiler-rt", "-print-libgcc-file-name"]).stdout.toString().trim();
-  return existsSync(path) ? path : "";
-}
+const GCC = "/usr/lib/gcc/x86_64-linux-gnu";
+const gccFolders = (): string[] => (existsSync(GCC) ? readdirSync(GCC).map((v) => join(GCC, v)) : []);
 
 interface Unit {
   source: string;
@@ -78,21 +85,34 @@ interface Unit {
   depends: string;
 }
 
-function units({ gccInclude }: Inputs): { host: Unit[]; shim: Unit[] } {
-  const runtime = join(HERE, "runtime");
-  const runtimeHeaders = contents(files(runtime, ".h"));
+const RUNTIME = join(HERE, "runtime");
+
+function hostUnits(): Unit[] {
+  const depends = contents(files(RUNTIME, ".h")) + contents(files(join(HERE, "msl"), "module.h"));
   // Compiled kernels are kept by this hash too: the same text means another object when the prelude or the rewriter changes.
-  const dialect = hash(contents(files(join(HERE, "msl"), "")), contents(files(runtime, ".cpp", ".h")));
-  const host = files(runtime, ".cpp", ".S").map((source): Unit => {
-    const compile = basename(source) === "compile.cpp";
-    return { source, flags: compile ? [...CXX_FLAGS, `-DMH_DIALECT="${dialect}"`] : CXX_FLAGS, depends: runtimeHeaders };
+  const dialect = hash(contents(files(join(HERE, "msl"), "")), contents(files(RUNTIME, ".cpp", ".h")));
+  return files(RUNTIME, ".cpp").map((source): Unit => {
+    const name = basename(source);
+    const flags = name === "compile.cpp" ? [`-DMH_DIALECT="${dialect}"`] : HOT.includes(name) ? ["-O2"] : [];
+    return { source, flags: [...CXX_FLAGS, ...flags], depends };
   });
-  const objc = files(join(HERE, "objc"), ".m");
-  const headers = [...files(join(SHIM, "headers"), ".h"), ...files(join(HERE, "objc"), ".h"), ...files(SHIM, ".h")];
-  const flags = [...OBJC_FLAGS, "-idirafter", gccInclude, "-I", join(SHIM, "headers"), "-I", join(HERE, "objc"), "-I", SHIM, "-I", runtime];
-  const depends = contents([...new Set(headers)]) + runtimeHeaders;
-  const shim = files(SHIM, ".m").map((source): Unit => ({ source, flags, depends }));
-  return { host: [...host, ...objc.map((source): Unit => ({ source, flags, depends }))], shim };
+}
+
+/** The shim and the fake frameworks; none as long as one of them is not there. */
+function shimUnits({ gcc }: Inputs): Unit[] {
+  const fakes = files(join(HERE, "objc"), ".m");
+  const shim = files(SHIM, ".m");
+  if (!fakes.length || !shim.length) return [];
+  const headers = [
+    ...files(join(SHIM, "headers"), ".h"),
+    ...files(join(HERE, "objc"), ".h"),
+    ...files(SHIM, ".h"),
+    ...files(RUNTIME, "abi.h"),
+  ];
+  const include = [join(SHIM, "headers"), join(HERE, "objc"), SHIM, RUNTIME].flatMap((f) => ["-I", f]);
+  const flags = [...OBJC_FLAGS, "-idirafter", join(gcc, "include"), ...include];
+  const depends = contents([...new Set(headers)]);
+  return [...shim, ...fakes].map((source): Unit => ({ source, flags, depends }));
 }
 
 const folder = (): string => join(cacheDir(), "metal-host");
@@ -124,70 +144,80 @@ function link(output: string, { clang }: Inputs, args: readonly string[]): void 
   renameSync(partial, output);
 }
 
-/** Makes both libraries in `to`. */
-async function make(to: string, tools: Inputs): Promise<void> {
-  mkdirSync(join(folder(), "parts"), { recursive: true });
+/** libmetalhost.so in `to`. */
+async function makeHost(to: string, tools: Inputs): Promise<void> {
   mkdirSync(join(to, "msl"), { recursive: true });
   // The executor compiles texts with the prelude that lies beside it: a checkout that changes meanwhile does not matter.
   for (const f of files(join(HERE, "msl"), "")) writeFileSync(join(to, "msl", basename(f)), readFileSync(f));
-  const { host, shim } = units(tools);
-  const objects = await compile([...host, ...shim], tools);
-  const gcc = readdirSync("/usr/lib/gcc/x86_64-linux-gnu").map((v) => `-L/usr/lib/gcc/x86_64-linux-gnu/${v}`);
-  const objc = [...gcc, "-lobjc"];
-  link(join(to, "libmetalhost.so"), tools, [
-    ...objects.slice(0, host.length),
-    ...(host.some((u) => u.source.endsWith(".m")) ? objc : []),
-    compilerRt(tools.clang),
-    ..."-Wl,-soname,libmetalhost.so -static-libstdc++ -lstdc++ -lm -lpthread -ldl".split(" "),
-  ]);
-  if (shim.length)
-    link(join(to, "liballoy_metal.so"), tools, [
-      ...objects.slice(host.length),
-      ...objc,
-      "-L",
-      to,
-      ..."-l:libmetalhost.so -Wl,-rpath,$ORIGIN -lpthread -ldl".split(" "),
-    ]);
-  writeFileSync(join(to, "done"), "");
+  const libraries = "-Wl,-soname,libmetalhost.so -static-libstdc++ -lstdc++ -lm -lpthread -ldl".split(" ");
+  link(join(to, "libmetalhost.so"), tools, [...(await compile(hostUnits(), tools)), tools.rt, ...libraries]);
+}
+
+/** liballoy_metal.so in `to`, over the executor in `host`. */
+async function makeShim(to: string, tools: Inputs, host: string): Promise<void> {
+  mkdirSync(to, { recursive: true });
+  const libraries = ["-L", host, "-l:libmetalhost.so", `-Wl,-rpath,${host}`, "-lpthread", "-ldl", "-lm"];
+  link(join(to, "liballoy_metal.so"), tools, [...(await compile(shimUnits(tools), tools)), `-L${tools.gcc}`, "-lobjc", ...libraries]);
 }
 
 let known: MetalHost | undefined;
 
 /**
- * The Metal host for this machine, built when it is not in the cache (under ten seconds; processes that need it at once wait for one build).
- * Not available means: a tool is missing. A source that does not compile throws.
+ * The Metal host for this machine, built when it is not in the cache (processes that need it at once wait for one build). Not available means: a tool
+ * is missing. A source that does not compile throws.
  */
 export function metalHost(): MetalHost {
-  return (known ??= find());
+  if (known) return known;
+  const tools = inputs();
+  if ("why" in tools) return (known = { available: false, why: `Metal tests are skipped: ${tools.why}` });
+  const host = hostFolder(tools);
+  const shim = shimFolder(tools, host);
+  return (known = { available: true, host: join(host, "libmetalhost.so"), shim: shim && join(shim, "liballoy_metal.so") });
 }
 
-function find(): MetalHost {
+/** The executor alone: for tests that need neither the shim nor the fake frameworks. */
+export function metalExecutor(): MetalHost {
+  if (known) return known;
   const tools = inputs();
   if ("why" in tools) return { available: false, why: `Metal tests are skipped: ${tools.why}` };
-  const { host, shim } = units(tools);
-  const all = [...host, ...shim];
-  const id = hash(
-    tools.version,
-    readFileSync(fileURLToPath(import.meta.url)),
-    contents(files(join(HERE, "msl"), "")),
-    ...all.flatMap((u) => [u.flags.join(" "), u.depends, readFileSync(u.source)]),
-  );
-  const to = join(folder(), id);
-  if (!existsSync(join(to, "done"))) {
-    mkdirSync(folder(), { recursive: true });
-    const r = Bun.spawnSync(["flock", join(folder(), "lock"), process.execPath, fileURLToPath(import.meta.url), to], { stderr: "pipe" });
-    if (r.exitCode !== 0) throw new Error(`The Metal host cannot be built:\n${r.stderr.toString()}`);
-  }
-  return { available: true, host: join(to, "libmetalhost.so"), shim: shim.length ? join(to, "liballoy_metal.so") : "" };
+  return { available: true, host: join(hostFolder(tools), "libmetalhost.so"), shim: "" };
+}
+
+const SELF = fileURLToPath(import.meta.url);
+
+const identity = (list: readonly Unit[], tools: Inputs): string =>
+  hash(tools.version, readFileSync(SELF), ...list.flatMap((u) => [u.flags.join(" "), u.depends, readFileSync(u.source)]));
+
+function hostFolder(tools: Inputs): string {
+  return ensure(join(folder(), identity(hostUnits(), tools)));
+}
+
+function shimFolder(tools: Inputs, host: string): string {
+  const list = shimUnits(tools);
+  return list.length ? ensure(join(folder(), `${identity(list, tools)}-${basename(host).slice(0, 8)}`), host) : "";
+}
+
+/** Has a folder's library built, by one process at a time. */
+function ensure(to: string, host = ""): string {
+  if (existsSync(join(to, "done"))) return to;
+  mkdirSync(folder(), { recursive: true });
+  const r = Bun.spawnSync(["flock", join(folder(), "lock"), process.execPath, SELF, to, host], { stderr: "pipe" });
+  if (r.exitCode !== 0) throw new Error(`The Metal host cannot be built:\n${r.stderr.toString()}`);
+  return to;
+}
+
+async function build(to: string, host: string): Promise<void> {
+  const tools = inputs();
+  if ("why" in tools) throw new Error(tools.why);
+  if (existsSync(join(to, "done"))) return;
+  rmSync(to, { recursive: true, force: true });
+  mkdirSync(join(folder(), "parts"), { recursive: true });
+  if (host) await makeShim(to, tools, host);
+  else await makeHost(to, tools);
+  writeFileSync(join(to, "done"), "");
 }
 
 if (import.meta.main) {
-  const to = process.argv[2];
-  const tools = inputs();
-  if ("why" in tools) throw new Error(tools.why);
-  if (to === undefined) console.log(metalHost());
-  else if (!existsSync(join(to, "done"))) {
-    rmSync(to, { recursive: true, force: true });
-    await make(to, tools);
-  }
+  if (process.argv[2] === undefined) console.log(metalHost());
+  else await build(process.argv[2], process.argv[3] ?? "");
 }

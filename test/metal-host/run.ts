@@ -1,7 +1,7 @@
 /** Runs MSL text on typed arrays, straight through the executor: no shim, no fake Metal. For tests of emitted text. */
 import { CString, dlopen, ptr } from "bun:ffi";
 import type { Pointer } from "bun:ffi";
-import { metalHost } from "./build.ts";
+import { metalExecutor } from "./build.ts";
 
 /** What the checker found. `line` counts from 1 in the text, 0 where it is not known. */
 export interface Finding {
@@ -71,14 +71,33 @@ const SYMBOLS = {
   mh_configure: { args: ["ptr", "ptr", "u64"], returns: "i32" },
 } as const;
 
-const open = (path: string) => dlopen(path, SYMBOLS).symbols;
-let host: ReturnType<typeof open> | undefined;
+type Handle = number;
+type Array = Uint8Array | null;
 
-function symbols(): ReturnType<typeof open> {
+/** The functions of runtime/abi.h that are used here; handles are addresses, 0 for none. */
+interface Host {
+  mh_library_compile(text: Array, length: number, error: Array, size: number): Handle;
+  mh_library_release(library: Handle): void;
+  mh_library_kernel(library: Handle, i: number): Handle;
+  mh_function_find(library: Handle, name: Array): Handle;
+  mh_function_constant(f: Handle, i: number, out: Array): number;
+  mh_pipeline_create(f: Handle, values: Array, count: number, error: Array, size: number): Handle;
+  mh_pipeline_release(pipeline: Handle): void;
+  mh_pass_begin(label: Array): Handle;
+  mh_pass_dispatch(pass: Handle, dispatch: Array, error: Array, size: number): number;
+  mh_pass_barrier(pass: Handle): void;
+  mh_pass_end(pass: Handle): void;
+  mh_findings_take(out: Array, size: number): number;
+  mh_configure(words: Array, error: Array, size: number): number;
+}
+
+let host: Host | undefined;
+
+function symbols(): Host {
   if (host) return host;
-  const built = metalHost();
+  const built = metalExecutor();
   if (!built.available) throw new Error(built.why);
-  return (host = open(built.host));
+  return (host = dlopen(built.host, SYMBOLS).symbols as unknown as Host);
 }
 
 const text = (s: string): Uint8Array => Buffer.from(`${s}\0`);
@@ -114,14 +133,14 @@ const nothing = new Uint8Array(64);
 
 class HostLibrary implements Library {
   readonly kernels: readonly string[];
-  private readonly pipelines = new Map<string, Pointer>();
+  private readonly pipelines = new Map<string, Handle>();
 
-  constructor(private readonly handle: Pointer) {
+  constructor(private readonly handle: Handle) {
     const names: string[] = [];
     for (let i = 0; ; i++) {
       const name = symbols().mh_library_kernel(handle, i);
       if (!name) break;
-      names.push(new CString(name).toString());
+      names.push(new CString(name as Pointer).toString());
     }
     this.kernels = names;
   }
@@ -181,7 +200,7 @@ class HostLibrary implements Library {
     return { dispatch: new Uint8Array(out.buffer), keep: [bindings, lengths, label, entries] };
   }
 
-  private pipeline(d: Dispatch): Pointer {
+  private pipeline(d: Dispatch): Handle {
     const key = `${d.kernel} ${JSON.stringify(d.constants ?? {})}`;
     const known = this.pipelines.get(key);
     if (known) return known;
@@ -191,7 +210,7 @@ class HostLibrary implements Library {
     const given = { ...d.constants };
     const values: { index: number; type: number; value: number | boolean }[] = [];
     const row = new DataView(new ArrayBuffer(24));
-    for (let i = 0; h.mh_function_constant(f, i, row); i++) {
+    for (let i = 0; h.mh_function_constant(f, i, new Uint8Array(row.buffer)); i++) {
       const name = new CString(Number(row.getBigUint64(0, true)) as Pointer).toString();
       const value = given[name];
       delete given[name];
@@ -207,7 +226,7 @@ class HostLibrary implements Library {
       if (type === FLOAT) packed.setFloat32(16 * i + 8, Number(value), true);
       else packed.setBigInt64(16 * i + 8, BigInt(value), true);
     });
-    const pipeline = h.mh_pipeline_create(f, packed, values.length, error, error.length);
+    const pipeline = h.mh_pipeline_create(f, new Uint8Array(packed.buffer), values.length, error, error.length);
     if (!pipeline) throw new Error(said());
     this.pipelines.set(key, pipeline);
     return pipeline;

@@ -5,8 +5,8 @@
 
 extern "C" mh_now_info mh_now;
 
-#define MH_LAUNCHER __attribute__((no_sanitize("thread", "bounds"), nodebug))
-#define MH_ARGUMENT __attribute__((always_inline, nodebug, no_sanitize("thread", "bounds")))
+#define MH_LAUNCHER __attribute__((no_sanitize("thread", "array-bounds"), nodebug))
+#define MH_ARGUMENT __attribute__((always_inline, nodebug, no_sanitize("thread", "array-bounds")))
 
 struct mh_argument {
   void* p;

@@ -16,8 +16,8 @@ void mh_simdgroup_barrier(unsigned site, unsigned flags);
 void mh_collective(unsigned site, const char* name, const void* in, unsigned in_size, void* out, unsigned out_size, void (*combine)(mh_lanes*));
 }
 
-#define MH_COMBINE static __attribute__((noinline, nodebug, no_sanitize("thread", "bounds")))
-#define MH_COMBINE_INLINE static inline __attribute__((always_inline, nodebug, no_sanitize("thread", "bounds")))
+#define MH_COMBINE static __attribute__((noinline, nodebug, no_sanitize("thread", "array-bounds")))
+#define MH_COMBINE_INLINE static inline __attribute__((always_inline, nodebug, no_sanitize("thread", "array-bounds")))
 
 template <class T> MH_COMBINE_INLINE T mh_in(const mh_lanes* l, unsigned lane, unsigned at = 0) {
   T v;

@@ -1,5 +1,5 @@
 // What instrumented code calls before each access (the interface of clang's -fsanitize=thread, without its run-time library), the handlers of
-// -fsanitize=bounds and integer-divide-by-zero, and atomics.
+// -fsanitize=array-bounds and integer-divide-by-zero, and atomics.
 #include <cstring>
 
 #include "check.h"

@@ -134,7 +134,7 @@ std::string flags(const Mode& mode) {
       "-fconvergent-functions -fwrapv -fno-asynchronous-unwind-tables -fno-caret-diagnostics -ferror-limit=20 -Wno-duplicate-decl-specifier "
       "-Wno-unknown-attributes -ftrivial-auto-var-init=pattern -fsanitize=integer-divide-by-zero ";
   f += mode.contract ? "-ffp-contract=fast " : "-ffp-contract=off ";
-  if (mode.checked) f += "-fsanitize=thread,bounds -mllvm -tsan-instrument-func-entry-exit=0 -fno-vectorize -fno-slp-vectorize ";
+  if (mode.checked) f += "-fsanitize=thread,array-bounds -mllvm -tsan-instrument-func-entry-exit=0 -fno-vectorize -fno-slp-vectorize ";
   return f + (mode.checked ? mode.optimised ? "-O1 " : "-O0 " : "-O2 ");
 }
 
