@@ -1,0 +1,84 @@
+/** Runs emitted MSL on the Metal host: programs on typed arrays, findings of the checker. */
+import { emitMetal } from "../../../src/compiler/emit/metal/index.ts";
+import type { InterpreterArgs } from "../../../src/compiler/ir/interpret.ts";
+import { interpret } from "../../../src/compiler/ir/interpret.ts";
+import type { DType, KernelIR } from "../../../src/compiler/ir/types.ts";
+import type { MetalProgram } from "../../../src/runtime/device.ts";
+import { METAL_HEADER } from "../../../src/runtime/metal/programs.ts";
+import { compile, type Finding, type Library } from "../../metal-host/run.ts";
+
+export type Arrays = Record<string, NodeJS.TypedArray | number | bigint | boolean>;
+
+export const fullText = (programs: readonly MetalProgram[]): string => METAL_HEADER + programs.map((p) => p.text).join("\n");
+
+/** The argument buffer: grid, padding, then 8 bytes for every dim and scalar. */
+function argumentBlock(ir: KernelIR, grid: readonly number[], args: Arrays): Uint8Array {
+  const scalars = ir.params.filter((p) => p.kind === "dim" || p.kind === "scalar");
+  const view = new DataView(new ArrayBuffer(16 + 8 * scalars.length));
+  [0, 1, 2].forEach((i) => view.setUint32(4 * i, grid[i] ?? 1, true));
+  scalars.forEach((p, i) => writeScalar(view, 16 + 8 * i, p.dtype, args[p.name] as number | bigint | boolean));
+  return new Uint8Array(view.buffer);
+}
+
+function writeScalar(view: DataView, at: number, d: DType, value: number | bigint | boolean): void {
+  if (d === "f32" || d === "f16" || d === "bf16") view.setFloat32(at, Number(value), true);
+  else if (d === "i64" || d === "u64") view.setBigInt64(at, BigInt(value), true);
+  else view.setInt32(at, Number(value), true);
+}
+
+/** Runs one dispatch of a compiled program. Arrays are changed in place. */
+export function dispatch(library: Library, ir: KernelIR, p: MetalProgram, grid: readonly number[], args: Arrays): Finding[] {
+  const pointers = ir.params.filter((x) => x.kind === "ptr").map((x) => args[x.name] as NodeJS.TypedArray);
+  return library.run({
+    kernel: p.entry,
+    buffers: [...pointers, argumentBlock(ir, grid, args)],
+    grid: [grid[0] ?? 1, grid[1] ?? 1, grid[2] ?? 1],
+    threads: p.perThread ? [Math.min(256, grid[0] ?? 1), 1, 1] : p.threads,
+    exact: p.perThread,
+    constants: Object.fromEntries(p.constants.map((c) => [c.name, c.value])),
+  });
+}
+
+/** Emits, compiles and runs a kernel. Throws with the text when it does not compile or the checker finds anything. */
+export function runMetal(ir: KernelIR, grid: readonly number[], args: Arrays): void {
+  const p = emitMetal(ir, "k");
+  const text = fullText([p]);
+  let library: Library;
+  try {
+    library = compile(text);
+  } catch (e) {
+    throw new Error(`${String(e)}\n${numbered(text)}`);
+  }
+  const findings = dispatch(library, ir, p, grid, args);
+  library.release();
+  if (findings.length) throw new Error(`${findings.map((f) => `${f.kind} ${f.line}: ${f.text}`).join("\n")}\n${numbered(text)}`);
+}
+
+export const numbered = (text: string): string =>
+  text
+    .split("\n")
+    .map((l, i) => `${i + 1}: ${l}`)
+    .join("\n");
+
+export const copyArgs = (args: Arrays): Arrays =>
+  Object.fromEntries(Object.entries(args).map(([k, v]) => [k, ArrayBuffer.isView(v) ? ((v as Float32Array).slice() as NodeJS.TypedArray) : v]));
+
+/** Runs a kernel on the interpreter and the Metal host; returns what each left in its buffers. */
+export function both(ir: KernelIR, grid: readonly number[], args: Arrays): { want: Arrays; got: Arrays } {
+  const [want, got] = [copyArgs(args), copyArgs(args)];
+  interpret(ir, grid, want as InterpreterArgs);
+  runMetal(ir, grid, got);
+  return { want, got };
+}
+
+/** The largest difference of two buffers relative to 1 + |want|; equal specials count as equal. */
+export function worst(want: ArrayLike<number | bigint>, got: ArrayLike<number | bigint>): number {
+  let out = 0;
+  for (let i = 0; i < want.length; i++) {
+    const [a, b] = [Number(want[i]), Number(got[i])];
+    if (Object.is(a, b) || a === b) continue;
+    const d = Math.abs(a - b) / (1 + Math.abs(a));
+    if (!(d <= out)) out = Number.isNaN(d) ? Infinity : d;
+  }
+  return out;
+}
