@@ -61,7 +61,9 @@ export const numbered = (text: string): string =>
     .join("\n");
 
 export const copyArgs = (args: Arrays): Arrays =>
-  Object.fromEntries(Object.entries(args).map(([k, v]) => [k, ArrayBuffer.isView(v) ? ((v as Float32Array).slice() as NodeJS.TypedArray) : v]));
+  Object.fromEntries(
+    Object.entries(args).map(([k, v]) => [k, ArrayBuffer.isView(v) ? ((v as Float32Array).slice() as NodeJS.TypedArray) : v]),
+  );
 
 /** Runs a kernel on the interpreter and the Metal host; returns what each left in its buffers. */
 export function both(ir: KernelIR, grid: readonly number[], args: Arrays): { want: Arrays; got: Arrays } {
