@@ -21,8 +21,9 @@ export interface ApiFinding {
 export class Frameworks {
   private readonly c: ReturnType<typeof dlopen<typeof SYMBOLS>>["symbols"];
 
-  constructor(host: string) {
-    this.c = dlopen(host, SYMBOLS).symbols;
+  /** `shim`: path of liballoy_metal.so, which holds the fake frameworks. */
+  constructor(shim: string) {
+    this.c = dlopen(shim, SYMBOLS).symbols;
   }
 
   /** Wrong uses of the API since the last call. */
@@ -74,5 +75,5 @@ export class Frameworks {
 /** The frameworks, or why there are none here. */
 export function frameworks(): { available: true; shim: string; fake: Frameworks } | { available: false; why: string } {
   const host = metalHost();
-  return host.available ? { available: true, shim: host.shim, fake: new Frameworks(host.host) } : host;
+  return host.available ? { available: true, shim: host.shim, fake: new Frameworks(host.shim) } : host;
 }

@@ -1,5 +1,5 @@
 /*
- * What tests see of the fake frameworks (Foundation and Metal) in libmetalhost.so: findings, live objects, injected failures. C, for
+ * What tests see of the fake frameworks (Foundation and Metal) in liballoy_metal.so: findings, live objects, injected failures. C, for
  * bun:ffi.
  *
  * Findings here are wrong uses of the API (what Metal's validation layer or a crash would say on a Mac); what a kernel does wrong is in
