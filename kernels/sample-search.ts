@@ -1,7 +1,7 @@
 /** Helpers of the sampling kernels (./sample.ts): floats as ordered integers, searches for thresholds, the draw, the random number. */
 import { fn } from "../src/compiler/language/index.ts";
 
-/** Logits per tile. */
+/** Logits per tile, of which `samplePartials` leaves the maximum. */
 export const TILE = 64;
 /** Key of -Infinity: below every other. */
 export const LOWEST = -0x7f800000;
@@ -22,49 +22,49 @@ export const keyOf = fn((al, v) => {
 /** The float of a key. */
 export const valueOf = fn((al, key) => al.bitcast(al.where(key >= 0, key, -key | SIGN), al.f32), { uses: { SIGN } });
 
-/** TILE cleaned logits from `i` on, -Infinity from `n` on. */
+/** W cleaned logits from `i` on, -Infinity from `n` on. */
 export const tileAt = fn(
-  (al, values, i, n) => {
-    const k = i + al.arange(TILE);
+  (al, values, i, n, W) => {
+    const k = i + al.arange(W);
     return clean(al.load(values + k, { mask: k < n, other: -Infinity }));
   },
-  { uses: { clean, TILE } },
+  { uses: { clean } },
 );
 
 /** How many of n integers are at least `least`. */
 export const countKeys = fn(
-  (al, keys, n, least) => {
-    let count = al.zeros([TILE], al.i32);
-    for (let i = 0; i < n; i += TILE) {
-      const k = i + al.arange(TILE);
+  (al, keys, n, least, W) => {
+    let count = al.zeros([W], al.i32);
+    for (let i = 0; i < n; i += W) {
+      const k = i + al.arange(W);
       count += al.cast(al.load(keys + k, { mask: k < n, other: LOWEST }) >= least, al.i32);
     }
     return al.sum(count);
   },
-  { uses: { TILE, LOWEST } },
+  { uses: { LOWEST } },
 );
 
 /** How many of n logits have at least this key. `least` must be above LOWEST. */
 const countFrom = fn(
-  (al, values, n, least) => {
-    let count = al.zeros([TILE], al.i32);
-    for (let i = 0; i < n; i += TILE) count += al.cast(keyOf(tileAt(values, i, n)) >= least, al.i32);
+  (al, values, n, least, W) => {
+    let count = al.zeros([W], al.i32);
+    for (let i = 0; i < n; i += W) count += al.cast(keyOf(tileAt(values, i, n, W)) >= least, al.i32);
     return al.sum(count);
   },
-  { uses: { keyOf, tileAt, TILE } },
+  { uses: { keyOf, tileAt } },
 );
 
 /** Sum of exp((logit - max) * scale) over logits of at least this key. `least` must be above LOWEST. */
 export const weightFrom = fn(
-  (al, values, n, least, max, scale) => {
-    let total = al.zeros([TILE], al.f32);
-    for (let i = 0; i < n; i += TILE) {
-      const v = tileAt(values, i, n);
+  (al, values, n, least, max, scale, W) => {
+    let total = al.zeros([W], al.f32);
+    for (let i = 0; i < n; i += W) {
+      const v = tileAt(values, i, n, W);
       total += al.where(keyOf(v) >= least, al.exp((v - max) * scale), 0);
     }
     return al.sum(total);
   },
-  { uses: { keyOf, tileAt, TILE } },
+  { uses: { keyOf, tileAt } },
 );
 
 /** (a + b) / 2 rounded up, without overflow. */
@@ -72,10 +72,10 @@ export const middle = fn((al, a, b) => (a | b) - ((a ^ b) >> 1));
 
 /**
  * Filters n logits in order of id and draws one; returns its index. `best` is the largest key and `max` its value; `mass` is what top-p
- * takes a share of where top-k is off.
+ * takes a share of where top-k is off; W the logits that are looked at together.
  */
 export const choose = fn(
-  (al, values, n, best, max, mass, topK, topP, logMinP, scale, random) => {
+  (al, values, n, best, max, mass, topK, topP, logMinP, scale, random, W) => {
     // Kept: keys above `floor`, and the first `ties` that equal it.
     let floor = al.cast(LOWEST + 1, al.i32);
     let ties = n;
@@ -83,24 +83,24 @@ export const choose = fn(
       let high = best;
       while (floor < high) {
         const mid = middle(floor, high);
-        if (countFrom(values, n, mid) >= topK) floor = mid;
+        if (countFrom(values, n, mid, W) >= topK) floor = mid;
         else high = mid - 1;
       }
-      ties = topK - countFrom(values, n, floor + 1);
+      ties = topK - countFrom(values, n, floor + 1, W);
     }
     if (topP < 1) {
-      const above = weightFrom(values, n, floor + 1, max, 1);
-      const onFloor = countFrom(values, n, floor) - countFrom(values, n, floor + 1);
+      const above = weightFrom(values, n, floor + 1, max, 1, W);
+      const onFloor = countFrom(values, n, floor, W) - countFrom(values, n, floor + 1, W);
       const whole = topK > 0 ? above + al.cast(al.min(ties, onFloor), al.f32) * al.exp(valueOf(floor) - max) : mass;
       const target = whole * topP;
       const lowest = floor;
       let high = best;
       while (floor < high) {
         const mid = middle(floor, high);
-        if (weightFrom(values, n, mid, max, 1) >= target) floor = mid;
+        if (weightFrom(values, n, mid, max, 1, W) >= target) floor = mid;
         else high = mid - 1;
       }
-      const missing = (target - weightFrom(values, n, floor + 1, max, 1)) / al.exp(valueOf(floor) - max);
+      const missing = (target - weightFrom(values, n, floor + 1, max, 1, W)) / al.exp(valueOf(floor) - max);
       const needed = al.max(al.cast(al.ceil(missing), al.i32), 1);
       ties = floor > lowest ? needed : al.min(ties, needed);
     }
@@ -111,8 +111,8 @@ export const choose = fn(
     }
 
     const tieWeight = al.exp((valueOf(floor) - max) * scale);
-    const onFloor = countFrom(values, n, floor) - countFrom(values, n, floor + 1);
-    const total = weightFrom(values, n, floor + 1, max, scale) + al.cast(al.min(ties, onFloor), al.f32) * tieWeight;
+    const onFloor = countFrom(values, n, floor, W) - countFrom(values, n, floor + 1, W);
+    const total = weightFrom(values, n, floor + 1, max, scale, W) + al.cast(al.min(ties, onFloor), al.f32) * tieWeight;
     // The tile that the random number falls into, or the last with any weight: sums in another order may leave a rest.
     let left = random * total;
     let from = al.cast(0, al.i32);
@@ -121,7 +121,7 @@ export const choose = fn(
     let found = false;
     let at = al.cast(0, al.i32);
     while (at < n && !found) {
-      const v = tileAt(values, at, n);
+      const v = tileAt(values, at, n, W);
       const key = keyOf(v);
       const tied = al.min(al.sum(al.cast(key == floor, al.i32)), ties);
       const weight = al.sum(al.where(key > floor, al.exp((v - max) * scale), 0)) + al.cast(tied, al.f32) * tieWeight;
@@ -133,23 +133,17 @@ export const choose = fn(
       }
       left -= weight;
       ties -= tied;
-      at += TILE;
+      at += W;
     }
     // Within it, the last token at which something is left.
-    let chosen = from;
-    const end = al.min(from + TILE, n);
-    for (let i = from; i < end; i += 1) {
-      const v = clean(al.load(values + i));
-      const key = keyOf(v);
-      const kept = key > floor || (key == floor && tiesFrom > 0);
-      const weight = al.where(kept, al.exp((v - max) * scale), 0);
-      if (key == floor) tiesFrom -= 1;
-      if (weight > 0 && leftFrom >= 0) chosen = i;
-      leftFrom -= weight;
-    }
-    return chosen;
+    const v = tileAt(values, from, n, W);
+    const key = keyOf(v);
+    const tied = al.cumsum(al.cast(key == floor, al.i32));
+    const weight = al.where(key > floor || (key == floor && tied <= tiesFrom), al.exp((v - max) * scale), 0);
+    const before = al.cumsum(weight, { exclusive: true });
+    return al.max(al.where(weight > 0 && before <= leftFrom, from + al.arange(W), from));
   },
-  { uses: { countFrom, weightFrom, middle, keyOf, valueOf, tileAt, clean, TILE, LOWEST } },
+  { uses: { countFrom, weightFrom, middle, keyOf, valueOf, tileAt, LOWEST } },
 );
 
 /** Upper 24 bits of the first word of Philox4x32-10(key, [counter, 0, 0, 0]) as a fraction. */

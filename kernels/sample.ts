@@ -38,8 +38,11 @@ const FLOAT = { inverseTemperature: 0, topP: 1, logMinP: 2, repeat: 3, frequency
 const INTS = 16;
 const FLOATS = 8;
 
+/** On a GPU a thread has four logits. */
+const simdgroups = (c: { W: number }): number => Math.max(1, c.W / 128);
+
 /**
- * logits: [rows, V] float32. tileKeys: [rows, TILES] int32, the largest key of each tile; partials: [rows, CHUNKS, 2] float32, maximum and
+ * logits: [rows, V] float32; W of them are looked at together. tileKeys: [rows, TILES] int32, the largest key of each tile; partials: [rows, CHUNKS, 2] float32, maximum and
  * sum of exp(logit - maximum) of each chunk. Grid: (CHUNKS, rows).
  */
 export const samplePartials = kernel(
@@ -53,27 +56,33 @@ export const samplePartials = kernel(
     CHUNKS: dim,
     TILE: constexpr(TILE),
     CHUNK: constexpr(CHUNK),
+    W: constexpr(TILE),
   },
-  (al, { logits, tileKeys, partials, V, TILES, CHUNKS, TILE, CHUNK }) => {
+  (al, { logits, tileKeys, partials, V, TILES, CHUNKS, TILE, CHUNK, W }) => {
     const chunk = al.programId(0);
     const row = al.programId(1);
     const x = logits + al.cast(row, al.i64) * V;
     const begin = chunk * CHUNK;
     const end = al.min(begin + CHUNK, V);
-    let largest = al.full([TILE], -Infinity, al.f32);
-    for (let i = begin; i < end; i += TILE) {
-      const v = tileAt(x, i, V);
-      al.store(tileKeys + row * TILES + al.idiv(i, TILE), al.max(keyOf(v)));
+    let largest = al.full([W], -Infinity, al.f32);
+    for (let i = begin; i < end; i += W) {
+      const v = tileAt(x, i, V, W);
+      const tile = al.idiv(i, TILE);
+      if (W === TILE) al.store(tileKeys + row * TILES + tile, al.max(keyOf(v)));
+      else {
+        const tiles = tile + al.arange(W / TILE);
+        al.store(tileKeys + row * TILES + tiles, al.max(al.reshape(keyOf(v), [W / TILE, TILE]), { axis: 1 }), { mask: tiles < TILES });
+      }
       largest = al.max(largest, v);
     }
     const max = al.max(largest);
-    let sum = al.zeros([TILE], al.f32);
-    if (max > -Infinity) for (let i = begin; i < end; i += TILE) sum += al.exp(tileAt(x, i, V) - max);
+    let sum = al.zeros([W], al.f32);
+    if (max > -Infinity) for (let i = begin; i < end; i += W) sum += al.exp(tileAt(x, i, V, W) - max);
     const out = partials + (row * CHUNKS + chunk) * 2;
     al.store(out, max);
     al.store(out + 1, al.sum(sum));
   },
-  { uses: { tileAt, keyOf } },
+  { uses: { tileAt, keyOf }, simdgroups },
 );
 
 /**
@@ -100,10 +109,11 @@ export const sampleRows = kernel(
     CHUNKS: dim,
     TILE: constexpr(TILE),
     LANES: constexpr(16),
+    W: constexpr(TILE),
   },
   (al, p) => {
     const { logits, tileKeys, partials, rowInts, rowFloats, listIds, listValues, saved, candidateIds, candidateValues } = p;
-    const { tokens, logSumExp, V, TILES, CHUNKS, TILE, LANES } = p;
+    const { tokens, logSumExp, V, TILES, CHUNKS, TILE, LANES, W } = p;
     const row = al.programId(0);
     const x = logits + al.cast(row, al.i64) * V;
     const tiles = tileKeys + row * TILES;
@@ -151,16 +161,16 @@ export const sampleRows = kernel(
       const adjusted = penaltyEnd > penalties || biasEnd > biases;
       for (let i = penalties; i < penaltyEnd; i += 1) {
         const tile = al.idiv(al.load(listIds + i), TILE);
-        al.store(tiles + tile, al.max(keyOf(tileAt(x, tile * TILE, V))));
+        al.store(tiles + tile, al.max(keyOf(tileAt(x, tile * TILE, V, TILE))));
       }
       for (let i = biases; i < biasEnd; i += 1) {
         const tile = al.idiv(al.load(listIds + i), TILE);
-        al.store(tiles + tile, al.max(keyOf(tileAt(x, tile * TILE, V))));
+        al.store(tiles + tile, al.max(keyOf(tileAt(x, tile * TILE, V, TILE))));
       }
 
       let best = al.cast(LOWEST, al.i32);
-      for (let i = 0; i < TILES; i += TILE) {
-        const k = i + al.arange(TILE);
+      for (let i = 0; i < TILES; i += W) {
+        const k = i + al.arange(W);
         best = al.max(best, al.max(al.load(tiles + k, { mask: k < TILES, other: LOWEST })));
       }
       const max = valueOf(best);
@@ -171,15 +181,18 @@ export const sampleRows = kernel(
       if (best == LOWEST) {
         token = al.cast(NO_TOKEN, al.i32);
       } else if (scale == 0 || topK == 1) {
-        let tile = al.cast(0, al.i32);
-        while (al.load(tiles + tile) < best) tile += 1;
+        let tile = TILES - 1;
+        for (let i = 0; i < TILES; i += W) {
+          const k = i + al.arange(W);
+          tile = al.min(tile, al.min(al.where(al.load(tiles + k, { mask: k < TILES, other: LOWEST }) == best, k, tile)));
+        }
         const k = tile * TILE + al.arange(TILE);
-        token = al.min(al.where(keyOf(tileAt(x, tile * TILE, V)) == best, k, V));
+        token = al.min(al.where(keyOf(tileAt(x, tile * TILE, V, TILE)) == best, k, V));
       } else {
         const low = al.bitcast(al.load(ints + INT.seedLow), al.u32);
         const high = al.bitcast(al.load(ints + INT.seedHigh), al.u32);
         const random = uniform(low, high, al.bitcast(al.load(ints + INT.counter), al.u32));
-        const mass = topP < 1 && adjusted ? weightFrom(x, V, LOWEST + 1, max, 1) : sum * al.exp(top - max);
+        const mass = topP < 1 && adjusted ? weightFrom(x, V, LOWEST + 1, max, 1, W) : sum * al.exp(top - max);
 
         // The rank-th largest tile maximum is at most the rank-th largest logit: all that can be kept lies in tiles that reach it.
         const rank = topK > 0 ? topK : topP < 1 ? RANK : TILES;
@@ -191,29 +204,26 @@ export const sampleRows = kernel(
           let high = best;
           while (floor < high) {
             const mid = middle(floor, high);
-            if (countKeys(tiles, TILES, mid) >= rank) floor = mid;
+            if (countKeys(tiles, TILES, mid, W) >= rank) floor = mid;
             else high = mid - 1;
           }
-          for (let t = 0; t < TILES; t += 1) {
-            if (al.load(tiles + t) >= floor) {
-              const end = al.min(t * TILE + TILE, V);
-              for (let i = t * TILE; i < end; i += 1) {
-                const v = clean(al.load(x + i));
-                if (keyOf(v) >= floor) {
-                  if (count < CAPACITY) {
-                    al.store(ids + count, i);
-                    al.store(values + count, v);
-                  }
-                  count += 1;
-                }
-              }
+          for (let i = 0; i < V; i += W) {
+            const t = al.idiv(i, TILE) + al.arange(W / TILE);
+            if (al.max(al.load(tiles + t, { mask: t < TILES, other: LOWEST })) >= floor) {
+              const v = tileAt(x, i, V, W);
+              const kept = keyOf(v) >= floor;
+              const at = count + al.cumsum(al.cast(kept, al.i32), { exclusive: true });
+              const mask = kept && at < CAPACITY;
+              al.store(ids + at, i + al.arange(W), { mask });
+              al.store(values + at, v, { mask });
+              count += al.sum(al.cast(kept, al.i32));
             }
           }
         }
         let enough = count > 0 && count <= CAPACITY;
-        if (enough && topK <= 0) enough = weightFrom(values, count, LOWEST + 1, max, 1) >= mass * topP;
-        if (enough) token = al.load(ids + choose(values, count, best, max, mass, topK, topP, logMinP, scale, random));
-        else token = choose(x, V, best, max, mass, topK, topP, logMinP, scale, random);
+        if (enough && topK <= 0) enough = weightFrom(values, count, LOWEST + 1, max, 1, W) >= mass * topP;
+        if (enough) token = al.load(ids + choose(values, count, best, max, mass, topK, topP, logMinP, scale, random, W));
+        else token = choose(x, V, best, max, mass, topK, topP, logMinP, scale, random, W);
       }
 
       for (let i = biases; i < biasEnd; i += LANES) {
@@ -250,11 +260,14 @@ export const sampleRows = kernel(
       NO_TOKEN,
       NOT_SAMPLED,
     },
+    simdgroups,
   },
 );
 
 /** Compile-time values for CPUs. */
-export const cpuSampling: KernelSet["sampling"] = { partials: { TILE, CHUNK }, rows: { TILE, LANES: 16 } };
+export const cpuSampling: KernelSet["sampling"] = { partials: { TILE, CHUNK, W: TILE }, rows: { TILE, LANES: 16, W: TILE } };
+/** … for GPUs: a row is one program, so it is as wide as a threadgroup. */
+export const gpuSampling: KernelSet["sampling"] = { partials: { TILE, CHUNK, W: 1024 }, rows: { TILE, LANES: 32, W: 1024 } };
 
 /** For the ahead-of-time library. */
 export const instances: readonly Instance[] = [

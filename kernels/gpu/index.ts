@@ -3,7 +3,7 @@
  * several simdgroups likes them. How they work and what bounds them: ../README.md.
  */
 import type { KernelSet } from "../api.ts";
-import { cpuSampling } from "../sample.ts";
+import { gpuSampling } from "../sample.ts";
 import { gpuAttention, gpuPrefillTokens } from "./attention.ts";
 import { gpuLinear } from "./linear.ts";
 import { DEBUG_TUNING, GPU_TUNING, type GpuTuning } from "./tuning.ts";
@@ -12,7 +12,7 @@ const gpuSet = (tuning: GpuTuning): KernelSet => ({
   name: "gpu",
   batchTokens: 512,
   blocks: { elementwise: 1024, norm: 1024, rope: 32, kvStore: 64 },
-  sampling: cpuSampling,
+  sampling: gpuSampling,
   releasesPages: false,
   packs: () => false,
   quantize: () => [],
