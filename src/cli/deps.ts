@@ -5,8 +5,11 @@
 import type { Engine, ModelInfo } from "../engine/api.ts";
 import type { EngineOptions } from "../engine/core.ts";
 import type { ModelRunner } from "../models/api.ts";
+import type { KernelReport } from "../../kernels/selftest/index.ts";
 import type { DeviceProperties } from "../runtime/device.ts";
 import type { Tokenizer } from "../tokenizer/api.ts";
+
+import type { SelftestChoice } from "./selftest.ts";
 
 export type { EngineOptions };
 
@@ -80,4 +83,6 @@ export interface Deps {
   kernels(): Promise<InspectableKernel[]>;
   /** What a device is (default: the one that commands compute on). Throws `device_error` when it is not there. */
   deviceProperties(name?: string): Promise<DeviceProperties>;
+  /** Compares the stock kernels on a device with the interpreter, one after the other. Throws `device_error` when it is not there. */
+  selftest(choice: SelftestChoice): Promise<{ /** In words. */ device: string; reports: AsyncIterable<KernelReport> }>;
 }

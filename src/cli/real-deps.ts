@@ -93,6 +93,20 @@ export const realDeps: Deps = {
     return device.properties;
   },
 
+  async selftest({ device: name, ...options }) {
+    const { createDevice } = await import("../runtime/index.ts");
+    const { selftest } = await import("../../kernels/selftest/index.ts");
+    const device = createDevice(name);
+    const reports = async function* () {
+      try {
+        yield* selftest(device, options);
+      } finally {
+        device.close();
+      }
+    };
+    return { device: `${device.properties.name} ${device.properties.isa}`, reports: reports() };
+  },
+
   async kernels() {
     const { inspectableKernels } = await import("./kernel-stages.ts");
     return inspectableKernels();

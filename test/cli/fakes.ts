@@ -132,6 +132,7 @@ export function fakeDeps(parts: Partial<Deps>): Deps {
     openRunner: fail("openRunner"),
     kernels: fail("kernels"),
     deviceProperties: async () => ({ name: "Test CPU", kind: "cpu", isa: "avx2", threads: 2, memoryBytes: 2 ** 34, hostPointers: true }),
+    selftest: fail("selftest"),
     ...parts,
   };
 }

@@ -306,4 +306,51 @@ describe("doctor", () => {
     expect(checks.cache).toMatchObject({ status: "fail", hint: expect.stringContaining("ALLOY_CACHE_DIR") });
     expect(code).toBe(1);
   });
+
+  describe("--selftest", () => {
+    const report = { kernel: "rms_norm", cases: 4, worst: 3e-7, tolerance: 1e-6, failures: [] as string[], ms: 1 };
+    const bad = { ...report, kernel: "linear", worst: 0.5, failures: ["n 3: y[2] (1, not 2) differs by 5.0e-1", "b", "c", "d"] };
+    const selftest = (...reports: (typeof report)[]) => ({
+      selftest: async () => ({
+        device: "Apple M2 apple8",
+        reports: (async function* () {
+          yield* reports;
+        })(),
+      }),
+    });
+
+    test("a line per kernel, and a sum", async () => {
+      const { code, stdout } = await alloy(["doctor", "--selftest"], selftest(report));
+      expect(code).toBe(0);
+      expect(stdout).toContain("Apple M2 apple8, seed 1");
+      expect(stdout).toMatch(/ok {4}rms_norm +4 +3\.0e-7 +1\.0e-6/);
+      expect(stdout).toContain("1 kernels agree with the interpreter in 4 cases");
+    });
+
+    test("what differs is shown, and the exit code is 1", async () => {
+      const { code, stdout } = await alloy(["doctor", "--selftest"], selftest(report, bad));
+      expect(code).toBe(1);
+      expect(stdout).toContain("y[2] (1, not 2) differs by 5.0e-1");
+      expect(stdout).toContain("and 1 more");
+      expect(stdout).toContain("1 of 2 kernels do not agree with the interpreter: linear");
+      const json = await alloy(["doctor", "--selftest", "--json"], selftest(report, bad));
+      expect(JSON.parse(json.stdout)).toMatchObject({
+        ok: false,
+        kernels: 2,
+        cases: 8,
+        reports: [{ kernel: "rms_norm" }, { kernel: "linear" }],
+      });
+    });
+
+    test("a name that no kernel has, and options that need --selftest", async () => {
+      expect(await alloy(["doctor", "--selftest", "--kernel", "zzz"], selftest())).toMatchObject({
+        code: 1,
+        stdout: expect.stringContaining('contains "zzz"'),
+      });
+      expect(await alloy(["doctor", "--seed", "3"])).toMatchObject({
+        code: 2,
+        stderr: expect.stringContaining("--seed belongs to --selftest"),
+      });
+    });
+  });
 });

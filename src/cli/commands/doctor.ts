@@ -9,7 +9,8 @@ import { COMMIT, COMPILED, VERSION } from "../../support/version.ts";
 import { formatBytes, printJson, type Context } from "../context.ts";
 import { EXIT } from "../exit.ts";
 import { probe } from "../probe.ts";
-import { strictCommand } from "../strict.ts";
+import { runSelftest } from "../selftest.ts";
+import { strictCommand, UsageError } from "../strict.ts";
 
 interface Check {
   name: string;
@@ -22,15 +23,28 @@ interface Check {
 export default strictCommand({
   name: "doctor",
   summary: "check that this machine has what Alloy needs",
-  description: `Exit code 0 when Alloy can work here (also with warnings), 1 when something that it cannot do without is missing.`,
-  args: {},
-  examples: [["alloy doctor --json", "attach this to a bug report"]],
-  async run(_, context: Context) {
+  description: `Exit code 0 when Alloy can work here (also with warnings), 1 when something that it cannot do without is missing.
+With --selftest it compares every stock kernel on the device with the interpreter instead; exit code 1 when one differs.`,
+  args: {
+    selftest: { type: "boolean", description: "Compare every stock kernel with the interpreter, on random inputs" },
+    device: { type: "string", hint: "name", description: "Device of --selftest, for example cpu (default: the best there is)" },
+    kernel: { type: "string", hint: "text", description: "Only kernels of --selftest whose name contains this" },
+    seed: { type: "integer", hint: "number", min: 0, description: "Of the random inputs of --selftest (default: 1)" },
+  },
+  examples: [
+    ["alloy doctor --json", "attach this to a bug report"],
+    ["alloy doctor --selftest", "are this GPU's results right?"],
+  ],
+  async run(args, context: Context) {
     const { io, json, style } = context;
+    const { device: name, kernel: only, seed } = args;
+    if (args.selftest) return runSelftest({ device: name, only, seed }, context);
+    const given = Object.entries({ device: name, kernel: only, seed }).find(([, v]) => v !== undefined);
+    if (given) throw new UsageError(`--${given[0]} belongs to --selftest`, "add --selftest, or leave it out");
     const checks = [
       program(),
       processor(),
-      await device(context),
+      await deviceCheck(context),
       memory(),
       compiler(io.env),
       cache(io.env),
@@ -78,7 +92,7 @@ function cpuFeatures(): string[] {
 }
 
 /** What commands compute on when nobody says. */
-async function device({ deps, io }: Context): Promise<Check> {
+async function deviceCheck({ deps, io }: Context): Promise<Check> {
   try {
     return { name: "device", status: "ok", detail: deviceText(await deps.deviceProperties()) };
   } catch (error) {
