@@ -149,34 +149,54 @@ MH_INLINE simd_vote simd_active_threads_mask(mh_site s) { return mh_vote(s, "sim
 MH_INLINE bool simd_all(mh_site s, bool x) { return mh_vote(s, "simd_all", x).all(); }
 MH_INLINE bool simd_any(mh_site s, bool x) { return mh_vote(s, "simd_any", x).any(); }
 
-#define MH_REDUCE(T, name) \
-  MH_INLINE T simd_##name(mh_site s, T x) { return mh_together(s, "simd_" #name, x, mh_reduce<T, mh_op_##name, 32>); } \
-  MH_INLINE T quad_##name(mh_site s, T x) { return mh_together(s, "quad_" #name, x, mh_reduce<T, mh_op_##name, 4>); }
-#define MH_ARITHMETIC(T) \
-  MH_REDUCE(T, sum) MH_REDUCE(T, product) MH_REDUCE(T, min) MH_REDUCE(T, max) \
-  MH_INLINE T simd_prefix_inclusive_sum(mh_site s, T x) { return mh_together(s, "simd_prefix_inclusive_sum", x, mh_scan<T, mh_op_sum, false>); } \
-  MH_INLINE T simd_prefix_exclusive_sum(mh_site s, T x) { return mh_together(s, "simd_prefix_exclusive_sum", x, mh_scan<T, mh_op_sum, true>); } \
-  MH_INLINE T simd_prefix_inclusive_product(mh_site s, T x) { return mh_together(s, "simd_prefix_inclusive_product", x, mh_scan<T, mh_op_product, false>); } \
-  MH_INLINE T simd_prefix_exclusive_product(mh_site s, T x) { return mh_together(s, "simd_prefix_exclusive_product", x, mh_scan<T, mh_op_product, true>); }
-#define MH_BITWISE(T) MH_REDUCE(T, and) MH_REDUCE(T, or) MH_REDUCE(T, xor)
-#define MH_MOVE(T, prefix, W) \
-  MH_INLINE T prefix##_shuffle(mh_site s, T x, ushort lane) { return mh_exchange_lanes<T, mh_index, W>(s, #prefix "_shuffle", x, lane); } \
-  MH_INLINE T prefix##_broadcast(mh_site s, T x, ushort lane) { return mh_exchange_lanes<T, mh_index, W>(s, #prefix "_broadcast", x, lane); } \
-  MH_INLINE T prefix##_shuffle_xor(mh_site s, T x, ushort mask) { return mh_exchange_lanes<T, mh_xor_lane, W>(s, #prefix "_shuffle_xor", x, mask); } \
-  MH_INLINE T prefix##_shuffle_up(mh_site s, T x, ushort by) { return mh_exchange_lanes<T, mh_up, W>(s, #prefix "_shuffle_up", x, by); } \
-  MH_INLINE T prefix##_shuffle_down(mh_site s, T x, ushort by) { return mh_exchange_lanes<T, mh_down, W>(s, #prefix "_shuffle_down", x, by); } \
-  MH_INLINE T prefix##_shuffle_rotate_up(mh_site s, T x, ushort by) { return mh_exchange_lanes<T, mh_rotate_up, W>(s, #prefix "_shuffle_rotate_up", x, by); } \
-  MH_INLINE T prefix##_shuffle_rotate_down(mh_site s, T x, ushort by) { return mh_exchange_lanes<T, mh_rotate_down, W>(s, #prefix "_shuffle_rotate_down", x, by); }
-#define MH_MOVES(T) MH_MOVE(T, simd, 32) MH_MOVE(T, quad, 4) \
-  MH_INLINE T simd_broadcast_first(mh_site s, T x) { return mh_exchange_lanes<T, mh_index, 32>(s, "simd_broadcast_first", x, 0); }
-#define MH_SIMD_OF(M, T) M(T) M(T##2) M(T##3) M(T##4)
-#define MH_SIMD_INTS(M) MH_SIMD_OF(M, char) MH_SIMD_OF(M, uchar) MH_SIMD_OF(M, short) MH_SIMD_OF(M, ushort) MH_SIMD_OF(M, int) MH_SIMD_OF(M, uint)
-#define MH_SIMD_FLOATS(M) MH_SIMD_OF(M, half) MH_SIMD_OF(M, float)
-MH_SIMD_FLOATS(MH_ARITHMETIC)
-MH_SIMD_INTS(MH_ARITHMETIC)
-MH_SIMD_INTS(MH_BITWISE)
-MH_SIMD_FLOATS(MH_MOVES)
-MH_SIMD_INTS(MH_MOVES)
-MH_MOVES(bool)
+// Templates, so that a text pays for what it uses; the types are those that Apple's have.
+template <class T> inline constexpr bool mh_simd_int = false;
+template <class T> inline constexpr bool mh_simd_float = false;
+#define MH_SIMD_TYPE(of, T) \
+  template <> inline constexpr bool of<T> = true; \
+  template <> inline constexpr bool of<T##2> = true; \
+  template <> inline constexpr bool of<T##3> = true; \
+  template <> inline constexpr bool of<T##4> = true;
+MH_SIMD_TYPE(mh_simd_int, char)
+MH_SIMD_TYPE(mh_simd_int, uchar)
+MH_SIMD_TYPE(mh_simd_int, short)
+MH_SIMD_TYPE(mh_simd_int, ushort)
+MH_SIMD_TYPE(mh_simd_int, int)
+MH_SIMD_TYPE(mh_simd_int, uint)
+MH_SIMD_TYPE(mh_simd_float, half)
+MH_SIMD_TYPE(mh_simd_float, float)
+
+#define MH_NUMBERS static_assert(mh_simd_int<T> || mh_simd_float<T>, "there is no such operation for this type")
+#define MH_INTEGERS static_assert(mh_simd_int<T>, "this operation is for integers of at most 32 bits")
+#define MH_ANY static_assert(mh_simd_int<T> || mh_simd_float<T> || mh_same<T, bool>, "values of this type cannot be moved between lanes")
+#define MH_REDUCE(name, types) \
+  template <class T> MH_INLINE T simd_##name(mh_site s, T x) { types; return mh_together(s, "simd_" #name, x, mh_reduce<T, mh_op_##name, 32>); } \
+  template <class T> MH_INLINE T quad_##name(mh_site s, T x) { types; return mh_together(s, "quad_" #name, x, mh_reduce<T, mh_op_##name, 4>); }
+MH_REDUCE(sum, MH_NUMBERS)
+MH_REDUCE(product, MH_NUMBERS)
+MH_REDUCE(min, MH_NUMBERS)
+MH_REDUCE(max, MH_NUMBERS)
+MH_REDUCE(and, MH_INTEGERS)
+MH_REDUCE(or, MH_INTEGERS)
+MH_REDUCE(xor, MH_INTEGERS)
+#define MH_SCAN(name, op, exclusive) \
+  template <class T> MH_INLINE T name(mh_site s, T x) { MH_NUMBERS; return mh_together(s, #name, x, mh_scan<T, op, exclusive>); }
+MH_SCAN(simd_prefix_inclusive_sum, mh_op_sum, false)
+MH_SCAN(simd_prefix_exclusive_sum, mh_op_sum, true)
+MH_SCAN(simd_prefix_inclusive_product, mh_op_product, false)
+MH_SCAN(simd_prefix_exclusive_product, mh_op_product, true)
+#define MH_MOVE(name, way, W) \
+  template <class T> MH_INLINE T name(mh_site s, T x, ushort by) { MH_ANY; return mh_exchange_lanes<T, way, W>(s, #name, x, by); }
+#define MH_MOVES(prefix, W) \
+  MH_MOVE(prefix##_shuffle, mh_index, W) \
+  MH_MOVE(prefix##_broadcast, mh_index, W) \
+  MH_MOVE(prefix##_shuffle_xor, mh_xor_lane, W) \
+  MH_MOVE(prefix##_shuffle_up, mh_up, W) \
+  MH_MOVE(prefix##_shuffle_down, mh_down, W) \
+  MH_MOVE(prefix##_shuffle_rotate_up, mh_rotate_up, W) \
+  MH_MOVE(prefix##_shuffle_rotate_down, mh_rotate_down, W)
+MH_MOVES(simd, 32)
+MH_MOVES(quad, 4)
+template <class T> MH_INLINE T simd_broadcast_first(mh_site s, T x) { MH_ANY; return mh_exchange_lanes<T, mh_index, 32>(s, "simd_broadcast_first", x, 0); }
 
 }  // namespace metal
