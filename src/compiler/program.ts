@@ -1,6 +1,7 @@
 /** From a kernel and its constexpr values to a program of a device. */
 import type { Device, Program } from "../runtime/device.ts";
 import { emitC } from "./emit/c/index.ts";
+import { emitMetal } from "./emit/metal/index.ts";
 import { InterpreterDevice } from "./interpreter-device.ts";
 import type { AnyKernel, Constexprs } from "./language/kernel.ts";
 
@@ -15,5 +16,6 @@ export function compileProgram(device: Device, kernel: AnyKernel, constexprs: Co
     symbol,
     params: kernel.paramKindsOf(constexprs),
     text: (isa) => emitC(kernel.specialize(constexprs), isa, symbol),
+    metal: () => emitMetal(kernel.specialize(constexprs, { keepConstants: true }), symbol),
   });
 }
