@@ -62,5 +62,5 @@ export const flashAttention = (f: Pick<Fusion, "name" | "params" | "epilogue">, 
       const result = acc / al.col(al.where(total > 0, total, 1));
       al.store(y + al.col(row) * D + d, epilogue(p, result, al.col(row), d, d < D), { mask: al.col(t) < T && d < D });
     },
-    { uses: { epilogue: f.epilogue } },
+    { uses: { epilogue: f.epilogue }, simdgroups: (c) => Math.min(8, Math.max(1, c.BM / 8)) },
   );

@@ -58,5 +58,8 @@ export const matmul = (f: Product, a: DTypeObject, b: DTypeObject, y: DTypeObjec
       const row = batch * M + m;
       al.store(y + row * N + col, epilogue(p, acc, row, col, col < N), { mask: rm < M && col < N });
     },
-    { uses: { aStart: f.aStart, bStart: f.bStart, epilogue: f.epilogue, operand } },
+    {
+      uses: { aStart: f.aStart, bStart: f.bStart, epilogue: f.epilogue, operand },
+      simdgroups: (c) => Math.min(8, Math.max(1, (c.BM * c.BN) / 512)),
+    },
   );

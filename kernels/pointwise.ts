@@ -1,6 +1,7 @@
 /** Elementwise functions by name, and the kernel that computes a fusion of them for every element. */
 import type { DTypeObject } from "../src/compiler/language/index.ts";
 import { constexpr, dim, fn, kernel, out } from "../src/compiler/language/index.ts";
+import { simdgroups } from "./elementwise.ts";
 import { operands, type Fusion } from "./fusion.ts";
 
 /** Half floats arrive widened to f32. NaN passes through all of them but `maximum` and `minimum`, which prefer the number as fmax does. */
@@ -63,5 +64,5 @@ export const pointwise = (f: Fusion, type: DTypeObject) =>
         al.store(y + row * columns + col, source(p, row, col, inside), { mask: r < rows && inside });
       }
     },
-    { uses: { source: f.source } },
+    { uses: { source: f.source }, simdgroups: (c) => simdgroups({ BLOCK: c.BR * c.BC }) },
   );

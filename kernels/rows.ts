@@ -4,6 +4,7 @@
  */
 import type { DTypeObject } from "../src/compiler/language/index.ts";
 import { constexpr, dim, fn, i32, kernel, out, ptr, scalar, f32 } from "../src/compiler/language/index.ts";
+import { simdgroups } from "./elementwise.ts";
 import { operands, type Fusion } from "./fusion.ts";
 
 /** The elements of a row from `i` on; `other` beyond its end. */
@@ -47,7 +48,7 @@ export const softmax = (f: Fusion, type: DTypeObject) =>
         }
       }
     },
-    { uses: { source: f.source, epilogue: f.epilogue, piece, peakAndSum } },
+    { uses: { source: f.source, epilogue: f.epilogue, piece, peakAndSum }, simdgroups },
   );
 
 /** y = epilogue((source - mean) / sqrt(variance + eps)) of every row; without CENTER: source / sqrt(mean of squares + eps). */
@@ -80,7 +81,7 @@ export const normalize = (f: Fusion, type: DTypeObject) =>
         }
       }
     },
-    { uses: { source: f.source, epilogue: f.epilogue, piece } },
+    { uses: { source: f.source, epilogue: f.epilogue, piece }, simdgroups },
   );
 
 /** y[row] = epilogue(sum | mean | max | min of source over the row): of nothing 0, NaN, -Infinity, Infinity. */
@@ -100,7 +101,7 @@ export const reduce = (f: Fusion, type: DTypeObject) =>
       const all = HOW === "max" ? al.max(acc) : HOW === "min" ? al.min(acc) : al.sum(acc);
       al.store(y + row, epilogue(p, HOW === "mean" ? all / N : all, row, 0, true));
     },
-    { uses: { source: f.source, epilogue: f.epilogue, piece } },
+    { uses: { source: f.source, epilogue: f.epilogue, piece }, simdgroups },
   );
 
 /** y[row] = epilogue(log(sum(exp(source))) - source[label of the row]); a label that is no column gives NaN. */
@@ -118,5 +119,5 @@ export const crossEntropy = (f: Fusion, type: DTypeObject) =>
       const loss = al.log(total) + peak - own;
       al.store(y + row, epilogue(p, al.where(known, loss, NaN), row, 0, true));
     },
-    { uses: { source: f.source, epilogue: f.epilogue, piece, peakAndSum } },
+    { uses: { source: f.source, epilogue: f.epilogue, piece, peakAndSum }, simdgroups },
   );

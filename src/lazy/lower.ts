@@ -7,10 +7,11 @@ import type { AnyKernel, Constexprs, Helper, UsedValue } from "../compiler/langu
 import { broadcastBatches } from "./builtin-shapes.ts";
 import { Expressions, flatView, rowView, type Given, type View } from "./expression.ts";
 import { type Group, type Vertex } from "./fuse.ts";
+import type { DeviceProperties } from "../runtime/device.ts";
 import type { LaunchSlot, Node, Operation } from "./node.ts";
 import { DTYPES } from "../compiler/language/signature.ts";
 import { bytesOf, elementsOf } from "./shapes.ts";
-import { powerOfTwo, type Tiles } from "./tiles.ts";
+import { powerOfTwo, tilesOf, type Tiles } from "./tiles.ts";
 
 export interface Lowered {
   kernel: AnyKernel;
@@ -57,11 +58,14 @@ function fingerprint(value: UsedValue): string {
 
 class Lowering {
   readonly expressions = new Expressions();
+  readonly tiles: Tiles;
 
   constructor(
     readonly g: Group,
-    readonly tiles: Tiles,
-  ) {}
+    readonly device: DeviceProperties,
+  ) {
+    this.tiles = tilesOf(device);
+  }
 
   /** What stands behind the anchor, seen as rows × columns of `view`. */
   epilogue(view: View): Helper {
@@ -130,7 +134,7 @@ const LOWER: { readonly [K in Operation["kind"]]?: (l: Lowering, op: Of<K>) => L
     const [as, bs, ys] = [a.node.shape, b.node.shape, l.g.root.node.shape];
     const [M, N, K] = [ys.at(-2)!, ys.at(-1)!, as.at(-1)!];
     const batches = broadcastBatches(as, bs);
-    const { BM, BN, BK } = l.tiles.dot;
+    const { BM, BN, BK } = l.tiles.dot(M, N, l.device.threads);
     const aStart = l.expressions.start(as, batches, "a");
     const bStart = l.expressions.start(bs, batches, "b");
     const epilogue = l.epilogue(rowView(ys));
@@ -195,8 +199,8 @@ function lowerPointwise(l: Lowering): Lowered {
 }
 
 /** The dispatch that computes a group. Throws `kernel_error` for mistakes in a user's helper when it is compiled. */
-export function lower(g: Group, tiles: Tiles): Lowered {
-  const l = new Lowering(g, tiles);
+export function lower(g: Group, device: DeviceProperties): Lowered {
+  const l = new Lowering(g, device);
   if (!g.anchor) return lowerPointwise(l);
   const { op } = g.anchor.node;
   return (LOWER[op.kind] as (l: Lowering, op: Operation) => Lowered)(l, op);

@@ -10,7 +10,6 @@ import { lower, type Lowered } from "./lower.ts";
 import { MemoryPool, poolOf, Storage } from "./memory.ts";
 import type { Node } from "./node.ts";
 import { bytesOf } from "./shapes.ts";
-import { tilesOf } from "./tiles.ts";
 
 export interface Step extends Lowered {
   readonly group: Group;
@@ -34,7 +33,7 @@ export function planWork(roots: readonly Node[]): Work {
   }
   const device = [...devices][0] ?? defaultDevice();
   const wanted = new Set(roots.map((n) => memoryOf(of.get(n)!)));
-  const steps = group(order, wanted).map((g): Step => ({ ...lower(g, tilesOf(device.properties)), group: g }));
+  const steps = group(order, wanted).map((g): Step => ({ ...lower(g, device.properties), group: g }));
   return { device, roots, vertices: of, steps };
 }
 
