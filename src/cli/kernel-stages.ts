@@ -3,7 +3,7 @@ import { INSTANCES } from "../../kernels/instances.ts";
 import { emitFunction } from "../compiler/emit/c/index.ts";
 import { print } from "../compiler/ir/print.ts";
 import type { AnyKernel, Signature } from "../compiler/language/index.ts";
-import { PASSES } from "../compiler/passes/index.ts";
+import { lockstepForm, PASSES } from "../compiler/passes/index.ts";
 import { createCpuDevice } from "../runtime/cpu/device.ts";
 import { isaByName } from "../runtime/cpu/isa.ts";
 import type { InspectableKernel } from "./deps.ts";
@@ -33,6 +33,7 @@ function stagesOf(kernel: AnyKernel, constexprs: Record<string, number | boolean
     pass.run(lowered);
     irs.push({ name: pass.name, text: print(lowered) });
   }
+  if (ir.threads) irs.push({ name: "lockstep", text: print(lockstepForm(ir)) });
   return [
     { name: "signature", text: `${symbol}\n${types.join("")}${values.join("")}` },
     ...irs,

@@ -1,4 +1,5 @@
 /** What each op becomes in lockstep form. */
+import { scanIdentity } from "../ir/interpret-shape.ts";
 import { OPS } from "../ir/ops.ts";
 import type { Op, Value } from "../ir/types.ts";
 import { SIMD_WIDTH } from "../ir/types.ts";
@@ -92,8 +93,29 @@ const store: Rule = (l, op, active) => {
   l.b.emit("store", [at, l.vary(value), ...(mask ? [mask] : [])], { param: op.attrs.param });
 };
 
+const REDUCIBLE: Readonly<Record<string, string>> = { add: "sum", min: "min", max: "max" };
+
+/** All threads' steps on one address whose old values nobody wants: combined first, then one step. */
+function combined(l: Lockstep, op: Op, active: Active): void {
+  const [offset, value] = op.args;
+  const { dtype } = op.results[0].type;
+  const mask = maskFor(l, op.attrs.masked ? op.args[2] : undefined, active, l.layout.shape);
+  const kind = REDUCIBLE[op.attrs.kind as string];
+  let x = l.vary(value);
+  if (mask) {
+    const neutral = l.b.const({ dtype, shape: [] }, scanIdentity(kind, dtype));
+    x = l.b.one("select", [mask, x, l.b.broadcast(neutral, x.type.shape)]);
+  }
+  const flat = l.b.one("reshape", [x], { shape: [l.layout.count] });
+  const total = l.b.one("reduce", [flat], { kind, axis: 0 });
+  const args = [l.use(offset), total, ...(mask ? [l.any(mask)] : [])];
+  l.b.one("atomic", args, { ...op.attrs, masked: mask !== undefined });
+}
+
 const atomic: Rule = (l, op, active) => {
   const masked = op.attrs.masked === true;
+  const single = !l.varies(op.args[0]) && op.args[0].type.shape.length === 0;
+  if (single && (op.attrs.kind as string) in REDUCIBLE && !l.used(op.results[0])) return combined(l, op, active);
   const operands = masked ? op.args.slice(0, -1) : op.args;
   const [offset, ...values] = operands.map((a) => l.vary(a));
   const mask = maskFor(l, masked ? op.args.at(-1) : undefined, active, offset.type.shape);

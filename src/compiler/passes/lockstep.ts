@@ -7,7 +7,7 @@ import { Builder } from "../ir/build.ts";
 import { DivergenceAnalysis, UNIFORM } from "../ir/divergence.ts";
 import { sameShape } from "../ir/ops.ts";
 import type { Block, KernelIR, Op, Value, ValueType } from "../ir/types.ts";
-import { renumber } from "../ir/walk.ts";
+import { renumber, walk } from "../ir/walk.ts";
 import { Layout } from "./lockstep-layout.ts";
 import { translate } from "./lockstep-ops.ts";
 
@@ -32,6 +32,7 @@ export class Lockstep {
   readonly layout: Layout;
   private readonly analysis: DivergenceAnalysis;
   private readonly values = new Map<Value, Value>();
+  private operands: Set<Value> | undefined;
 
   constructor(readonly ir: KernelIR) {
     this.layout = new Layout(ir);
@@ -52,6 +53,15 @@ export class Lockstep {
     if (ir.prints) result.prints = ir.prints;
     renumber(result);
     return result;
+  }
+
+  /** True if any op needs the value. */
+  used(v: Value): boolean {
+    if (!this.operands) {
+      this.operands = new Set();
+      walk(this.ir.body, (op) => op.args.forEach((a) => this.operands!.add(a)));
+    }
+    return this.operands.has(v);
   }
 
   varies(v: Value): boolean {

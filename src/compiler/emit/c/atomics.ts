@@ -15,9 +15,10 @@ export function atomic(e: Emitter, op: Op): void {
   const out = op.results[0];
   const { dtype, shape } = out.type;
   const used = (e.analysis.users.get(out)?.length ?? 0) > 0;
+  const own = e.ir.params[op.attrs.param as number].kind === "shared";
   const type = `${storedType(dtype)}x1`;
   const step = (idx: readonly Ix[]): string =>
-    `atomic_${op.attrs.kind as string}_${dtype}(${[`${paramName(e, op)} + ${e.get(offset, idx, 1)}`, ...values.map((v) => e.get(v, idx, 1))].join(", ")})`;
+    `${own ? "own" : "atomic"}_${op.attrs.kind as string}_${dtype}(${[`${paramName(e, op)} + ${e.get(offset, idx, 1)}`, ...values.map((v) => e.get(v, idx, 1))].join(", ")})`;
   if (elements(shape) === 1) {
     const idx = shape.map(() => 0);
     const condition = mask && e.get(mask, idx, 1);

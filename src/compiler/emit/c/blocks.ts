@@ -39,7 +39,7 @@ function emitOp(e: Emitter, op: Op, group: Group): void {
   if (groupable(op) && isLarge(e, op)) {
     return group.add(op);
   }
-  if (op.op === "load" || op.op === "store" || op.op === "atomic" || op.regions.length) group.flush();
+  if (op.op === "store" || op.op === "atomic" || op.regions.length || (op.op === "load" && group.delays(op))) group.flush();
   e.comment(op.loc);
   const view = VIEWS[op.op];
   if (view) return view(e, op);
@@ -209,6 +209,7 @@ function forLoop(e: Emitter, op: Op): void {
   const next = yields(body);
   const variables = carried.map((a, i) => variable(e, a, cName(a, "carried"), movingForm(e, inits[i], a, next[i])));
   assignAll(e, variables, inits);
+  updateInPlace(e, body, carried, variables, next);
   const type = `${storedType(iv.type.dtype)}x1`;
   const name = cName(iv, "i");
   const end = e.constant(type, e.scalar(upper), e.temp("end"));
@@ -219,6 +220,15 @@ function forLoop(e: Emitter, op: Op): void {
     assignAll(e, variables, emitBlock(e, body));
   });
   op.results.forEach((r, i) => e.set(r, variables[i].rep));
+}
+
+/** In lockstep form the turn's last loop over the threads writes new values where the old ones were, instead of beside them. */
+function updateInPlace(e: Emitter, body: Block, carried: readonly Value[], variables: readonly Variable[], next: readonly Value[]): void {
+  if (e.ir.lanes === undefined) return;
+  carried.forEach((a, i) => {
+    const { rep } = variables[i];
+    if (rep.kind === "array" && next.filter((v) => v === next[i]).length === 1) e.next.set(next[i], { variable: a, array: rep.name, body });
+  });
 }
 
 function whileLoop(e: Emitter, op: Op): void {
@@ -232,6 +242,7 @@ function whileLoop(e: Emitter, op: Op): void {
     assignAll(e, variables, next);
     e.line(`if (!${test}) break;`);
     body.args.forEach((a, i) => e.set(a, variables[i].rep));
+    updateInPlace(e, body, body.args, variables, yields(body));
     assignAll(e, variables, emitBlock(e, body));
   });
   op.results.forEach((r, i) => e.set(r, variables[i].rep));

@@ -1,5 +1,5 @@
 /** State shared by the parts of the C emitter: where values live, how one vector of a value is read, and the text so far. */
-import type { DType, KernelIR, Loc, Op, Value } from "../../ir/types.ts";
+import type { Block, DType, KernelIR, Loc, Op, Value } from "../../ir/types.ts";
 import { DTYPE_BYTES, elements } from "../../ir/types.ts";
 import { AlloyError } from "../../../support/errors.ts";
 import type { Isa } from "../../../runtime/cpu/isa.ts";
@@ -19,6 +19,8 @@ export class Emitter {
   private readonly reps: (Rep | undefined)[] = [];
   /** While a loop over a large tile is being written: the locals that hold the current vector of its values. */
   local: Map<Value, string> | undefined;
+  /** Values that the loop around them yields, with the variable they become in the next turn. */
+  readonly next = new Map<Value, { variable: Value; array: string; body: Block }>();
   readonly sourceLines: readonly string[];
 
   constructor(

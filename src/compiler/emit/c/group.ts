@@ -32,6 +32,17 @@ export class Group {
     return this.ops.some((o) => o.op === "load" || o.op === "store");
   }
 
+  /**
+   * True if a load must wait for what the group stores. In lockstep form loads of one address go in front of the loops that use them, unless the
+   * group stores to the same memory; buffers may be the same under two names.
+   */
+  delays(load: Op): boolean {
+    const { ir } = this.e;
+    if (ir.lanes === undefined) return true;
+    const kind = (op: Op): string => ir.params[op.attrs.param as number].kind;
+    return this.ops.some((o) => o.op === "store" && (o.attrs.param === load.attrs.param || (kind(o) === "ptr" && kind(load) === "ptr")));
+  }
+
   /** Adds an op, writing out what is waiting first when the two cannot share a loop. */
   add(op: Op): void {
     const shape = op.op === "store" || op.op === "reduce" ? op.args[0].type.shape : op.results[0].type.shape;
@@ -57,7 +68,7 @@ export class Group {
     this.ops = [];
     const outside = new Set([...this.defined].filter((v) => (e.analysis.users.get(v) ?? []).some((u) => !ops.includes(u))));
     const arrays = new Map<Value, string>();
-    for (const v of outside) arrays.set(v, e.array(v.type.dtype, elements(shape), `${cName(v)}_a`));
+    for (const v of outside) arrays.set(v, this.inPlace(v, ops) ?? e.array(v.type.dtype, elements(shape), `${cName(v)}_a`));
     const sums = ops.filter((o) => o.op === "reduce");
     for (const r of sums) {
       const out = r.results[0];
@@ -74,6 +85,20 @@ export class Group {
     }
     this.defined.clear();
     this.reduced.clear();
+  }
+
+  /** The array of the loop variable that a value becomes at the end of the turn, if the variable's old contents are not needed any more. */
+  private inPlace(v: Value, ops: readonly Op[]): string | undefined {
+    const target = this.e.next.get(v);
+    if (!target) return undefined;
+    const position = (op: Op): number => target.body.ops.indexOf(op);
+    const own = position(this.e.analysis.definition(v)!);
+    const done = (user: Op): boolean => {
+      const at = position(user);
+      const here = ops.includes(user);
+      return at >= 0 && at <= own && groupable(user) && (here || at < position(ops[0]));
+    };
+    return own >= 0 && (this.e.analysis.users.get(target.variable) ?? []).every(done) ? target.array : undefined;
   }
 
   private rows(axis: number, idx: Ix[], ops: readonly Op[], arrays: ReadonlyMap<Value, string>): void {

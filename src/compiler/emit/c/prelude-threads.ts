@@ -7,6 +7,7 @@ const TYPES: Readonly<Record<string, string>> = { i32: "int32_t", u32: "uint32_t
 export function atomics(): string {
   const out: string[] = [];
   for (const [d, T] of Object.entries(TYPES)) {
+    out.push(...plain(d, T));
     const float = d === "f32";
     // Floats are compared and exchanged by their bits.
     const B = float ? "uint32_t" : T;
@@ -53,6 +54,18 @@ export function atomics(): string {
 }`);
   }
   return out.join("\n");
+}
+
+/** The same steps on memory of a threadgroup, which one thread of the pool runs. */
+function plain(d: string, T: string): string[] {
+  const float = d === "f32";
+  const next: Record<string, string> = { add: "old + v", min: `min_${d}x1(old, v)`, max: `max_${d}x1(old, v)`, xchg: "v" };
+  if (!float) Object.assign(next, { and: "old & v", or: "old | v", xor: "old ^ v" });
+  const steps = Object.entries(next).map(
+    ([k, e]) => `static inline ${T} own_${k}_${d}(${T} *p, ${T} v) { ${T} old = *p; *p = ${e}; return old; }`,
+  );
+  const same = float ? "bits_f32x1(old) == bits_f32x1(c)" : "old == c";
+  return [...steps, `static inline ${T} own_cas_${d}(${T} *p, ${T} c, ${T} v) { ${T} old = *p; if (${same}) *p = v; return old; }`];
 }
 
 /** a·b + c of the 8x8 matrices of a simdgroup: lane l's two elements are at [l] and [n + l] (ir/README.md has the layout). */
