@@ -142,7 +142,7 @@ class Rewriter {
     derived_.push_back(n);
     uses_[n] = names;
     e_.replace(t_[keyword].at, t_[keyword].text.size(), "static");
-    e_.replace(t_[value].at, 1, "; static void mh_derive_" + n + "() { " + n + " =");
+    e_.replace(t_[value].at, 1, "; MH_LAUNCHER static void mh_derive_" + n + "() { " + n + " =");
     e_.insert_after(t_[to], " }");
   }
 
@@ -401,7 +401,7 @@ class Rewriter {
     rows.clear();
     for (const Constant& c : constants_)
       rows += "{\"" + c.name + "\"," + c.index + ",mh_type_code<__typeof__(" + c.name + ")>,sizeof(" + c.name + ")," + (optional_.count(c.name) ? "0" : "1") + ",&" + c.name + ",&mh_defined_" + c.name + "},\n";
-    o += "static const mh_constant_info mh_constants[] = {" + rows + "{}};\nstatic void mh_derive() {";
+    o += "static const mh_constant_info mh_constants[] = {" + rows + "{}};\nMH_LAUNCHER static void mh_derive() {";
     for (const std::string& d : derived_) o += " mh_derive_" + d + "();";
     o += " }\nextern \"C\" __attribute__((used)) const mh_module_info mh_module = {mh_kernels," + std::to_string(kernels_.size()) + ",mh_constants," + std::to_string(constants_.size()) + ",mh_derive};\n";
     return o;
