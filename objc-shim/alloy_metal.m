@@ -222,9 +222,14 @@ void alloy_metal_resident(alloy_device device, alloy_buffer buffer, int32_t on) 
 }
 
 void alloy_metal_buffer_free(alloy_device device, alloy_buffer buffer) {
+  id<AlloyResidencySet> set = CONTEXT(device)->residency;
   if (!buffer) return;
-  alloy_metal_resident(device, buffer, 0);
   ENTER
+  /* The set keeps a buffer alive until its removal is committed. */
+  if (set && (CONTEXT(device)->residency_changed || [set containsAllocation:OBJECT(id<MTLBuffer>, buffer)])) {
+    [set removeAllocation:OBJECT(id<MTLBuffer>, buffer)];
+    [set commit];
+  }
   [OBJECT(id<MTLBuffer>, buffer) release];
   LEAVE_QUIETLY
 }

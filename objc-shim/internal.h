@@ -13,6 +13,7 @@
 @protocol AlloyResidencySet <NSObject>
 - (void)addAllocation:(id)allocation;
 - (void)removeAllocation:(id)allocation;
+- (BOOL)containsAllocation:(id)allocation;
 - (void)commit;
 - (void)requestResidency;
 @end

@@ -24,9 +24,9 @@ const SHIM = join(HERE, "..", "..", "objc-shim");
 const CXX_FLAGS = "-std=c++20 -O1 -fPIC -fvisibility=hidden -fno-exceptions -fno-rtti -Wall -Wextra -Werror -march=x86-64-v3".split(" ");
 /** Files that run for every access or every turn of a thread. */
 const HOT = ["callbacks.cpp", "check.cpp", "dispatch.cpp", "fiber.cpp", "schedule.cpp"];
-/** What Objective-C is compiled with: GCC's runtime, which is what Debian has, and no blocks, no ARC. */
+/** What Objective-C is compiled with: GCC's runtime (for it -fobjc-exceptions alone makes no tables), and no blocks, no ARC. */
 const OBJC_FLAGS = [
-  ..."-std=gnu11 -O1 -g -fPIC -fvisibility=hidden -fno-objc-arc -fobjc-runtime=gcc -fobjc-exceptions".split(" "),
+  ..."-std=gnu11 -O1 -g -fPIC -fvisibility=hidden -fno-objc-arc -fobjc-runtime=gcc -fobjc-exceptions -fexceptions".split(" "),
   "-fconstant-string-class=NSConstantString",
   "-Wall",
   "-Werror",

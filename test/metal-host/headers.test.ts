@@ -23,6 +23,7 @@ const METHODS = `
   commandBuffer () ptr
   commit () void
   computeCommandEncoderWithDispatchType: (u64) ptr
+  containsAllocation: (ptr) bool
   computeFunction () ptr
   conformsToProtocol:* (ptr) bool
   contents () ptr
