@@ -1,9 +1,10 @@
 /** The fake frameworks find wrong uses of Metal's API and of objects: each one in objc/misuse.m, and nothing else. */
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { frameworks } from "./frameworks.ts";
 
 const host = frameworks();
 if (!host.available) console.log(host.why);
+setDefaultTimeout(60_000);
 
 /** What is said of each misuse. */
 const FOUND: Readonly<Record<string, RegExp>> = {

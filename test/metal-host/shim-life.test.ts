@@ -1,5 +1,5 @@
 /** The shim over time: what is in flight, what fails, what is kept on disk, and that nothing leaks. */
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -10,6 +10,7 @@ import { failure, TEXT, useShim } from "./shim-harness.ts";
 
 const host = frameworks();
 if (!host.available) console.log(host.why);
+setDefaultTimeout(60_000);
 
 describe.skipIf(!host.available)("the shim", () => {
   if (!host.available) return;

@@ -1,5 +1,5 @@
 /** The shim, as it ships to Macs, from bun:ffi down to kernels that run: on the fake Metal, with the checker watching. */
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { ptr } from "bun:ffi";
 import { METAL_HEADER } from "../../src/runtime/metal/programs.ts";
 import { FACT, Shim } from "../../src/runtime/metal/shim.ts";
@@ -9,6 +9,7 @@ import { failure, useShim } from "./shim-harness.ts";
 
 const host = frameworks();
 if (!host.available) console.log(host.why);
+setDefaultTimeout(60_000);
 
 describe.skipIf(!host.available)("the shim", () => {
   if (!host.available) return;
