@@ -1,10 +1,12 @@
 /*
  * The C ABI of alloy_metal.h over Metal: devices, buffers, libraries, pipelines, the binary archive. Plans are in plan.m.
  */
+#include <IOKit/IOKitLib.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sysctl.h>
 #include <unistd.h>
 
 #import "internal.h"
@@ -16,13 +18,6 @@
 - (void)setMathMode:(NSInteger)mode;                                        /* MTLCompileOptions, macOS 15 */
 @end
 enum { MATH_MODE_SAFE = 0, MATH_MODE_FAST = 2 };
-
-/* Five functions of the system whose own headers are large. Objects of Core Foundation are objects of Foundation. */
-extern int sysctlbyname(const char *name, void *value, size_t *bytes, void *new_value, size_t new_bytes);
-extern void *IOServiceMatching(const char *class_name);
-extern unsigned int IOServiceGetMatchingService(unsigned int port, void *matching);
-extern void *IORegistryEntryCreateCFProperty(unsigned int entry, void *key, void *allocator, unsigned int options);
-extern int IOObjectRelease(unsigned int object);
 
 #define PAGE 16384ull
 #define MIN_OS 140000
@@ -66,9 +61,9 @@ int32_t alloy_metal_abi(void) { return ALLOY_METAL_ABI; }
 /* Metal does not tell the number of cores; the driver's entry in the I/O registry does. */
 static uint64_t gpu_cores(void) {
   uint64_t cores = 0;
-  unsigned int entry = IOServiceGetMatchingService(0, IOServiceMatching("AGXAccelerator"));
+  io_service_t entry = IOServiceGetMatchingService(0, IOServiceMatching("AGXAccelerator"));
   if (!entry) return 0;
-  NSNumber *number = IORegistryEntryCreateCFProperty(entry, @"gpu-core-count", NULL, 0);
+  NSNumber *number = (NSNumber *)IORegistryEntryCreateCFProperty(entry, (CFStringRef)@"gpu-core-count", NULL, 0);
   IOObjectRelease(entry);
   if ([number respondsToSelector:@selector(unsignedLongLongValue)]) cores = number.unsignedLongLongValue;
   [number release];

@@ -1,10 +1,12 @@
 /* The classes of Foundation that the shim uses. */
 #define _GNU_SOURCE
+#include <IOKit/IOKitLib.h>
 #include <objc/runtime.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sysctl.h>
 #include <unistd.h>
 
 #import "host.h"
@@ -219,10 +221,13 @@ MHO_API int sysctlbyname(const char *name, void *value, size_t *bytes, void *new
   return 0;
 }
 
-MHO_API void *IOServiceMatching(const char *class_name) { return strcmp(class_name, "AGXAccelerator") ? NULL : (void *)class_name; }
-MHO_API unsigned int IOServiceGetMatchingService(unsigned int port, void *matching) { return port == 0 && matching ? 1 : 0; }
-MHO_API int IOObjectRelease(unsigned int object) { return object ? 0 : -1; }
-MHO_API void *IORegistryEntryCreateCFProperty(unsigned int entry, void *key, void *allocator, unsigned int options) {
+/* The one entry of this registry is the GPU's: number 1, found by the driver's class. */
+MHO_API CFMutableDictionaryRef IOServiceMatching(const char *name) {
+  return strcmp(name, "AGXAccelerator") ? NULL : (CFMutableDictionaryRef)name;
+}
+MHO_API io_service_t IOServiceGetMatchingService(mach_port_t main_port, CFDictionaryRef matching) { return main_port == 0 && matching ? 1 : 0; }
+MHO_API kern_return_t IOObjectRelease(io_object_t object) { return object ? 0 : -1; }
+MHO_API CFTypeRef IORegistryEntryCreateCFProperty(io_registry_entry_t entry, CFStringRef key, CFAllocatorRef allocator, IOOptionBits options) {
   if (!entry || allocator || options || strcmp(((NSString *)key).UTF8String, "gpu-core-count")) return NULL;
   return [NSNumber newWithValue:(unsigned long long)host_setting("cores", 8)];
 }
