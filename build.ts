@@ -64,7 +64,7 @@ const keepKernelSources: BunPlugin = {
   name: "kernel sources",
   setup(build) {
     const transpiler = new Bun.Transpiler({ loader: "ts", target: "bun" });
-    build.onLoad({ filter: /[\\/]kernels[\\/][^\\/]+\.ts$/ }, async ({ path }) => ({
+    build.onLoad({ filter: /[\\/]kernels[\\/].+\.ts$/ }, async ({ path }) => ({
       loader: "js",
       contents: recordSources(transpiler.transformSync(await Bun.file(path).text())),
     }));

@@ -6,6 +6,7 @@ import { interpret } from "../../src/compiler/ir/interpret.ts";
 import { compileProgram } from "../../src/compiler/program.ts";
 import type { Device, DeviceBuffer, Dispatch } from "../../src/runtime/device.ts";
 import { attentionCases } from "./attention.ts";
+import { builtinCases } from "./builtins.ts";
 import { type Case, type CaseArgs, type Data, type KernelCases, randomFrom } from "./case.ts";
 import { sampleCases } from "./sample.ts";
 import { simpleCases } from "./simple.ts";
@@ -13,7 +14,7 @@ import { weightCases } from "./weights.ts";
 
 export type { Case, KernelCases } from "./case.ts";
 
-export const KERNEL_CASES: readonly KernelCases[] = [...simpleCases, ...weightCases, ...attentionCases, ...sampleCases];
+export const KERNEL_CASES: readonly KernelCases[] = [...simpleCases, ...weightCases, ...attentionCases, ...sampleCases, ...builtinCases];
 
 export interface KernelReport {
   kernel: string;
