@@ -246,9 +246,22 @@ setup_tests() {
   have curl || missing="$missing curl"
   have tmux || missing="$missing tmux"
   [ -e /etc/ssl/certs/ca-certificates.crt ] || [ "$(uname -s)" != Linux ] || missing="$missing ca-certificates"
-  [ -n "$missing" ] || return 0
   # shellcheck disable=SC2086
-  add_packages "the tests" $missing || say "these are missing, and tests that need them will be skipped:$missing"
+  [ -z "$missing" ] || add_packages "the tests" $missing || say "these are missing, and tests that need them will be skipped:$missing"
+  setup_metal
+}
+
+# Metal kernels are tested on Linux by a stand-in for Metal that clang builds; the same clang builds the dylib for Macs.
+setup_metal() {
+  [ "$(uname -sm)" = "Linux x86_64" ] || return 0
+  gcc=$(gcc -dumpversion 2>/dev/null | cut -d . -f 1)
+  missing=
+  have clang-19 || missing="$missing clang-19"
+  have ld64.lld-19 || missing="$missing lld-19"
+  [ -e /usr/lib/llvm-19/lib/clang/19/lib/linux/libclang_rt.builtins-x86_64.a ] || missing="$missing libclang-rt-19-dev"
+  [ -e "$(gcc -print-file-name=include 2>/dev/null)/objc" ] || missing="$missing gcc libobjc-${gcc:-12}-dev"
+  # shellcheck disable=SC2086
+  [ -z "$missing" ] || add_packages "the tests of Metal" $missing || say "these are missing, and the tests of Metal will be skipped:$missing"
 }
 
 # step NAME COMMAND...: runs it, and counts how it went.
