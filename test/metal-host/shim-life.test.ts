@@ -1,5 +1,7 @@
 /** The shim over time: what is in flight, what fails, what is kept on disk, and that nothing leaks. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { dlopen } from "bun:ffi";
+import type { Pointer } from "bun:ffi";
 import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -220,6 +222,36 @@ describe.skipIf(!host.available)("the shim", () => {
       expect(readdirSync(folder)).toEqual([]);
       rmSync(folder, { recursive: true });
     });
+  });
+
+  test("kernels may read pages that are mapped for reading, and a write to them is found", () => {
+    const libc = dlopen("libc.so.6", {
+      mmap: { args: ["u64", "u64", "i32", "i32", "i32", "i64"], returns: "ptr" },
+      munmap: { args: ["ptr", "u64"], returns: "i32" },
+    }).symbols;
+    // PROT_READ; MAP_PRIVATE | MAP_ANONYMOUS. Large enough that a whole page of a Mac lies within.
+    const bytes = 8 * 16384;
+    const memory = Number(libc.mmap(0n, BigInt(bytes), 1, 0x22, -1, 0n));
+    const start = Math.ceil(memory / 16384) * 16384;
+    const n = 16384;
+    const { handle, offset } = s.gpu.wrap(start, 4 * n);
+    const mapped = { handle, offset };
+    const a = s.floats(new Float32Array(n));
+    const add = { pipeline: s.pipeline("add"), perThread: true, grid: [n], threads: [256], scalars: [n, { f32: 1 }] };
+    s.run({ ...add, buffers: [mapped, mapped, a.handle] });
+    expect(failure(() => s.run({ ...add, buffers: [a.handle, a.handle, mapped] }))[0]).toBe(-6);
+    expect(fake.all()).toEqual([expect.stringContaining("which is bound for reading only")]);
+    s.gpu.free(handle);
+    libc.munmap(memory as Pointer, BigInt(bytes));
+  });
+
+  test("failures can be asked for in the environment", () => {
+    const script = `
+      import { Shim } from "${join(import.meta.dir, "../../src/runtime/metal/shim.ts")}";
+      try { new Shim(process.argv[1]); } catch (error) { console.log(error.message); }`;
+    const env = { ...process.env, ALLOY_METAL_HOST_INJECT: "no-device" };
+    const r = Bun.spawnSync([process.execPath, "-e", script, path], { env, stderr: "pipe" });
+    expect(r.stdout.toString()).toContain("This system has no Metal device");
   });
 
   test("3000 submissions under garbage collection leak nothing", () => {

@@ -77,7 +77,11 @@ describe.skipIf(!host.available)("the shim", () => {
     const values = slots(n, n, { double: 3 }, a.handle, 0, c.handle, 4 * n);
     const scalars = [{ slot: 1 }, { slot: 2, as: "float" as const }];
     const p = plan({
-      ...{ pipeline: s.pipeline("add"), perThread: true, grid: [{ slot: 0 }], threads: [32], scalars },
+      pipeline: s.pipeline("add"),
+      perThread: true,
+      grid: [{ slot: 0 }],
+      threads: [32],
+      scalars,
       buffers: [{ slot: 3 }, { slot: 3 }, { slot: 5, offset: 4 }],
     });
     values[6] = BigInt(4 * n - 4);

@@ -14,20 +14,22 @@
 
 static NSUInteger round_up(NSUInteger n, NSUInteger to) { return (n + to - 1) / to * to; }
 
-/* Whether the pages at an address may be written, from the system's list of mappings. */
-static BOOL is_writable(const void *address) {
+/*
+ * Whether any of these pages may be written, from the system's list of mappings. Pages here are smaller than a Mac's: the ends of a
+ * wrapped range may lie in somebody else's mapping, or in none.
+ */
+static BOOL is_writable(const void *address, NSUInteger length) {
   FILE *maps = fopen("/proc/self/maps", "r");
-  BOOL writable = YES;
+  BOOL mapped = NO, writable = NO;
   char line[512], mode[8];
-  unsigned long from, to, at = (unsigned long)address;
+  unsigned long from, to, start = (unsigned long)address;
   while (maps && fgets(line, sizeof line, maps)) {
-    if (sscanf(line, "%lx-%lx %7s", &from, &to, mode) == 3 && from <= at && at < to) {
-      writable = mode[1] == 'w';
-      break;
-    }
+    if (sscanf(line, "%lx-%lx %7s", &from, &to, mode) != 3 || to <= start || from >= start + length) continue;
+    mapped = YES;
+    writable |= mode[1] == 'w';
   }
   if (maps) fclose(maps);
-  return writable;
+  return writable || !mapped;
 }
 
 @implementation HostBuffer
@@ -187,7 +189,7 @@ MHO_API id<MTLDevice> MTLCreateSystemDefaultDevice(void) {
   buffer->length = length;
   buffer->owned = owned;
   buffer->shared = (options & 0xf0) == MTLResourceStorageModeShared;
-  buffer->writable = owned || is_writable(memory);
+  buffer->writable = owned || is_writable(memory, length);
   __atomic_add_fetch(&allocated, length, __ATOMIC_RELAXED);
   return buffer;
 }
