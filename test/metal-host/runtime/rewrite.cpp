@@ -332,6 +332,10 @@ class Rewriter {
 
   void conversion(size_t i) {
     size_t past = type_name(i);
+    // clang does not instrument accesses of more than 16 bytes.
+    bool wide = t_[i].is("long3") || t_[i].is("long4") || t_[i].is("ulong3") || t_[i].is("ulong4");
+    if (wide && (t_[past].is("*") || t_[past].is("&")))
+      return fail(t_[i], "memory in pieces of " + std::string(t_[i].text) + " cannot be checked by this host: use pieces of at most 16 bytes");
     if ((t_[i].is("static_cast") && t_[i + 1].is("<"))) {
       if (type_name(i + 2) > i + 2 && t_[type_name(i + 2)].is(">")) e_.replace(t_[i].at, t_[i].text.size(), "mh_make");
       return;
