@@ -1,4 +1,5 @@
 /** A model's chat format: its template, what the template can show, and how its answers are read. */
+import { isGoTemplate } from "../hub/template.ts";
 import { AlloyError } from "../support/errors.ts";
 import type { ChatFormat, ChatMessage, LoadChatFormat, OutputParser, RenderedPrompt, RenderOptions, ToolSpec } from "./api.ts";
 import { builtinTemplate } from "./builtin.ts";
@@ -12,9 +13,6 @@ import { profileTemplate, type TemplateProfile, toolVariables } from "./profile.
 import { opensReasoning, type ReasoningMarkers, reasoningMarkers } from "./reasoning.ts";
 import { thinkingSwitches, thinkingVariables } from "./thinking.ts";
 
-/** Templates in Go's syntax, as some model stores have them, cannot be rendered here. They have no `{% %}`. */
-const isGo = (template: string) => !template.includes("{%") && /\{\{-?\s*(?:(?:if|range|with)\b|\.[A-Z]|end\b)/.test(template);
-
 /** Stands where a continued answer ends; no text contains it. */
 const CONTINUED = "\ue000alloy-continued\ue001";
 
@@ -25,7 +23,7 @@ const CONTINUED = "\ue000alloy-continued\ue001";
 export const loadChatFormat: LoadChatFormat = ({ template, tokenizer, architecture }) => {
   const named = typeof template === "string" ? { default: template } : (template ?? {});
   const main = named.default ?? Object.values(named)[0];
-  const own = main !== undefined && main.trim() !== "" && !isGo(main);
+  const own = main !== undefined && main.trim() !== "" && !isGoTemplate(main);
   const builtin = own ? undefined : builtinTemplate(tokenizer, architecture);
   const variables = {
     bos_token: tokenizer.bos === undefined ? "" : tokenizer.piece(tokenizer.bos),

@@ -78,18 +78,6 @@ export function table(head: readonly string[], rows: readonly (readonly string[]
   return [head, ...rows].map((row) => row.map(pad).join("  ").trimEnd() + "\n").join("");
 }
 
-/** 11289920 -> "11.3 MB" (decimal units, as download pages use them). */
-export function formatBytes(bytes: number): string {
-  const units = ["B", "kB", "MB", "GB", "TB"];
-  let value = bytes;
-  let u = 0;
-  while (value >= 999.5 && u < units.length - 1) {
-    value /= 1000;
-    u++;
-  }
-  return `${u === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${units[u]}`;
-}
-
 /** 596049920 -> "596M", 1.7e9 -> "1.7B": how model sizes are spoken of. */
 export function formatCount(n: number): string {
   for (const [size, unit] of [

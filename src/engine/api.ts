@@ -42,6 +42,8 @@ export type Prompt =
       toolChoice?: "auto" | "none" | "required" | { name: string };
       thinking?: Thinking;
       continueLast?: boolean;
+      /** Leave out the system message and the first messages that come with the model. */
+      bare?: boolean;
       templateExtra?: Record<string, unknown>;
     }
   | { kind: "text"; text: string; /** Add BOS etc. Default true. */ addSpecial?: boolean }
@@ -108,6 +110,16 @@ export type GenerateEvent =
   | { type: "delta"; delta: ChatDelta; logprobs?: TokenLogprob[] }
   | { type: "end"; reason: FinishReason; stop?: string; usage: Usage; timings: Timings; /** Completion token ids. */ ids: number[] };
 
+/** How a model wants to be used, as the store that it lies in says. */
+export interface ModelPreset {
+  /** For conversations that begin without a system message. */
+  system?: string;
+  /** Every conversation begins with them. */
+  messages?: { role: string; content: string }[];
+  /** Sampling, stop strings, num_ctx and num_predict, as Ollama names them. */
+  parameters?: Record<string, unknown>;
+}
+
 export interface ModelInfo {
   /** Name under which requests may ask for it. */
   name: string;
@@ -124,7 +136,10 @@ export interface ModelInfo {
   modified: string;
   /** Hex SHA-256 or a stable stand-in made from path, size and time. */
   digest: string;
+  /** Chat template. */
   template?: string;
+  /** What comes with the model beside its weights. */
+  preset?: ModelPreset;
   license?: string;
   /** Selected metadata as GGUF names it, for /api/show `model_info`. */
   metadata: Record<string, unknown>;

@@ -9,6 +9,7 @@ import type { GenerateRequest, ModelInfo, Prompt, SamplingParams } from "./api.t
 import { planMemory } from "./memory.ts";
 import { Output } from "./output.ts";
 import type { EngineParts, FoundModel } from "./parts.ts";
+import { presetContext, presetMaxTokens, withPreset } from "./preset.ts";
 import type { EventQueue } from "./queue.ts";
 import { resolveSampling } from "./sampling.ts";
 import { Scheduler } from "./scheduler.ts";
@@ -58,7 +59,12 @@ export class Model {
     try {
       const { precision = "fast", maxBatchTokens } = o;
       const kvType = o.kvType ?? (precision === "exact" ? "f32" : "f16");
-      const sizes = parts.sizes(file, { kvType, precision });
+      const needs = parts.sizes(file, { kvType, precision });
+      // A window that the model asks for is a limit, and no reason to fail where memory holds less.
+      const sizes = {
+        ...needs,
+        contextLength: Math.min(needs.contextLength, o.contextLength === undefined ? (presetContext(info.preset) ?? Infinity) : Infinity),
+      };
       const plan = planMemory({
         model: info.name,
         sizes,
@@ -128,7 +134,7 @@ export class Model {
     const sampling = resolveSampling(layers, this.runner.vocabSize);
     const chat = request.prompt.kind === "chat" ? this.chat : undefined;
     const hiddenStops = [...this.stops, ...(chat?.stops ?? [])];
-    const { maxTokens, ignoreEos = false, logprobs, deadline, priority = 0 } = request;
+    const { maxTokens = presetMaxTokens(this.info.preset), ignoreEos = false, logprobs, deadline, priority = 0 } = request;
     const sequence = new Sequence({
       id: request.id,
       prompt: Int32Array.from(ids),
@@ -179,7 +185,8 @@ export class Model {
       });
     }
     const tools = offeredTools(prompt);
-    const rendered = this.chat.render(prompt.messages, {
+    const messages = prompt.bare ? prompt.messages : withPreset(prompt.messages, this.info.preset);
+    const rendered = this.chat.render(messages, {
       tools: tools.length > 0 ? tools : undefined,
       thinking: prompt.thinking,
       addGenerationPrompt: !(prompt.continueLast && endsWithAssistant(prompt.messages)),

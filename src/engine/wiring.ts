@@ -27,7 +27,8 @@ export function realParts(catalog: Catalog): EngineParts {
     openModel,
     sizes,
     loadTokenizer: (file) => loadTokenizer(file),
-    loadChat: (file, { architecture }, tokenizer) => loadChatFormat({ template: chatTemplate(file), tokenizer, architecture }),
+    loadChat: (file, { architecture, template }, tokenizer) =>
+      loadChatFormat({ template: chatTemplate(file, template), tokenizer, architecture }),
     samplingDefaults: fileSampling,
     loadRunner,
     stopFilter(stops) {
@@ -52,9 +53,9 @@ function sizes(file: ModelFile, o: { kvType: "f16" | "f32"; precision: "fast" | 
   return { kvBytesPerToken: values * (o.kvType === "f16" ? 2 : 4), contextLength, weightBytes };
 }
 
-/** The template, or several by name. */
-function chatTemplate({ metadata, config }: ModelFile): string | Record<string, string> | undefined {
-  if (config) return config.chatTemplate;
+/** The file's template, or several by name; or the one that the store has instead. @param effective the one that the model is listed with */
+function chatTemplate({ metadata, config }: ModelFile, effective: string | undefined): string | Record<string, string> | undefined {
+  if (config) return isOneOf(effective, config.chatTemplate) ? config.chatTemplate : effective;
   const main = metadata.get("tokenizer.chat_template");
   const names = metadata.get("tokenizer.chat_templates");
   const templates: Record<string, string> = typeof main === "string" ? { default: main } : {};
@@ -62,5 +63,10 @@ function chatTemplate({ metadata, config }: ModelFile): string | Record<string, 
     const text = metadata.get(`tokenizer.chat_template.${String(name)}`);
     if (typeof text === "string") templates[String(name)] = text;
   }
+  if (!isOneOf(effective, templates)) return effective;
   return Object.keys(templates).length > 0 ? templates : undefined;
+}
+
+function isOneOf(effective: string | undefined, own: string | Record<string, string> | undefined): boolean {
+  return effective === undefined || (typeof own === "object" ? Object.values(own).includes(effective) : own === effective);
 }

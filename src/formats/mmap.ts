@@ -6,6 +6,7 @@
 import { dlopen, toArrayBuffer, type Pointer } from "bun:ffi";
 import { closeSync, fstatSync, openSync } from "node:fs";
 import { AlloyError } from "../support/errors.ts";
+import { LIBC_NAMES } from "../support/libc.ts";
 
 /** Largest window that one ArrayBuffer can show, in bytes. */
 export const MAX_WINDOW_BYTES = 2 ** 32;
@@ -16,11 +17,6 @@ const MAP_SHARED = 1;
 const MADV_SEQUENTIAL = 2;
 const MADV_WILLNEED = 3;
 const MADV_DONTNEED = 4;
-
-const LIBC_NAMES =
-  process.platform === "darwin"
-    ? ["/usr/lib/libSystem.B.dylib"]
-    : ["libc.so.6", `libc.musl-${process.arch === "arm64" ? "aarch64" : "x86_64"}.so.1`];
 
 /** Opened on first use, so that importing this file costs nothing. */
 let libc: ReturnType<typeof openLibc>["symbols"] | undefined;

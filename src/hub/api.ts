@@ -1,5 +1,7 @@
 /** What a model reference resolves to: files on this machine, and where they came from. */
 
+import type { ModelName } from "./names.ts";
+
 export type ModelSource = "path" | "demo" | "alloy" | "ollama" | "huggingface";
 
 export interface ResolvedModel {
@@ -15,13 +17,15 @@ export interface ResolvedModel {
   digest?: string;
   /** Path of a vision or audio projector (mmproj) that belongs to the model. */
   projector?: string;
-  /** What an Ollama model carries beside its weights. */
+  /** What a model with a manifest carries beside its weights. */
   layers?: OllamaLayers;
+  /** The stored name of a model with a manifest. */
+  manifest?: ModelName;
 }
 
-/** The small layers of an Ollama model. */
+/** The small layers of a model in a store with manifests. */
 export interface OllamaLayers {
-  /** Prompt template in Go's template language; for display, the chat template in the GGUF is what Alloy renders. */
+  /** Prompt template, in Jinja or in Go's template language. See ./template.ts for which one is rendered. */
   template?: string;
   system?: string;
   /** Default parameters as `PARAMETER` lines gave them: `{ temperature: 0.6, stop: ["..."] }`. */

@@ -2,6 +2,8 @@
 import embedded from "../../assets/alloy-demo-q8_0.gguf" with { type: "file" };
 import { embeddedFile } from "../support/embedded.ts";
 
+export const DEMO_NAME = "demo";
+
 let found: string | undefined;
 
 /** Path of the demo model's GGUF file. Throws `io_error` when the executable cannot unpack it anywhere. */

@@ -1,5 +1,5 @@
 /** GGUF files in a folder: which there are, and which one a quantization name means. */
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { AlloyError } from "../support/errors.ts";
 import { splitName, splitPath } from "../formats/gguf.ts";
 import { entries } from "./stores.ts";
@@ -34,15 +34,25 @@ const PREFERRED = [
   "F32",
 ];
 
-/** GGUF models under a folder, split ones once, projectors left out. Follows links to files, as the Hugging Face cache has them. */
+/**
+ * GGUF models under a folder, split ones once, projectors left out. Follows links to files, as the Hugging Face cache has them.
+ * @param depth of the folder below where the search began
+ */
 export function ggufFiles(folder: string, depth = 0): GgufFile[] {
   return entries(folder).flatMap((entry): GgufFile[] => {
     const path = join(folder, entry.name);
     if (entry.isDirectory()) return depth < MAX_DEPTH ? ggufFiles(path, depth + 1) : [];
-    if (!/\.gguf$/i.test(entry.name) || isProjector(entry.name)) return [];
+    return ggufAmong([path]);
+  });
+}
+
+/** GGUF models among paths, split ones once, projectors left out. */
+export function ggufAmong(paths: readonly string[]): GgufFile[] {
+  return paths.flatMap((path): GgufFile[] => {
+    const name = basename(path);
     const split = splitName(path);
-    if (split && split.index !== 1) return [];
-    const stem = entry.name.replace(/(?:-\d{5}-of-\d{5})?\.gguf$/i, "");
+    if (!isGguf(name) || isProjector(name) || (split && split.index !== 1)) return [];
+    const stem = name.replace(/(?:-\d{5}-of-\d{5})?\.gguf$/i, "");
     return [{ path, stem, label: quantLabel(stem) }];
   });
 }
@@ -54,12 +64,17 @@ export function quantLabel(stem: string): string {
 
 /** Path of the projector (mmproj) file directly in a folder, if there is one. */
 export function findProjector(folder: string): string | undefined {
-  const entry = entries(folder).find(({ name }) => /\.gguf$/i.test(name) && isProjector(name));
+  const entry = entries(folder).find(({ name }) => isProjector(name));
   return entry && join(folder, entry.name);
 }
 
-function isProjector(name: string): boolean {
-  return /^mmproj|[-_.]mmproj/i.test(name);
+function isGguf(name: string): boolean {
+  return /\.gguf$/i.test(name);
+}
+
+/** Whether a file name is that of a GGUF file with a vision or audio projector. */
+export function isProjector(name: string): boolean {
+  return isGguf(name) && /^mmproj|[-_.]mmproj/i.test(name);
 }
 
 /** All files of a GGUF model: one, or its shards. */
@@ -72,9 +87,9 @@ export function shardPaths(path: string): string[] {
 /**
  * The file that `quant` means among those of one model: the label itself, the label without `UD-`, or a part of exactly one
  * file's name. Without `quant` the only file, or the first of a fixed list of common quantizations.
- * Throws `model_not_found` when none fits and `bad_argument` when several do.
+ * Throws `model_not_found` when none fits and `bad_argument` when several do; `installed` only changes what is said then.
  */
-export function chooseGguf(name: string, files: readonly GgufFile[], quant?: string): GgufFile {
+export function chooseGguf(name: string, files: readonly GgufFile[], quant?: string, installed = true): GgufFile {
   if (quant === undefined) return chooseDefault(files);
   const wanted = quant.toUpperCase().replace(/\.GGUF$/, "");
   const tests: ((file: GgufFile) => boolean)[] = [
@@ -90,8 +105,8 @@ export function chooseGguf(name: string, files: readonly GgufFile[], quant?: str
         hint: "Write more of the file's name after the colon.",
       });
   }
-  throw new AlloyError("model_not_found", `${name} is installed, but not as "${quant}"`, {
-    hint: `Installed: ${list(files)}.`,
+  throw new AlloyError("model_not_found", `${name} is ${installed ? "installed, but not" : "not to be had"} as "${quant}"`, {
+    hint: `${installed ? "Installed" : "There are"}: ${list(files)}.`,
     data: { model: `${name}:${quant}` },
   });
 }

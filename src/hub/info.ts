@@ -4,9 +4,10 @@ import { isObject } from "../formats/json.ts";
 import { openModel } from "../formats/open.ts";
 import { elementCount } from "../formats/read.ts";
 import type { MetaValue, ModelFile, TensorType } from "../formats/weights.ts";
-import type { ResolvedModel } from "./api.ts";
+import type { OllamaLayers, ResolvedModel } from "./api.ts";
 import { shardPaths } from "./gguf-files.ts";
 import { statOf } from "./stores.ts";
+import { overridingTemplate } from "./template.ts";
 
 /** `general.file_type` of GGUF (llama.h, `enum llama_ftype`). */
 const FILE_TYPES: Readonly<Record<number, string>> = {
@@ -78,7 +79,9 @@ function stampOf(resolved: ResolvedModel): string {
 }
 
 function describe(resolved: ResolvedModel, file: ModelFile, stamp: string): ModelInfo {
-  const facts = file.config ? fromConfig(file) : fromMetadata(file);
+  const { layers = {} } = resolved;
+  const read = file.config ? fromConfig(file) : fromMetadata(file);
+  const facts = { ...read, template: overridingTemplate(layers.template) ?? read.template };
   return {
     name: resolved.name,
     path: resolved.path,
@@ -92,10 +95,15 @@ function describe(resolved: ResolvedModel, file: ModelFile, stamp: string): Mode
     capabilities: capabilities(facts, resolved),
     modified: new Date(resolved.modified).toISOString(),
     digest: resolved.digest ?? new Bun.CryptoHasher("sha256").update(stamp).digest("hex"),
-    template: facts.template ?? resolved.layers?.template,
-    license: resolved.layers?.license ?? facts.license,
+    template: facts.template ?? layers.template,
+    preset: presetOf(layers),
+    license: layers.license ?? facts.license,
     metadata: facts.metadata,
   };
+}
+
+function presetOf({ system, messages, params: parameters }: OllamaLayers): ModelInfo["preset"] {
+  return system || messages?.length || parameters ? { system, messages, parameters } : undefined;
 }
 
 interface Facts {

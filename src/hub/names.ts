@@ -7,6 +7,8 @@ export interface ModelName {
   tag: string;
 }
 
+/** The host part of names from Hugging Face. */
+export const HF_HOST = "hf.co";
 export const DEFAULT_HOST = "registry.ollama.ai";
 export const DEFAULT_NAMESPACE = "library";
 export const DEFAULT_TAG = "latest";
@@ -14,6 +16,8 @@ export const DEFAULT_TAG = "latest";
 const HOST = /^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,349}$/;
 const NAMESPACE = /^[A-Za-z0-9_][A-Za-z0-9_-]{0,79}$/;
 const PART = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}$/;
+/** Hugging Face allows longer names than Ollama. */
+const HF_REPOSITORY = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,95}$/;
 
 /** Parts of a name with the defaults filled in; undefined when it is no valid name. */
 export function parseName(text: string): ModelName | undefined {
@@ -23,8 +27,13 @@ export function parseName(text: string): ModelName | undefined {
   const model = parts.pop() ?? "";
   const namespace = parts.pop() ?? DEFAULT_NAMESPACE;
   const host = parts.pop() ?? DEFAULT_HOST;
-  const valid = HOST.test(host) && NAMESPACE.test(namespace) && PART.test(model) && PART.test(tag);
+  const valid =
+    HOST.test(host) && NAMESPACE.test(namespace) && (isHuggingFaceHost(host) ? HF_REPOSITORY : PART).test(model) && PART.test(tag);
   return valid ? { host, namespace, model, tag } : undefined;
+}
+
+export function isHuggingFaceHost(host: string): boolean {
+  return /^(?:www\.)?(?:hf\.co|huggingface\.co)$/i.test(host);
 }
 
 /** A reference without and with its tag: the text after the last colon, if that comes after the last slash. */

@@ -4,16 +4,14 @@ import { join, resolve } from "node:path";
 import { AlloyError, suggest } from "../support/errors.ts";
 import type { ModelInfo } from "../engine/api.ts";
 import type { HubOptions, ResolvedModel } from "./api.ts";
-import { demoPath } from "./demo.ts";
+import { DEMO_NAME, demoPath } from "./demo.ts";
 import { findProjector, ggufFiles } from "./gguf-files.ts";
 import { findHuggingFace, huggingFaceModels } from "./huggingface.ts";
 import { modelInfo } from "./info.ts";
-import { isCloudName, nameVariants, splitTag } from "./names.ts";
-import { findOllama, ollamaModels } from "./ollama.ts";
+import { isCloudName, nameVariants, parseName, splitTag } from "./names.ts";
+import { findManifestModel, manifestModels } from "./manifests.ts";
 import { findOwn, ownModels } from "./own.ts";
 import { alloyRoot, expandHome, huggingFaceRoot, ollamaRoot, statOf } from "./stores.ts";
-
-export const DEMO_NAME = "demo";
 
 /** How many installed names an error message lists. */
 const LISTED = 12;
@@ -65,7 +63,7 @@ function isGgufName(reference: string): boolean {
 function findInstalled(name: string, env: NonNullable<HubOptions["env"]>): ResolvedModel | undefined {
   const [plain, tag] = splitTag(name);
   if (plain.toLowerCase() === DEMO_NAME && (tag ?? "latest").toLowerCase() === "latest") return demo();
-  return findOwn(alloyRoot(env), name) ?? findOllama(ollamaRoot(env), name) ?? findHuggingFace(huggingFaceRoot(env), name);
+  return findOwn(alloyRoot(env), name) ?? findManifestModel(ollamaRoot(env), name, "ollama") ?? findHuggingFace(huggingFaceRoot(env), name);
 }
 
 function demo(): ResolvedModel {
@@ -107,8 +105,9 @@ function notInstalled(reference: string, env: NonNullable<HubOptions["env"]>): A
   const what = isGgufName(reference)
     ? `there is no file ${reference}, and no model of that name is installed`
     : `model "${reference}" is not installed`;
+  const pullable = !isGgufName(reference) && /^[\w.:/-]+$/.test(reference) && parseName(reference) !== undefined;
   return new AlloyError("model_not_found", what, {
-    hint: `${near ? `Did you mean "${near}"? ` : ""}Installed: ${listed}.`,
+    hint: `${near ? `Did you mean "${near}"? ` : ""}Installed: ${listed}.${pullable ? ` \`alloy pull ${reference}\` would download it.` : ""}`,
     data: { model: reference },
   });
 }
@@ -116,7 +115,7 @@ function notInstalled(reference: string, env: NonNullable<HubOptions["env"]>): A
 /** Everything in the stores and the demo model, newest first, each name once. Reads no model file. */
 export function installedModels(options: HubOptions = {}): ResolvedModel[] {
   const env = options.env ?? process.env;
-  const all = [...ownModels(alloyRoot(env)), ...ollamaModels(ollamaRoot(env)), ...huggingFaceModels(huggingFaceRoot(env))];
+  const all = [...ownModels(alloyRoot(env)), ...manifestModels(ollamaRoot(env), "ollama"), ...huggingFaceModels(huggingFaceRoot(env))];
   const seen = new Set<string>();
   const unique = all.filter(({ name }) => {
     const key = name.toLowerCase();

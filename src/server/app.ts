@@ -149,6 +149,7 @@ function settingsFrom(options: ServerOptions, env: Record<string, string | undef
       fable: env.ALLOY_CLAUDE_FABLE || undefined,
     },
     strictNames: options.strictNames ?? false,
+    env,
     aliases: options.aliases ?? {},
   };
 }

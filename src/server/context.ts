@@ -16,6 +16,8 @@ export interface ServerSettings {
   claudeModels: Partial<Record<"opus" | "sonnet" | "haiku" | "fable", string>>;
   /** Unknown vendor names are 404 instead of falling back to the default model. */
   strictNames: boolean;
+  /** Environment that the server was started with: where models are stored, proxies, registries. */
+  env: Readonly<Record<string, string | undefined>>;
   /** User aliases: name that clients ask for -> model reference. */
   aliases: Record<string, string>;
 }

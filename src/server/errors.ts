@@ -79,9 +79,10 @@ function errorMessage(dialect: Dialect, error: AlloyError, requestId: string): s
   return error.hint ? `${sentence(error.message)} ${capital(sentence(error.hint))}` : error.message;
 }
 
-/** Wordings that clients match on. */
+/** Wordings that clients match on; an error that has one for a single dialect carries it in its data. */
 function exactMessage(dialect: Dialect, error: AlloyError): string | undefined {
   const data = error.data ?? {};
+  if (dialect === "ollama" && typeof data.ollama === "string") return data.ollama;
   switch (error.code) {
     case "context_length_exceeded": {
       const { tokens, window } = data;

@@ -3,9 +3,13 @@ import { AlloyError } from "../support/errors.ts";
 import type { Handler, Method, Route } from "./context.ts";
 import { countTokens } from "./dialects/anthropic/count-tokens.ts";
 import { createMessage } from "./dialects/anthropic/create.ts";
+import { headBlob, postBlob } from "./dialects/ollama/blobs.ts";
 import { chat as ollamaChat } from "./dialects/ollama/chat.ts";
+import { create } from "./dialects/ollama/create.ts";
 import { generate } from "./dialects/ollama/generate.ts";
+import { copy, remove } from "./dialects/ollama/manage.ts";
 import { ps, show, tags, version } from "./dialects/ollama/models.ts";
+import { pull, push } from "./dialects/ollama/pull.ts";
 import { chatCompletions } from "./dialects/openai/chat.ts";
 import { completions } from "./dialects/openai/completions.ts";
 import { listModels, retrieveModel } from "./dialects/openai/models.ts";
@@ -34,6 +38,13 @@ const SERVED: Route[] = [
   { method: "HEAD", path: "/api/tags", dialect: "ollama", handle: tags },
   { method: "POST", path: "/api/show", dialect: "ollama", handle: show },
   { method: "GET", path: "/api/ps", dialect: "ollama", handle: ps },
+  { method: "POST", path: "/api/pull", dialect: "ollama", handle: pull },
+  { method: "POST", path: "/api/push", dialect: "ollama", handle: push },
+  { method: "POST", path: "/api/create", dialect: "ollama", handle: create },
+  { method: "POST", path: "/api/copy", dialect: "ollama", handle: copy },
+  { method: "DELETE", path: "/api/delete", dialect: "ollama", handle: remove },
+  { method: "HEAD", path: "/api/blobs/*", dialect: "ollama", handle: headBlob },
+  { method: "POST", path: "/api/blobs/*", dialect: "ollama", handle: postBlob },
   { method: "GET", path: "/api/version", dialect: "ollama", handle: version },
   { method: "HEAD", path: "/api/version", dialect: "ollama", handle: version },
 ];
@@ -69,18 +80,11 @@ const NOT_BUILT: [Method, string, Dialect][] = [
   ["POST", "/embedding", "openai"],
   ["POST", "/api/embed", "ollama"],
   ["POST", "/api/embeddings", "ollama"],
-  ["POST", "/api/pull", "ollama"],
-  ["POST", "/api/push", "ollama"],
-  ["POST", "/api/create", "ollama"],
-  ["POST", "/api/copy", "ollama"],
-  ["DELETE", "/api/delete", "ollama"],
   ["GET", "/api/status", "ollama"],
   ["POST", "/api/me", "ollama"],
   ["POST", "/api/signout", "ollama"],
   ["GET", "/api/experimental/*", "ollama"],
   ["POST", "/api/experimental/*", "ollama"],
-  ["HEAD", "/api/blobs/*", "ollama"],
-  ["POST", "/api/blobs/*", "ollama"],
 ];
 
 function notBuilt(what: string): Handler {

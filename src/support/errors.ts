@@ -29,6 +29,7 @@ export const ERROR_STATUS = {
   kernel_error: 500,
   device_error: 500,
   io_error: 500,
+  download_failed: 500,
   port_in_use: 500,
   engine_died: 500,
   cancelled: 499,

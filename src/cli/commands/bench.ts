@@ -1,6 +1,7 @@
 /** `alloy bench`: prefill and decode speed of a model, in the manner of llama-bench. */
 import type { ModelRunner } from "../../models/api.ts";
-import { formatBytes, printJson, table, type Context } from "../context.ts";
+import { formatBytes } from "../../support/format.ts";
+import { printJson, table, type Context } from "../context.ts";
 import { strictCommand, UsageError } from "../strict.ts";
 
 interface Result {

@@ -1,5 +1,6 @@
 /** `alloy list`. */
-import { formatBytes, formatCount, printJson, table, type Context } from "../context.ts";
+import { formatBytes } from "../../support/format.ts";
+import { formatCount, printJson, table, type Context } from "../context.ts";
 import { strictCommand } from "../strict.ts";
 
 export default strictCommand({

@@ -1,5 +1,6 @@
 /** `alloy show`. */
-import { formatBytes, formatCount, printJson, type Context } from "../context.ts";
+import { formatBytes } from "../../support/format.ts";
+import { formatCount, printJson, type Context } from "../context.ts";
 import { strictCommand } from "../strict.ts";
 
 export default strictCommand({

@@ -133,5 +133,6 @@ async function promptOf(context: RequestContext, info: ModelInfo, body: Body): P
   ];
   const turn: Prompt = { kind: "chat", messages, thinking };
   if (!body.context?.length) return turn;
-  return { kind: "ids", ids: [...body.context, ...(await context.engine.tokenize(info.name, turn)).ids] };
+  // The earlier answer's ids begin with what comes with the model.
+  return { kind: "ids", ids: [...body.context, ...(await context.engine.tokenize(info.name, { ...turn, bare: true })).ids] };
 }
