@@ -190,8 +190,6 @@ test("what is in the contract but not built says so with 501, and asks not to re
     ["/v1/audio/transcriptions", "openai"],
     ["/tokenize", "openai"],
     ["/api/embed", "ollama"],
-    ["/api/pull", "ollama"],
-    ["/api/create", "ollama"],
   ] as const) {
     const response = await h.post(path, {});
     expect(response.headers.get("x-should-retry")).toBe("false");

@@ -84,7 +84,7 @@ class SetbackError extends Error {
 class Attempt {
   private readonly group = new AbortController();
   private handle!: FileHandle;
-  private saved = performance.now();
+  private saved = -Infinity;
   /** Resolved when the front moves, and when all is over. */
   private moved = Promise.withResolvers<void>();
 

@@ -127,15 +127,15 @@ export class Net {
       } catch (e) {
         // Somebody without a network should not wait long to be told so.
         const unreachable = e instanceof TransferError && e.detail.status === undefined;
-        await this.pause(e, unreachable ? failures + this.attempts - UNREACHABLE_ATTEMPTS : failures, signal);
+        await this.pause(e, failures, signal, unreachable ? UNREACHABLE_ATTEMPTS : this.attempts);
       }
     }
   }
 
-  /** Waits before the next try; throws `error` when it cannot pass, or `failures` in a row are as many as there may be. */
-  async pause(error: unknown, failures: number, signal: AbortSignal | undefined): Promise<void> {
+  /** Waits before the next try; throws `error` when it cannot pass, or after `attempts` failures in a row. */
+  async pause(error: unknown, failures: number, signal: AbortSignal | undefined, attempts = this.attempts): Promise<void> {
     signal?.throwIfAborted();
-    if (!(error instanceof TransferError) || !error.detail.retry || failures >= this.attempts) throw error;
+    if (!(error instanceof TransferError) || !error.detail.retry || failures >= attempts) throw error;
     const { afterMs } = error.detail;
     if (afterMs !== undefined && afterMs > MAX_WAIT_MS) throw error;
     // Up to a quarter more, so that many clients of a server that was down do not come back in the same moment.

@@ -53,7 +53,7 @@ export async function pullModel(reference: string, options: PullOptions = {}): P
     emit({ status: "success" });
     return DEMO_NAME;
   }
-  const origins = originsOf(reference, options);
+  const origins = originsOf(reference, around.root, options);
   emit({ status: "pulling manifest" });
   const plan = await firstPlan(reference, origins, around);
   if (plan) await carryOut(plan, around, options);
@@ -68,14 +68,15 @@ interface Origin {
 }
 
 /** Where to look for a reference, in order. Throws `bad_argument`. */
-function originsOf(reference: string, options: PullOptions): Origin[] {
-  const name = parseName(reference);
-  if (!name)
+function originsOf(reference: string, root: string, options: PullOptions): Origin[] {
+  const parsed = parseName(reference);
+  if (!parsed)
     throw new AlloyError("bad_argument", `"${reference}" is no model name`, {
       param: "model",
       hint: "Write it as model:tag, namespace/model:tag, org/repo:QUANT or hf.co/org/repo:QUANT.",
       data: { ollama: "invalid model name" },
     });
+  const name = asStored(root, parsed);
   if (isCloudName(reference))
     throw new AlloyError("model_not_found", `"${reference}" is a cloud model; Alloy runs models on this machine only`, {
       hint: "Pull the same model without the cloud tag.",
@@ -87,7 +88,7 @@ function originsOf(reference: string, options: PullOptions): Origin[] {
       data: { ollama: "insecure protocol http" },
     });
   const registry: Origin = { name, plan: (around) => planFromRegistry(name, http ? "http" : "https", around) };
-  const hfName = { ...name, host: HF_HOST };
+  const hfName = asStored(root, { ...parsed, host: HF_HOST });
   const hub: Origin = { name: hfName, plan: (around) => planFromHuggingFace(hfName, options, around) };
   if (isHuggingFaceHost(name.host)) return [hub];
   if (name.host !== DEFAULT_HOST || /^(?:https?:\/\/|registry\.ollama\.ai\/)/i.test(reference)) return [registry];
@@ -97,6 +98,9 @@ function originsOf(reference: string, options: PullOptions): Origin[] {
   // Both spell names like this. Repositories' names have capitals or say what format they are in; Ollama's have neither.
   return /[A-Z]|gguf|safetensors/.test(path) ? [hub, registry] : [registry, hub];
 }
+
+/** What was pulled once keeps its spelling. */
+const asStored = (root: string, name: ModelName): ModelName => storedName(root, name) ?? name;
 
 /** The plan of the first origin that has the model; undefined when there is no network but the model is here, whole. */
 async function firstPlan(reference: string, origins: readonly Origin[], around: Surroundings): Promise<PullPlan | undefined> {

@@ -68,7 +68,8 @@ export async function hashFile(path: string, signal?: AbortSignal, onProgress?: 
       const { bytesRead } = await file.read(buffer, 0, buffer.length, at);
       if (bytesRead === 0) return hasher.digest("hex");
       hasher.update(buffer.subarray(0, bytesRead));
-      onProgress?.((at += bytesRead));
+      at += bytesRead;
+      onProgress?.(at);
     }
   } finally {
     await file.close();
@@ -113,13 +114,16 @@ export function freeBytes(folder: string): number {
   return Number(bavail) * Number(bsize);
 }
 
-/** Short work on the store that no other program may disturb. */
-export async function exclusively<T>(root: string, work: () => T | Promise<T>): Promise<T> {
-  const held = await lock(join(root, ".lock"));
+/** Short work on the store that no other program may disturb. Throws `io_error` when the store cannot be written. */
+async function exclusively<T>(root: string, work: () => T): Promise<T> {
+  let held: Lock | undefined;
   try {
-    return await work();
+    held = await lock(join(root, ".lock"));
+    return work();
+  } catch (e) {
+    throw diskError(root, e);
   } finally {
-    held.release();
+    held?.release();
   }
 }
 
