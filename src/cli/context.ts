@@ -8,12 +8,14 @@ export interface Io {
   err(text: string): void;
   /** Everything on standard input. */
   readStdin(): Promise<string>;
-  /** A line typed at a terminal, with editing and history; "end" for Ctrl-D, "interrupt" for Ctrl-C. */
-  readLine(prompt: string): Promise<LineRead>;
+  /** A line typed at a terminal, with editing and history (which keeps it, unless told otherwise); "end" for Ctrl-D, "interrupt" for Ctrl-C. */
+  readLine(prompt: string, options?: { history?: boolean }): Promise<LineRead>;
   /** Calls back on Ctrl-C (SIGINT) or SIGTERM instead of ending the program; the result undoes it. */
   onInterrupt(callback: (signal: "SIGINT" | "SIGTERM") => void): () => void;
   readonly stdinIsTty: boolean;
   readonly stdoutIsTty: boolean;
+  /** Width of the terminal in characters. */
+  readonly columns: number;
   readonly env: Readonly<Record<string, string | undefined>>;
 }
 

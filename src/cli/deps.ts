@@ -8,6 +8,7 @@ import type { ModelRunner } from "../models/api.ts";
 import type { KernelReport } from "../../kernels/selftest/index.ts";
 import type { DeviceProperties } from "../runtime/device.ts";
 import type { Tokenizer } from "../tokenizer/api.ts";
+import type { ProgressEvent } from "./progress.ts";
 
 import type { SelftestChoice } from "./selftest.ts";
 
@@ -67,6 +68,21 @@ export interface InspectableKernel {
   stages(options: { isa?: string; constexprs: Record<string, number | boolean | string> }): { name: string; text: string }[];
 }
 
+/** What `alloy pull` can be told beside the name. */
+export interface PullChoice {
+  revision?: string;
+  projector?: boolean;
+  insecure?: boolean;
+}
+
+export interface PullRequest extends PullChoice {
+  signal: AbortSignal;
+  onEvent: (event: ProgressEvent) => void;
+}
+
+/** What to make a model of: the text of a Modelfile, whose paths are relative to `folder`, or another model. */
+export type NewModel = { modelfile: string; folder: string } | { from: string; system?: string };
+
 export interface Deps {
   createEngine(options: EngineOptions): Promise<Engine>;
   startServer(engine: Engine, options: ServeOptions): Promise<RunningServer>;
@@ -75,6 +91,14 @@ export interface Deps {
   /** Path of a model's file or folder. Throws `model_not_found` with what to do. */
   resolveModel(reference: string): Promise<string>;
   listModels(): Promise<ModelListing[]>;
+  /** Downloads into Alloy's store; the model's name. Throws `model_not_found`, `download_failed`, `forbidden`, `io_error`, `cancelled`. */
+  pullModel(reference: string, request: PullRequest): Promise<string>;
+  /** Deletes from Alloy's store; bytes that became free. Throws `model_not_found`, and `forbidden` for other programs' models. */
+  removeModel(reference: string): Promise<{ name: string; freed: number }>;
+  removeUnfinished(): Promise<{ files: number; freed: number }>;
+  /** The new name. */
+  copyModel(source: string, destination: string): Promise<string>;
+  createModel(name: string, what: NewModel, onStatus: (status: string) => void): Promise<string>;
   /** Opens the file to read what it is; runs nothing. */
   describeModel(reference: string): Promise<ModelInfo>;
   openTokenizer(reference: string): Promise<Tokenizer>;

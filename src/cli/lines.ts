@@ -3,6 +3,7 @@ import { appendFileSync, mkdirSync, readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
+import type { Io } from "./context.ts";
 
 export type LineRead = { text: string } | "end" | "interrupt";
 
@@ -13,12 +14,12 @@ const HISTORY_LINES = 500;
  * Ctrl-C reaches the program as a signal. History is kept in a file that only its owner can read; ALLOY_HISTORY names another
  * one, and an empty value keeps none.
  */
-export function lineReader(env: Readonly<Record<string, string | undefined>>): (prompt: string) => Promise<LineRead> {
+export function lineReader(env: Readonly<Record<string, string | undefined>>): Io["readLine"] {
   const file = env.ALLOY_HISTORY ?? join(env.XDG_STATE_HOME || join(homedir(), ".local", "state"), "alloy", "history");
   let history: string[] | undefined;
-  return (prompt) => {
+  return (prompt, { history: kept = true } = {}) => {
     history ??= readHistory(file);
-    const known = history;
+    const known = kept ? history : [];
     return new Promise((resolve) => {
       const terminal = createInterface({
         input: process.stdin,
@@ -31,7 +32,7 @@ export function lineReader(env: Readonly<Record<string, string | undefined>>): (
       let result: LineRead = "end";
       terminal.on("line", (text) => {
         result = { text };
-        if (text.trim() !== "" && text !== known[0]) {
+        if (kept && text.trim() !== "" && text !== known[0]) {
           known.unshift(text);
           keepLine(file, text);
         }

@@ -13,6 +13,9 @@ export function processIo(): Io {
     onInterrupt,
     stdinIsTty: process.stdin.isTTY === true,
     stdoutIsTty: process.stdout.isTTY === true,
+    get columns() {
+      return process.stdout.columns || 80;
+    },
     env: process.env,
   };
 }

@@ -43,6 +43,36 @@ export const realDeps: Deps = {
     });
   },
 
+  async pullModel(reference, request) {
+    const { pullModel } = await import("../hub/pull/pull.ts");
+    return pullModel(reference, request);
+  },
+
+  async removeModel(reference) {
+    const { removeModel } = await import("../hub/store/remove.ts");
+    return removeModel(reference);
+  },
+
+  async removeUnfinished() {
+    const { removeUnfinished } = await import("../hub/store/remove.ts");
+    return removeUnfinished();
+  },
+
+  async copyModel(source, destination) {
+    const { copyModel } = await import("../hub/store/create.ts");
+    return copyModel(source, destination);
+  },
+
+  async createModel(name, what, onStatus) {
+    const { createModel } = await import("../hub/store/create.ts");
+    const { parseModelfile } = await import("../hub/modelfile.ts");
+    if ("from" in what) return createModel({ name, ...what }, { onStatus, paths: true });
+    const { adapters, ...rest } = parseModelfile(what.modelfile);
+    if (adapters.length > 0)
+      throw new AlloyError("unsupported_feature", "ADAPTER is not supported", { hint: "Merge the adapter into the weights first." });
+    return createModel({ name, ...rest }, { onStatus, paths: true, folder: what.folder });
+  },
+
   async describeModel(reference) {
     const { resolveModel } = await import("../hub/resolve.ts");
     const { modelInfo } = await import("../hub/info.ts");

@@ -74,7 +74,7 @@ export function parseDigest(text: string): string | undefined {
 
 /** Whether a text is a path that stays below the folder it is put under, whatever system reads it. */
 export function isFileName(text: string): boolean {
-  if (text === "" || text.length > 255 || /[\\:\0-\x1f]/.test(text)) return false;
+  if (text === "" || text.length > 255 || /[\\:]/.test(text) || [...text].some((c) => c < " ")) return false;
   return text.split("/").every((part) => part !== "" && part !== "." && part !== "..");
 }
 

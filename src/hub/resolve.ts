@@ -108,7 +108,7 @@ function notInstalled(reference: string, env: NonNullable<HubOptions["env"]>): A
   const pullable = !isGgufName(reference) && /^[\w.:/-]+$/.test(reference) && parseName(reference) !== undefined;
   return new AlloyError("model_not_found", what, {
     hint: `${near ? `Did you mean "${near}"? ` : ""}Installed: ${listed}.${pullable ? ` \`alloy pull ${reference}\` would download it.` : ""}`,
-    data: { model: reference },
+    data: { model: reference, pullable },
   });
 }
 

@@ -43,6 +43,7 @@ export function fakeIo(options: FakeIoOptions = {}): FakeIo {
     interrupt: () => interrupts.forEach((callback) => callback("SIGINT")),
     stdinIsTty: options.stdin === undefined,
     stdoutIsTty: options.tty ?? false,
+    columns: 80,
     env: options.env ?? {},
   };
   return io;
@@ -128,6 +129,11 @@ export function fakeDeps(parts: Partial<Deps>): Deps {
       { name: "demo", source: "demo", path: "/models/demo.gguf", modified: "2026-11-21T00:00:00.000Z", info: DEMO_INFO },
     ],
     describeModel: async () => DEMO_INFO,
+    pullModel: fail("pullModel"),
+    removeModel: fail("removeModel"),
+    removeUnfinished: fail("removeUnfinished"),
+    copyModel: fail("copyModel"),
+    createModel: fail("createModel"),
     openTokenizer: fail("openTokenizer"),
     openRunner: fail("openRunner"),
     kernels: fail("kernels"),

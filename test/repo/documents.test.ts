@@ -42,10 +42,14 @@ afterAll(async () => {
   rmSync(work, { recursive: true, force: true });
 });
 
+/** What the documents make and delete is not in the store of whoever runs the tests. */
+const ownStore = () => ({ ALLOY_MODELS: join(work, "models") });
+
 /** Address of a server with the demo model, started when it is first needed. */
 async function serverAddress(): Promise<string> {
   if (server === undefined) {
-    const child = Bun.spawn([process.execPath, "src/cli/main.ts", "serve", "--port", "0", "--json"], { cwd: ROOT, stdout: "pipe" });
+    const command = [process.execPath, "src/cli/main.ts", "serve", "--port", "0", "--json"];
+    const child = Bun.spawn(command, { cwd: ROOT, env: { ...process.env, ...ownStore() }, stdout: "pipe" });
     server = child;
     const { value } = await child.stdout.getReader().read();
     address = new URL((JSON.parse(new TextDecoder().decode(value)) as { url: string }).url).host;
@@ -66,7 +70,7 @@ async function run(block: Block): Promise<{ code: number; output: string }> {
   writeFileSync(command.at(-1)!, code);
   const child = Bun.spawn(command, {
     cwd: folder,
-    env: { ...process.env, PATH: `${join(work, "bin")}:${process.env.PATH}` },
+    env: { ...process.env, ...ownStore(), PATH: `${join(work, "bin")}:${process.env.PATH}` },
     stdin: "ignore",
     stdout: "pipe",
     stderr: "pipe",

@@ -4,6 +4,7 @@ import type { Engine, SamplingParams } from "../../engine/api.ts";
 import { answer, timingLine } from "../answer.ts";
 import { printJson, type Context } from "../context.ts";
 import { EXIT } from "../exit.ts";
+import { requireModel } from "../pulling.ts";
 import { strictCommand, UsageError } from "../strict.ts";
 
 const DEMO = "demo";
@@ -57,6 +58,7 @@ and the built-in demo model answers. Standard output carries the answer only; th
   async run(args, context: Context) {
     const { io, json, style, deps } = context;
     const words = [...args.words];
+    if (args.model !== undefined) await requireModel(args.model, context);
     const model = args.model ?? (await takeModel(words, context)) ?? DEMO;
     const piped = io.stdinIsTty ? "" : (await io.readStdin()).trim();
     const prompt = [words.join(" "), piped].filter((t) => t !== "").join("\n\n");
@@ -126,9 +128,10 @@ async function oneShot(engine: Engine, o: OneShot, context: Context): Promise<nu
 
 /**
  * Takes the model off the front of the words if the first one names one. A word that can only have been meant as a model
- * (a path, `name:tag`) but names none is an error rather than a prompt.
+ * (a path, `name:tag`) but names none is an error rather than a prompt; on a terminal it may be downloaded first.
  */
-async function takeModel(words: string[], { deps, io, style, json }: Context): Promise<string | undefined> {
+async function takeModel(words: string[], context: Context): Promise<string | undefined> {
+  const { deps, io, style, json } = context;
   const first = words[0];
   if (first === undefined) return undefined;
   if (await deps.isModel(first)) {
@@ -136,7 +139,9 @@ async function takeModel(words: string[], { deps, io, style, json }: Context): P
     return first;
   }
   if (/^\S+\.(gguf|safetensors)$/i.test(first) || /^(\.{0,2}|~)\/\S*$/.test(first) || /^[\w.-]+(\/[\w.-]+)*:[\w.-]+$/.test(first)) {
-    await deps.resolveModel(first);
+    await requireModel(first, context);
+    words.shift();
+    return first;
   }
   const oneWord = !/\s/.test(first);
   if (oneWord && io.stdinIsTty && !json)

@@ -1,5 +1,6 @@
 /** Models made of what is here: another model with its own template, system message, parameters and so on, or uploaded files. */
-import { closeSync, openSync, readFileSync, readSync } from "node:fs";
+import { closeSync, existsSync, openSync, readFileSync, readSync } from "node:fs";
+import { resolve } from "node:path";
 import { isObject } from "../../formats/json.ts";
 import { AlloyError } from "../../support/errors.ts";
 import type { HubOptions } from "../api.ts";
@@ -37,6 +38,9 @@ export interface CreateOptions {
   signal?: AbortSignal;
   /** One line of progress. */
   onStatus?: (status: string) => void;
+  /** Whether `from` may be a path; relative ones begin at `folder`. A server says no. Default false. */
+  paths?: boolean;
+  folder?: string;
 }
 
 /**
@@ -47,7 +51,7 @@ export async function createModel(request: CreateRequest, options: CreateOptions
   const { env = process.env, signal, onStatus = () => {} } = options;
   const root = alloyRoot(env);
   const name = newName(request.name, "model");
-  const base = await baseLayers(request, { env, signal }, onStatus);
+  const base = await baseLayers(request, { ...options, env, signal, onStatus });
   const layers = withSettings(root, base.layers, request);
   for (const { digest } of layers)
     onStatus(`${base.layers.some((l) => l.digest === digest) ? "using existing" : "creating new"} layer sha256:${digest}`);
@@ -109,11 +113,13 @@ function newName(text: string, param: string): ModelName {
   return name;
 }
 
-async function baseLayers(request: CreateRequest, options: LayerOptions, onStatus: (status: string) => void): Promise<ModelLayers> {
-  const { from, files } = request;
+async function baseLayers({ from, files }: CreateRequest, options: LayerOptions & CreateOptions): Promise<ModelLayers> {
+  const { env, paths = false, folder, onStatus = () => {} } = options;
   if (from) {
     onStatus("reading model metadata");
-    return layersOf(await resolveModel(from, { env: options.env, paths: false }), options);
+    // A path that is there, seen from the Modelfile; else whatever the name means.
+    const near = paths && folder !== undefined && /[./]/.test(from) ? resolve(folder, from) : undefined;
+    return layersOf(await resolveModel(near !== undefined && existsSync(near) ? near : from, { env, paths }), { ...options, env });
   }
   if (!files) {
     const ollama = "neither 'from' or 'files' was specified";
@@ -122,7 +128,7 @@ async function baseLayers(request: CreateRequest, options: LayerOptions, onStatu
       data: { ollama },
     });
   }
-  return fromFiles(files, alloyRoot(options.env), onStatus);
+  return fromFiles(files, alloyRoot(env), onStatus);
 }
 
 function fromFiles(files: Readonly<Record<string, string>>, root: string, onStatus: (status: string) => void): ModelLayers {
