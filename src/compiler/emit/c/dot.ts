@@ -17,7 +17,7 @@ export function f32Array(e: Emitter, v: Value, swap: boolean): string {
     if (rep.kind === "regs" && rep.array) return rep.array;
   }
   const to = swap ? [shape[1], shape[0]] : [...shape];
-  const name = e.array("f32", elements(to), `${cName(v)}_f`);
+  const name = e.array("f32", elements(to), e.unique(`${cName(v)}_f`));
   const f32 = (x: string, w: number): string => castExpression(dtype, "f32", w, x);
   if (swap) {
     loops(e, to, 1, (idx) => e.storeArray(name, to, "f32", idx, 1, f32(e.get(v, [idx[1], idx[0]], 1), 1)));

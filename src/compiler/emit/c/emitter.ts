@@ -16,6 +16,7 @@ export class Emitter {
   private temps = 0;
   private stack = 0;
   private lastLine = 0;
+  private readonly taken = new Set<string>();
   private readonly reps: (Rep | undefined)[] = [];
   /** While a loop over a large tile is being written: the locals that hold the current vector of its values. */
   local: Map<Value, string> | undefined;
@@ -54,6 +55,13 @@ export class Emitter {
     this.lastLine = loc.line;
     const text = this.sourceLines[loc.line - 1]?.trim();
     if (text) this.line(`// ${loc.line}: ${text.replace(/\\/g, "/")}`);
+  }
+
+  /** The name, with a number behind it if it was asked for before: one value may be needed in several forms. */
+  unique(name: string): string {
+    if (this.taken.has(name)) return this.temp(`${name}_`);
+    this.taken.add(name);
+    return name;
   }
 
   temp(prefix = "t"): string {
