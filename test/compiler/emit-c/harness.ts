@@ -153,7 +153,8 @@ export function compare(isa: IsaName, cases: readonly Case[]): void {
   });
 }
 
-function check(what: string, dtype: DType, got: HostArray, want: HostArray, c: Case): void {
+/** Compares one buffer as its case allows. */
+export function check(what: string, dtype: DType, got: HostArray, want: HostArray, c: Case): void {
   for (let i = 0; i < want.length; i++) {
     let g: number | bigint = got[i];
     let w: number | bigint = want[i];

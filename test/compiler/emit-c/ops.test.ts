@@ -1,109 +1,15 @@
 /** Every elementwise op on every dtype it takes, on random shapes, against the interpreter, for each instruction set this machine runs. */
 import { describe, expect, test } from "bun:test";
-import type { DType } from "../../../src/compiler/ir/types.ts";
-import { DTYPE_BYTES, elements, isFloat } from "../../../src/compiler/ir/types.ts";
-import type { Case } from "./harness.ts";
-import { compare, Make, MISSING, Random, randomArray, seed, TESTABLE } from "./harness.ts";
+import { OP_CASES } from "../cases-ops.ts";
+import { compare, MISSING, seed, TESTABLE } from "./harness.ts";
 
 console.log(
   `emit-c ops: seed ${seed} (ALLOY_TEST_SEED), instruction sets ${TESTABLE.join(", ")}; not on this machine: ${MISSING.join(", ")}`,
 );
 
-const r = new Random(seed);
-const COMPUTE: DType[] = ["i32", "u32", "i64", "u64", "f32", "f64"];
-const ALL: DType[] = [...COMPUTE, "bool", "i8", "u8", "i16", "u16", "f16", "bf16"];
-const SHAPES: readonly (readonly number[])[] = [
-  [],
-  [1],
-  [3],
-  [16],
-  [37],
-  [100],
-  [5, 7],
-  [1, 32],
-  [6, 1],
-  [4, 40],
-  [2, 3, 5],
-  [300],
-  [1024],
-  [70, 33],
-  [40, 64],
-];
-let serial = 0;
-
-function unary(op: string, dtype: DType, shape: readonly number[], attrs = {}, result?: DType): Case {
-  const m = new Make();
-  const x = m.ptr("x", dtype);
-  const y = m.ptr("y", result ?? dtype, true);
-  m.storeTile(y, m.one(op, [m.loadTile(x, shape)], attrs));
-  const n = elements(shape) * 2;
-  const math = isFloat(dtype) && !["neg", "abs", "floor", "ceil", "round", "trunc", "cast", "bitcast"].includes(op);
-  const scale = op === "exp" || op === "exp2" ? 90 : op === "log" || op === "log2" || op === "sqrt" || op === "rsqrt" ? 1000 : 8;
-  return {
-    ir: m.finish(`${op}_${dtype}_${result ?? ""}_${serial++}`, {}),
-    grid: [2, 1, 1],
-    args: { x: randomArray(r, dtype, n, scale), y: randomArray(r, result ?? dtype, n) },
-    ulp: math ? (op === "erf" || op === "tanh" ? 6 : 3) : 0,
-    absolute: dtype === "f64" && op === "erf" ? 1e-14 : op === "sin" || op === "cos" ? 1e-7 : op === "log" || op === "log2" ? 1e-7 : 0,
-  };
-}
-
-function nary(
-  op: string,
-  dtypes: DType[],
-  result: DType,
-  shape: readonly number[],
-  attrs: { smallA?: boolean; signedA?: boolean } = {},
-  ulp = 0,
-): Case {
-  const m = new Make();
-  const args: Case["args"] = {};
-  const n = elements(shape) * 2;
-  const values = dtypes.map((d, i) => {
-    args[`x${i}`] = randomArray(r, d, n);
-    return m.loadTile(m.ptr(`x${i}`, d), shape);
-  });
-  if (attrs.smallA) values[0] = m.one("and", [values[0], m.broadcast(m.int(0x7f7f7f7f), [...shape])]);
-  args.y = randomArray(r, result, n);
-  m.storeTile(m.ptr("y", result, true), m.one(op, values, attrs));
-  return { ir: m.finish(`${op}_${dtypes[0]}_${serial++}`, {}), grid: [2, 1, 1], args, ulp };
-}
-
-const shape = (): readonly number[] => r.pick(SHAPES);
-const cases: Case[] = [];
-for (const d of COMPUTE) {
-  for (const op of ["neg", "abs"]) cases.push(unary(op, d, shape()));
-  for (const op of ["add", "sub", "mul", "div", "rem", "min", "max"])
-    cases.push(nary(op, [d, d], d, shape()), nary(op, [d, d], d, shape()));
-  for (const op of ["eq", "ne", "lt", "le", "gt", "ge"]) cases.push(nary(op, [d, d], "bool", shape()));
-  cases.push(nary("select", ["bool", d, d], d, shape()));
-}
-for (const d of ["i32", "u32", "i64", "u64"] as const) {
-  cases.push(unary("not", d, shape()));
-  for (const op of ["and", "or", "xor", "shl", "shr"]) cases.push(nary(op, [d, d], d, shape()));
-}
-cases.push(unary("not", "bool", shape()));
-for (const op of ["and", "or", "xor"]) cases.push(nary(op, ["bool", "bool"], "bool", shape()));
-for (const d of ["f32", "f64"] as const) {
-  for (const op of ["exp", "exp2", "log", "log2", "sin", "cos", "tanh", "sqrt", "rsqrt", "floor", "ceil", "round", "trunc", "erf"])
-    for (const s of [shape(), [64]]) cases.push(unary(op, d, s));
-  // The engine's own ** on doubles, which the interpreter uses, is off by some units for large results.
-  cases.push(nary("pow", [d, d], d, shape(), {}, d === "f64" ? 256 : 4));
-}
-for (const s of [shape(), [16], [33]]) {
-  cases.push(nary("dot4", ["i32", "i32", "i32"], "i32", s), nary("dot4", ["i32", "i32", "i32"], "i32", s, { signedA: true }));
-  cases.push(nary("dot4", ["i32", "i32", "i32"], "i32", s, { smallA: true }));
-  cases.push(nary("pack4", ["i32", "i32", "i32", "i32"], "i32", s));
-}
-for (const from of ALL) for (const to of ALL) if (from !== to) cases.push(unary("cast", from, shape(), { to }, to));
-for (const from of ALL)
-  for (const to of ALL)
-    if (from !== to && from !== "bool" && to !== "bool" && DTYPE_BYTES[from] === DTYPE_BYTES[to])
-      cases.push(unary("bitcast", from, shape(), { to }, to));
-
 describe.each([...TESTABLE])("elementwise ops on %s", (isa) => {
-  test(`${cases.length} kernels agree with the interpreter`, () => {
-    compare(isa, cases);
-    expect(cases.length).toBeGreaterThan(250);
+  test(`${OP_CASES.length} kernels agree with the interpreter`, () => {
+    compare(isa, OP_CASES);
+    expect(OP_CASES.length).toBeGreaterThan(250);
   }, 240_000);
 });

@@ -5,6 +5,9 @@ import { interpret } from "../../../src/compiler/ir/interpret.ts";
 import type { DType, KernelIR } from "../../../src/compiler/ir/types.ts";
 import type { MetalProgram } from "../../../src/runtime/device.ts";
 import { METAL_HEADER } from "../../../src/runtime/metal/programs.ts";
+import { print } from "../../../src/compiler/ir/print.ts";
+import type { Case, HostArray } from "../emit-c/harness.ts";
+import { check, seed } from "../emit-c/harness.ts";
 import { compile, type Finding, type Library } from "../../metal-host/run.ts";
 
 export type Arrays = Record<string, NodeJS.TypedArray | number | bigint | boolean>;
@@ -83,4 +86,45 @@ export function worst(want: ArrayLike<number | bigint>, got: ArrayLike<number | 
     if (!(d <= out)) out = Number.isNaN(d) ? Infinity : d;
   }
   return out;
+}
+
+/** Elements of several cases' kernels in one library: compiling is the slow part. */
+const BATCH = 24;
+
+/** True for a kernel that Metal can express: no f64. */
+export const onMetal = (ir: KernelIR): boolean => !/\bf64\b/.test(print(ir));
+
+/**
+ * Runs cases on the Metal host, many kernels to a library, and on the interpreter; compares all memory and expects no findings. Returns how
+ * many ran and what failed, so that one defect does not hide the rest.
+ */
+export function compareCases(cases: readonly Case[], mode?: string): { ran: number; failures: string[] } {
+  const failures: string[] = [];
+  let ran = 0;
+  for (let at = 0; at < cases.length; at += BATCH) {
+    const batch = cases.slice(at, at + BATCH);
+    const programs = batch.map((c, i) => emitMetal(c.ir, `k${at + i}`));
+    const library = compile(fullText(programs), mode);
+    batch.forEach((c, i) => {
+      ran++;
+      try {
+        compareCase(library, c, programs[i]);
+      } catch (e) {
+        failures.push(`${e instanceof Error ? e.message : String(e)}\n${programs[i].text}`);
+      }
+    });
+    library.release();
+  }
+  return { ran, failures };
+}
+
+function compareCase(library: Library, c: Case, p: MetalProgram): void {
+  const copies = (): Case["args"] => Object.fromEntries(Object.entries(c.args).map(([k, v]) => [k, typeof v === "number" ? v : v.slice()]));
+  const [want, got] = [copies(), copies()];
+  interpret(c.ir, c.grid, want as never);
+  const findings = dispatch(library, c.ir, p, c.grid, got as never);
+  if (findings.length) throw new Error(`${c.ir.name}: ${findings.map((f) => `${f.kind}: ${f.text}`).join("\n")}`);
+  for (const x of c.ir.params) {
+    if (x.kind === "ptr") check(`${c.ir.name}, ${x.name} (seed ${seed})`, x.dtype, got[x.name] as HostArray, want[x.name] as HostArray, c);
+  }
 }

@@ -2,6 +2,7 @@
 import type { Block, KernelIR, Op, Value } from "../../ir/types.ts";
 import { elements } from "../../ir/types.ts";
 import { OPS } from "../../ir/ops.ts";
+import { viewLayout } from "./layout.ts";
 
 /**
  * How a value is held.
@@ -9,6 +10,9 @@ import { OPS } from "../../ir/ops.ts";
  * value's elements in other places. regs: in registers, distributed by a layout.
  */
 export type Kind = "unit" | "symbolic" | "view" | "regs";
+
+/** True for a view that is read in place, whatever layout it is read in. */
+export const isFreeView = (op: Op): boolean => op.op !== "cat" && viewLayout(op, { regs: [], lanes: [], groups: [] }) !== undefined;
 
 const VIEWS = new Set(["broadcast", "reshape", "transpose", "slice", "extract", "cat"]);
 /** Ops that cost so much that a symbolic value made with them is kept in registers, once per layout that asks for it. */
@@ -87,7 +91,7 @@ export class Analysis {
       this.costs.set(op.results[0], sum + (VIEWS.has(op.op) ? 0 : DEAR.has(op.op) && !this.byConstant(op) ? CHEAP_OPS + 1 : 1));
       return "symbolic";
     }
-    return VIEWS.has(op.op) ? "view" : "regs";
+    return VIEWS.has(op.op) && isFreeView(op) ? "view" : "regs";
   }
 
   /** Division of integers by a constant costs a multiplication. */

@@ -227,7 +227,7 @@ export class Layouts {
     }
     if (VIEW_OPS.has(op.op)) {
       // A view that cannot be read in place, or one element: moved through threadgroup memory from where the operand is.
-      if (this.a.kind(result) !== "symbolic" && !(this.a.kind(result) === "view" && this.isFreeView(op)))
+      if (this.a.kind(result) !== "symbolic" && this.a.kind(result) !== "view")
         for (const v of op.args) this.demand(v, this.sourceLayout(v));
       return;
     }
@@ -283,7 +283,7 @@ export class Layouts {
     const kind = this.a.kind(v);
     if (kind === "regs") return this.of(v);
     const op = this.a.def(v);
-    if (kind === "view" && this.isFreeView(op!)) {
+    if (kind === "view") {
       const inverse = inverseView(op!, this.sourceLayout(op!.args[0]));
       if (inverse) return inverse;
     }
@@ -299,17 +299,12 @@ export class Layouts {
     return blocked(shape, [axis, ...rowMajor(shape).filter((x) => x !== axis)], 2 ** inThread, this.threads);
   }
 
-  /** True for a view that is read in place. */
-  isFreeView(op: Op): boolean {
-    return op.op !== "cat" && viewLayout(op, { regs: [], lanes: [], groups: [] }) !== undefined;
-  }
-
   /** Records that `v` is read in layout `l`. */
   demand(v: Value, l: Layout): void {
     const kind = this.a.kind(v);
     if (kind === "unit") return;
     const op = this.a.def(v);
-    if (kind === "view" && this.isFreeView(op!)) return this.demand(op!.args[0], viewLayout(op!, l)!);
+    if (kind === "view") return this.demand(op!.args[0], viewLayout(op!, l)!);
     if (kind === "symbolic") {
       if (this.a.dear(v) && !l.fixed?.length) this.want(v, compact(l));
       for (const x of op!.args) {

@@ -203,7 +203,7 @@ function simplified(op: string, d: DType, a: string, b: string): string | undefi
 }
 
 function division(op: "div" | "rem", d: DType, a: string, b: string, needs: Needs, by: number | undefined): string {
-  if (isFloat(d)) return op === "div" ? infixText(a, "/", b) : `fmod(${a}, ${b})`;
+  if (isFloat(d)) return op === "div" ? infixText(a, "/", b) : `${needs.helper("rem_f32")}(${bare(a)}, ${bare(b)})`;
   if (by !== undefined && by !== 0 && by !== -1) return `(${a} ${op === "div" ? "/" : "%"} ${b})`;
   return `${needs.helper(`${op}_${d}`)}(${a}, ${b})`;
 }

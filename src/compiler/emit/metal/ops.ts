@@ -114,7 +114,7 @@ function emitOp(e: Emitter, op: Op, group: Group): void {
     }
     return;
   }
-  if (kind === "view" && e.layouts.isFreeView(op)) return;
+  if (kind === "view") return;
   if (kind === "regs" && OPS[op.op].elementwise) return group.add(op, e.layouts.of(result));
   if (kind === "unit" && (OPS[op.op].elementwise || VIEWS.has(op.op) || op.op === "const")) {
     if (op.args.some((x) => group.reads(x))) group.flush();

@@ -108,6 +108,30 @@ static inline float alloy_pow(float x, float y) {
   // The standard ones need not prefer numbers to NaN.
   simd_min: simdExtreme("min"),
   simd_max: simdExtreme("max"),
+  // Exact, by long division of the significands: the standard one is x - y * trunc(x / y).
+  rem_f32: `
+static inline float alloy_rem_f32(float x, float y) {
+  const uint sign = as_type<uint>(x) & 0x80000000u;
+  uint a = as_type<uint>(x) & 0x7fffffffu;
+  const uint b = as_type<uint>(y) & 0x7fffffffu;
+  if (b == 0u || b > 0x7f800000u || a >= 0x7f800000u) return NAN;
+  if (a < b) return x;
+  int ea = int(a >> 23);
+  int eb = int(b >> 23);
+  uint ma = ea == 0 ? a << 1 : (a & 0x7fffffu) | 0x800000u;
+  uint mb = eb == 0 ? b << 1 : (b & 0x7fffffu) | 0x800000u;
+  while (ma < 0x800000u) { ma <<= 1; --ea; }
+  while (mb < 0x800000u) { mb <<= 1; --eb; }
+  for (; ea > eb; --ea) {
+    if (ma >= mb) ma -= mb;
+    ma <<= 1;
+  }
+  if (ma >= mb) ma -= mb;
+  if (ma == 0u) return as_type<float>(sign);
+  while (ma < 0x800000u) { ma <<= 1; --ea; }
+  a = ea > 0 ? (ma & 0x7fffffu) | (uint(ea) << 23) : ma >> uint(1 - ea);
+  return as_type<float>(sign | a);
+}`,
   abs_i32: "static inline int alloy_abs_i32(int x) { return x < 0 ? int(0u - uint(x)) : x; }",
   abs_i64: "static inline long alloy_abs_i64(long x) { return x < 0 ? long(0UL - ulong(x)) : x; }",
   dot4: `
