@@ -238,7 +238,12 @@ export class Emitter implements Needs {
     if (stored) return this.element(stored, l, reg);
     const op = this.a.def(v);
     if (!op || (this.a.kind(v) !== "symbolic" && this.a.kind(v) !== "view")) {
-      throw new AlloyError("internal", `kernel ${this.ir.name}: %${v.id} is not there in layout ${layoutKey(l)}, only in ${this.storedOf(v).map((s) => layoutKey(s.layout)).join(" and ")}`);
+      throw new AlloyError(
+        "internal",
+        `kernel ${this.ir.name}: %${v.id} is not there in layout ${layoutKey(l)}, only in ${this.storedOf(v)
+          .map((s) => layoutKey(s.layout))
+          .join(" and ")}`,
+      );
     }
     return this.named(v, op, l, reg) ?? this.compute(op, l, reg);
   }
