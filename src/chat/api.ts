@@ -1,5 +1,7 @@
 /** Dialect-neutral chat: what a conversation is, how it becomes a prompt, and what comes out of a model's text. */
 import type { Tokenizer } from "../tokenizer/api.ts";
+import type { CallGrammar } from "./formats/grammar.ts";
+import type { ReasoningMarkers } from "./reasoning.ts";
 
 export interface ToolCall {
   id: string;
@@ -65,6 +67,10 @@ export interface ChatFormat {
   /** Family of the tool-call syntax, e.g. "hermes". */
   readonly toolFormat: string;
   readonly capabilities: { tools: boolean; thinking: boolean; system: boolean };
+  /** How calls are written, for a grammar that is to force them. */
+  readonly grammar: CallGrammar;
+  /** How reasoning is marked. A grammar holds from behind `close` on; `close` also ends reasoning early. */
+  readonly reasoning?: ReasoningMarkers;
   readonly template: string;
   /** Extra stop strings that the format needs beyond the tokenizer's end tokens. */
   readonly stops: readonly string[];

@@ -25,6 +25,8 @@ export const PROBE_LIMITS: RenderLimits = { ...RENDER_LIMITS, steps: 1_000_000, 
 /** Longest `range()`. */
 const MAX_RANGE = 100_000;
 const MAX_INDENT = 1000;
+/** Nodes evaluated inside of each other; a macro that calls itself takes about ten of them. */
+const MAX_DEPTH = 2000;
 /** Steps between looks at the clock. */
 const CLOCK_STEPS = 4096;
 
@@ -188,6 +190,9 @@ const LIST_METHODS: Record<string, (list: Value[], args: Value[]) => Value> = {
   },
 };
 
+const MAPPING_METHODS = ["items", "keys", "values", "get"];
+const TEXT_FILTERS = ["upper", "lower", "trim", "capitalize", "title"];
+
 /** A node that stands for a value already computed. */
 const literal = (value: Value): Node => ({ type: "AlloyValue", value }) as unknown as Node;
 
@@ -197,6 +202,7 @@ const valueOf = (argument: Node): Node =>
 
 class GuardedInterpreter extends Interpreter {
   private steps = 0;
+  private depth = 0;
   private readonly deadline: number;
 
   constructor(
@@ -209,9 +215,14 @@ class GuardedInterpreter extends Interpreter {
 
   override evaluate(node: Node | undefined, environment: Environment): Value {
     this.spend(1);
-    const value = this.mended(node, environment);
-    if (isText(value)) this.checkLength((value.value as string).length);
-    return value;
+    if (++this.depth > MAX_DEPTH) throw limit("nests too deeply");
+    try {
+      const value = this.mended(node, environment);
+      if (isText(value)) this.checkLength((value.value as string).length);
+      return value;
+    } finally {
+      this.depth--;
+    }
   }
 
   private spend(steps: number): void {
@@ -238,6 +249,8 @@ class GuardedInterpreter extends Interpreter {
         return super.evaluate(this.textKeys(fields, environment), environment);
       case "MemberExpression":
         return this.member(fields, environment);
+      case "CallExpression":
+        return super.evaluate(this.methodCall(fields, environment), environment);
       case "FilterExpression":
         return this.filter(fields, environment);
       case "BinaryExpression":
@@ -284,6 +297,17 @@ class GuardedInterpreter extends Interpreter {
     return super.evaluate(held as unknown as Node, environment);
   }
 
+  /** A mapping's own methods, also where it has a key of that name (a JSON schema has "items"). */
+  private methodCall(node: Fields, environment: Environment): Node {
+    const callee = node.callee as Fields & { property?: { value?: unknown } };
+    const name = String(callee.property?.value);
+    if (callee.type !== "MemberExpression" || callee.computed || !MAPPING_METHODS.includes(name)) return node as unknown as Node;
+    const object = this.evaluate(callee.object as Node, environment);
+    const method = object.type === "ObjectValue" ? object.builtins.get(name) : undefined;
+    const held = method ? literal(method) : ({ ...callee, object: literal(object) } as unknown as Node);
+    return { ...node, callee: held } as unknown as Node;
+  }
+
   /** A text of n characters can grow by n times the replacement. */
   private checkReplace(text: Value, [from, to]: Value[]): void {
     if (!from || !to || !isText(from) || !isText(to)) return;
@@ -294,6 +318,8 @@ class GuardedInterpreter extends Interpreter {
   /** Joining texts with undefined (empty) and, by "~", with anything. */
   private binary(node: Fields, environment: Environment): Value {
     const operator = (node.operator as { value: string }).value;
+    if (operator === "in" || operator === "not in") return this.contains(node, operator === "in", environment);
+    if (operator === "*") return this.times(node, environment);
     if (operator !== "+" && operator !== "~") return super.evaluate(node as unknown as Node, environment);
     let left = this.evaluate(node.left as Node, environment);
     let right = this.evaluate(node.right as Node, environment);
@@ -306,7 +332,31 @@ class GuardedInterpreter extends Interpreter {
     return super.evaluate({ ...node, left: literal(left), right: literal(right) } as unknown as Node, environment);
   }
 
-  /** Filters on undefined (empty, as in Jinja2) and `string` on anything. */
+  /** A text times a number. */
+  private times(node: Fields, environment: Environment): Value {
+    const left = this.evaluate(node.left as Node, environment);
+    const right = this.evaluate(node.right as Node, environment);
+    const [text, count] = isText(left) ? [left, right] : [right, left];
+    if (!isText(text) || count.type !== "IntegerValue")
+      return super.evaluate({ ...node, left: literal(left), right: literal(right) } as unknown as Node, environment);
+    const times = Math.max(0, Number(count.value));
+    this.checkLength(String(text.value).length * times);
+    return toValue(String(text.value).repeat(times));
+  }
+
+  /** Tuples count as lists, and a list is no member of a list of words. */
+  private contains(node: Fields, wanted: boolean, environment: Environment): Value {
+    const left = this.evaluate(node.left as Node, environment);
+    const right = this.evaluate(node.right as Node, environment);
+    if (right.type !== "ArrayValue" && right.type !== "TupleValue")
+      return super.evaluate({ ...node, left: literal(left), right: literal(right) } as unknown as Node, environment);
+    this.spend((right.value as Value[]).length);
+    const isList = Array.isArray(left.value);
+    const equal = (v: Value) => (isList ? Array.isArray(v.value) && repr(v) === repr(left) : v.value === left.value);
+    return toValue((right.value as Value[]).some(equal) === wanted);
+  }
+
+  /** Filters on undefined (empty, as in Jinja2), and those for texts on anything. */
   private filter(node: Fields, environment: Environment): Value {
     const operand = this.evaluate(node.operand as Node, environment);
     const filter = node.filter as Node & { value?: unknown; callee?: { value?: unknown } };
@@ -327,6 +377,7 @@ class GuardedInterpreter extends Interpreter {
     if (name === "count")
       return super.evaluate({ ...node, operand: literal(operand), filter: { ...filter, value: "length" } } as unknown as Node, environment);
     if (name === "string" && !isText(operand)) return toValue(display(operand));
+    if (TEXT_FILTERS.includes(name) && !isText(operand)) return again(toValue(display(operand)));
     if (name === "dictsort" && operand.type === "ObjectValue") {
       const entries = [...(operand.value as Map<string, Value>)];
       // Keys that were numbers: in their order, and numbers again.

@@ -3,12 +3,15 @@ import { isGoTemplate } from "../hub/template.ts";
 import { AlloyError } from "../support/errors.ts";
 import type { ChatFormat, ChatMessage, LoadChatFormat, OutputParser, RenderedPrompt, RenderOptions, ToolSpec } from "./api.ts";
 import { builtinTemplate } from "./builtin.ts";
-import { hermes } from "./formats/hermes.ts";
 import type { ToolFormat } from "./formats/format.ts";
+import { generic } from "./formats/generic.ts";
+import type { CallGrammar } from "./formats/grammar.ts";
+import { hermes } from "./formats/hermes.ts";
 import { toolFormat } from "./formats/index.ts";
+import { SchemaView } from "./formats/schema.ts";
 import { type CompiledTemplate, compileTemplate } from "./jinja.ts";
 import { templateMessages, templateTools } from "./messages.ts";
-import { TurnParser } from "./parser.ts";
+import { outputParser } from "./parser.ts";
 import { profileTemplate, type TemplateProfile, toolVariables } from "./profile.ts";
 import { opensReasoning, type ReasoningMarkers, reasoningMarkers } from "./reasoning.ts";
 import { thinkingSwitches, thinkingVariables } from "./thinking.ts";
@@ -32,8 +35,26 @@ export const loadChatFormat: LoadChatFormat = ({ template, tokenizer, architectu
   const isToken = (text: string) => tokenizer.id(text) !== undefined;
   const plain = new Dialogue(builtin?.template ?? (main as string), variables);
   const withTools = own && named.tool_use !== undefined && named.tool_use !== main ? new Dialogue(named.tool_use, variables) : plain;
-  return new TemplateFormat(plain, withTools, reasoningMarkers(plain.source, isToken), builtin?.stops ?? []);
+  const known = toolFormat(withTools.source, isToken);
+  // A template that lists no tools may still belong to a model that knows how calls are written.
+  const calls = withTools.profile.tools || (own && known !== generic) ? known : hermes;
+  const reasoning = calls.reasoning ?? reasoningMarkers(plain.source, isToken);
+  return new TemplateFormat(plain, withTools, reasoning, calls, [...(builtin?.stops ?? []), ...(own ? (calls.stops ?? []) : [])]);
 };
+
+/** Some templates fail on schemas that they do not know (types in a list, null): those get the tools in fewer words. */
+function withPlainerTools(tools: readonly ToolSpec[], render: (tools: readonly ToolSpec[]) => string): string {
+  try {
+    return render(tools);
+  } catch (cause) {
+    if (tools.length === 0) throw cause;
+    try {
+      return render(tools.map((t) => ({ ...t, parameters: SchemaView.of(t).plain() })));
+    } catch {
+      throw cause;
+    }
+  }
+}
 
 /** A template with what is known about it. */
 class Dialogue {
@@ -55,17 +76,18 @@ class TemplateFormat implements ChatFormat {
   readonly toolFormat: string;
   readonly capabilities: ChatFormat["capabilities"];
   readonly template: string;
-  private readonly calls: ToolFormat;
+  readonly grammar: CallGrammar;
 
   constructor(
     private readonly plain: Dialogue,
     private readonly withTools: Dialogue,
-    private readonly reasoning: ReasoningMarkers | undefined,
+    readonly reasoning: ReasoningMarkers | undefined,
+    private readonly calls: ToolFormat,
     readonly stops: readonly string[],
   ) {
     this.template = plain.source;
-    this.calls = withTools.profile.tools ? toolFormat(withTools.source) : hermes;
-    this.toolFormat = this.calls.name;
+    this.toolFormat = calls.name;
+    this.grammar = calls.grammar;
     this.capabilities = {
       tools: withTools.profile.tools,
       thinking: reasoning !== undefined || plain.switches.length > 0,
@@ -75,25 +97,25 @@ class TemplateFormat implements ChatFormat {
 
   render(messages: ChatMessage[], options: RenderOptions = {}): RenderedPrompt {
     const { tools = [], thinking, addGenerationPrompt = true, extra = {} } = options;
-    const { compiled, profile, source, switches, variables } = tools.length > 0 ? this.withTools : this.plain;
+    const { compiled, profile, source, switches, variables: own } = tools.length > 0 ? this.withTools : this.plain;
     const last = messages.at(-1);
     const continued = !addGenerationPrompt && last?.role === "assistant" ? last : undefined;
     const shown = continued ? [...messages.slice(0, -1), { ...continued, content: continued.content + CONTINUED }] : messages;
-    const native = profile.tools ? templateTools(tools) : [];
-    const text = compiled.render({
-      ...variables,
-      ...(native.length > 0 ? toolVariables(source, native) : {}),
-      ...(source.includes("functions") && !/\btools\b/.test(source)
-        ? { functions: JSON.stringify(templateTools(tools)), datetime: new Date().toDateString() }
-        : {}),
+    const native = profile.tools ? tools : [];
+    const foreign = profile.tools ? [] : tools;
+    const variables = {
+      ...own,
       ...thinkingVariables(source, switches, thinking),
       ...extra,
-      messages:
-        profile.tools || tools.length === 0
-          ? templateMessages(shown, profile, this.calls)
-          : templateMessages(shown, { ...profile, callHistory: false, toolRole: false }, this.calls, tools),
+      messages: templateMessages(
+        shown,
+        foreign.length > 0 && this.calls === hermes ? { ...profile, callHistory: false, toolRole: false } : profile,
+        this.calls,
+        foreign,
+      ),
       add_generation_prompt: addGenerationPrompt,
-    });
+    };
+    const text = withPlainerTools(native, (listed) => compiled.render({ ...toolVariables(source, templateTools(listed)), ...variables }));
     if (continued) return this.continuation(text, continued);
     if (!opensReasoning(text, this.reasoning)) return { text, startsInReasoning: false };
     // A template that always opens reasoning has no switch for it; closing it at once is the switch.
@@ -115,6 +137,6 @@ class TemplateFormat implements ChatFormat {
   }
 
   parser({ tools, startsInReasoning }: { tools: ToolSpec[]; startsInReasoning: boolean }): OutputParser {
-    return new TurnParser({ tools, format: this.calls, reasoning: this.reasoning, startsInReasoning });
+    return outputParser({ tools, format: this.calls, reasoning: this.reasoning, startsInReasoning });
   }
 }

@@ -1,7 +1,10 @@
 /** Conversations in the shape that a template takes, with what it cannot show written another way. */
 import type { ChatMessage, ToolCall, ToolSpec } from "./api.ts";
 import type { ToolFormat } from "./formats/format.ts";
+import { argumentsObject, writeCalls } from "./formats/grammar.ts";
 import type { TemplateProfile } from "./profile.ts";
+
+type CallStyle = Pick<ToolFormat, "grammar" | "instructions">;
 
 export type TemplateMessage = Record<string, unknown>;
 
@@ -22,18 +25,37 @@ export function templateTools(tools: readonly ToolSpec[]): Record<string, unknow
 export function templateMessages(
   messages: readonly ChatMessage[],
   profile: TemplateProfile,
-  format: Pick<ToolFormat, "write">,
+  format: CallStyle,
   tools: readonly ToolSpec[] = [],
 ): TemplateMessage[] {
   let list = messages.map((m): ChatMessage => (m.role === "developer" ? { ...m, role: "system" } : m));
-  if (tools.length > 0) list = withToolInstructions(list, tools);
+  if (tools.length > 0) list = withToolInstructions(list, (format.instructions ?? hermesInstructions)(tools));
   if (!profile.callHistory) list = list.map((m) => callsAsText(m, format));
   if (!profile.toolRole) list = list.map(resultAsUser);
   if (!profile.parallelCalls) list = oneCallAtATime(list);
   if (profile.textApart) list = list.flatMap(textApart);
   list = placeSystem(list, profile);
   if (profile.alternate) list = merged(list);
-  return list.map((m) => templateMessage(m, profile));
+  const shown = list.map((m) => templateMessage(m, profile));
+  return profile.resultsInCalls ? withResults(list, shown) : shown;
+}
+
+/** Results as a field of the message whose calls they answer. */
+function withResults(list: readonly ChatMessage[], shown: readonly TemplateMessage[]): TemplateMessage[] {
+  const out: TemplateMessage[] = [];
+  let caller: ChatMessage | undefined;
+  list.forEach((m, i) => {
+    if (m.role !== "tool" || !caller) {
+      caller = m.toolCalls?.length ? m : undefined;
+      out.push(shown[i]);
+      return;
+    }
+    const name = m.name ?? caller.toolCalls?.find((c) => c.id === m.toolCallId)?.name;
+    const last = out[out.length - 1];
+    const before = (last.tool_responses as unknown[] | undefined) ?? [];
+    out[out.length - 1] = { ...last, tool_responses: [...before, { name, response: m.content }] };
+  });
+  return out;
 }
 
 function templateMessage(m: ChatMessage, profile: TemplateProfile): TemplateMessage {
@@ -59,25 +81,17 @@ function templateCall(call: ToolCall, profile: TemplateProfile): Record<string, 
   };
 }
 
-/** Arguments as an object; text that is none is kept in one field, so that a model's slip does not end the conversation. */
-export function argumentsObject(text: string): Record<string, unknown> {
-  try {
-    const v: unknown = JSON.parse(text);
-    if (v !== null && typeof v === "object" && !Array.isArray(v)) return v as Record<string, unknown>;
-  } catch {
-    // Not JSON: below.
-  }
-  return { arguments: text };
-}
-
 /** Nine letters and digits, as Mistral's templates demand; the same for the same id. */
 export function shortId(id: string): string {
   return /^[A-Za-z0-9]{9}$/.test(id) ? id : Bun.hash(id).toString(36).padStart(9, "0").slice(-9);
 }
 
-function callsAsText(m: ChatMessage, format: Pick<ToolFormat, "write">): ChatMessage {
+function callsAsText(m: ChatMessage, format: CallStyle): ChatMessage {
   if (m.role !== "assistant" || !m.toolCalls?.length) return m;
-  const calls = format.write(m.toolCalls.map((c) => ({ name: c.name, arguments: c.arguments.trim() === "" ? "{}" : c.arguments })));
+  const calls = writeCalls(
+    format.grammar,
+    m.toolCalls.map((c) => ({ name: c.name, arguments: c.arguments.trim() === "" ? "{}" : c.arguments })),
+  );
   return { role: m.role, reasoning: m.reasoning, content: m.content === "" ? calls : `${m.content}\n${calls}` };
 }
 
@@ -156,9 +170,16 @@ function merged(list: readonly ChatMessage[]): ChatMessage[] {
   return out;
 }
 
-/** For templates without tools: the tools and the way to call them, in the system message, as Hermes models know it. */
-function withToolInstructions(list: readonly ChatMessage[], tools: readonly ToolSpec[]): ChatMessage[] {
-  const text = [
+/** For templates without tools: the tools and the way to call them, in the system message. */
+function withToolInstructions(list: readonly ChatMessage[], text: string): ChatMessage[] {
+  const [head, ...rest] = list;
+  if (head?.role === "system") return [{ ...head, content: joined(head.content, text) }, ...rest];
+  return [{ role: "system", content: text }, ...list];
+}
+
+/** As Hermes models know it, and many others with them. */
+const hermesInstructions = (tools: readonly ToolSpec[]) =>
+  [
     "# Tools",
     "",
     "You may call one or more functions to help with the user's request. Their signatures are within <tools></tools>:",
@@ -171,7 +192,3 @@ function withToolInstructions(list: readonly ChatMessage[], tools: readonly Tool
     '{"name": <function-name>, "arguments": <arguments-object>}',
     "</tool_call>",
   ].join("\n");
-  const [head, ...rest] = list;
-  if (head?.role === "system") return [{ ...head, content: joined(head.content, text) }, ...rest];
-  return [{ role: "system", content: text }, ...list];
-}

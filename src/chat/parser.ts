@@ -1,28 +1,21 @@
 /** Model output, as it arrives, apart into content, reasoning and tool calls. */
-import type { ChatDelta, OutputParser, ToolSpec } from "./api.ts";
-import { CallSink, type CallReader, type ReaderState, type ToolFormat } from "./formats/format.ts";
-import type { ReasoningMarkers } from "./reasoning.ts";
+import type { ChatDelta, OutputParser } from "./api.ts";
+import { callId, CallSink, type CallReader, type ParserOptions, type ReaderState } from "./formats/format.ts";
 import { beginningAtEnd } from "./stop.ts";
 
-export interface ParserOptions {
-  /** Calls are looked for only when there are tools. */
-  tools: readonly ToolSpec[];
-  format: ToolFormat;
-  reasoning?: ReasoningMarkers;
-  startsInReasoning: boolean;
-  /** Makes the id of a call; for tests. */
-  newId?: () => string;
-}
-
-/** "call_" and 24 hex digits. */
-export const callId = () => `call_${crypto.randomUUID().replaceAll("-", "").slice(0, 24)}`;
+/** The parser of a format: its own, or the scanner for markers. */
+export const outputParser = (options: ParserOptions): OutputParser => options.format.parser?.(options) ?? new TurnParser(options);
 
 export class TurnParser implements OutputParser {
-  private mode: "text" | "reasoning" | "call";
+  private mode: "text" | "reasoning" = "text";
+  /** Reads the call that has begun. */
   private reader: CallReader | undefined;
+  /** The marker that opened it, with the white space before. */
+  private opening = "";
   private readonly calls: CallSink;
   private readonly openers: readonly string[];
-  private readonly markers: readonly string[];
+  /** What is looked for in text, and in reasoning. */
+  private readonly markers: Record<"text" | "reasoning", readonly string[]>;
   private readonly bare: boolean;
   private out: ChatDelta[] = [];
   /** Text that could be the beginning of a marker, and white space that may stand before one. */
@@ -31,14 +24,21 @@ export class TurnParser implements OutputParser {
   private skipSpace = false;
   /** Nothing but white space so far, outside of reasoning. */
   private atStart = true;
+  private final = false;
 
   constructor(private readonly options: ParserOptions) {
     const { tools, format, reasoning, startsInReasoning } = options;
+    const { noise = [], callsEndReasoning = false } = format;
+    const withTools = tools.length > 0;
     this.calls = new CallSink(tools, options.newId ?? callId);
-    this.openers = tools.length > 0 ? format.openers : [];
-    this.bare = tools.length > 0 && format.bare;
-    this.markers = [...this.openers, ...(tools.length > 0 ? format.closers : []), ...(reasoning ? [reasoning.open, reasoning.close] : [])];
-    this.mode = startsInReasoning && reasoning ? "reasoning" : "text";
+    this.openers = withTools ? format.openers : [];
+    this.bare = withTools && format.bare === true;
+    const thinking = reasoning ? [reasoning.close, reasoning.open] : [];
+    this.markers = {
+      text: [...this.openers, ...(withTools ? format.closers : []), ...thinking, ...noise],
+      reasoning: [...thinking, ...(callsEndReasoning ? this.openers : []), ...noise],
+    };
+    if (startsInReasoning && reasoning) this.mode = "reasoning";
     this.skipSpace = this.mode === "reasoning";
   }
 
@@ -48,11 +48,10 @@ export class TurnParser implements OutputParser {
   }
 
   finish(): ChatDelta[] {
+    this.final = true;
+    this.run("");
     // The text of an unfinished call may hold the marker of another one.
-    while (this.mode === "call") this.run(this.leaveCall((this.reader as CallReader).finish()) ?? "");
-    const held = this.held;
-    this.held = "";
-    if (!(this.skipSpace && held.trim() === "")) this.emit(held);
+    while (this.reader) this.run(this.leaveCall(this.reader.finish()));
     return this.take();
   }
 
@@ -63,109 +62,100 @@ export class TurnParser implements OutputParser {
   }
 
   private run(text: string): void {
-    for (let rest: string | undefined = text; rest !== undefined && rest !== "";) {
-      rest = this.mode === "call" ? this.inCall(rest) : this.mode === "reasoning" ? this.inReasoning(rest) : this.inText(rest);
-    }
+    let rest: string | undefined = text;
+    do rest = this.reader ? this.inCall(rest) : this.outside(rest);
+    while (rest !== undefined && (rest !== "" || (this.final && !this.reader && this.held !== "")));
   }
 
   /** Takes text of a call; returns what follows it. */
   private inCall(text: string): string | undefined {
+    if (text === "") return undefined;
     const state = (this.reader as CallReader).push(text);
-    this.out.push(...this.calls.take());
-    return state.rest === undefined && state.failed === undefined ? undefined : this.leaveCall(state);
+    return state.rest === undefined && state.failed === undefined ? this.takeCalls() : this.leaveCall(state);
   }
 
-  private leaveCall(state: ReaderState): string | undefined {
-    this.out.push(...this.calls.take());
-    this.mode = "text";
-    this.reader = undefined;
-    if (state.failed !== undefined) {
-      // What looked like a call is text: no second look for a bare call, but for markers.
-      this.atStart = false;
-      return state.failed;
-    }
-    this.skipSpace = true;
-    return state.rest;
-  }
-
-  private inReasoning(text: string): string | undefined {
-    const { open, close } = this.options.reasoning as ReasoningMarkers;
-    const all = this.held + text;
-    this.held = "";
-    const found = first(all, [close, open]);
-    if (!found) {
-      this.hold(all, [close, open]);
-      return undefined;
-    }
-    const ends = found.marker === close;
-    // An opening marker inside is the model repeating what the prompt has opened already.
-    const before = all.slice(0, found.at);
-    this.emit(ends ? before.trimEnd() : before);
-    if (ends) {
+  private takeCalls(): undefined {
+    if (this.calls.started) {
       this.mode = "text";
-      this.skipSpace = true;
+      this.atStart = false;
     }
-    return all.slice(found.at + found.marker.length);
+    this.out.push(...this.calls.take());
   }
 
-  private inText(text: string): string | undefined {
+  private leaveCall(state: ReaderState): string {
+    this.takeCalls();
+    this.reader = undefined;
+    if (state.failed === undefined) {
+      this.skipSpace = true;
+      return state.rest ?? "";
+    }
+    // What looked like a call is text: no second look for a bare call, but for markers.
+    this.atStart = false;
+    if (this.options.format.wordOpeners) this.emit(this.opening);
+    return state.failed;
+  }
+
+  private outside(text: string): string | undefined {
     const all = this.held + text;
     this.held = "";
-    if (this.bare && this.atStart) {
+    if (this.bare && this.atStart && this.mode === "text") {
       const start = all.trimStart();
-      if (start === "") {
+      if (start === "" && !this.final) {
         this.held = all;
         return undefined;
       }
-      if (start[0] === "{" || start[0] === "[") {
-        // "[" may also begin a marker.
-        if (this.markers.some((m) => start.startsWith(m) || m.startsWith(start))) return this.scan(all);
-        return this.enterCall("", start);
-      }
+      // "[" may also begin a marker.
+      const marked = this.markers.text.some((m) => start.startsWith(m) || (!this.final && m.startsWith(start)));
+      if ((start[0] === "{" || start[0] === "[") && !marked) return this.enterCall("", start);
     }
-    return this.scan(all);
-  }
-
-  private scan(all: string): string | undefined {
-    const found = first(all, this.markers);
-    if (!found) {
-      this.hold(all, this.markers);
+    const markers = this.markers[this.mode];
+    const found = first(all, markers, this.final);
+    if (typeof found === "number") {
+      this.hold(all, found);
       return undefined;
     }
-    const { at, marker } = found;
+    return this.atMarker(all, found.at, found.marker);
+  }
+
+  private atMarker(all: string, at: number, marker: string): string {
     const before = all.slice(0, at);
     const rest = all.slice(at + marker.length);
-    this.emit(before.trimEnd());
+    const { reasoning } = this.options;
+    if (this.mode === "reasoning" && marker !== reasoning?.close && !this.openers.includes(marker)) {
+      // An opening marker inside is the model repeating what the prompt has opened already.
+      this.emit(before);
+      return rest;
+    }
+    const text = before.trimEnd();
+    this.emit(text);
+    if (this.openers.includes(marker)) {
+      this.opening = before.slice(text.length) + marker;
+      return this.enterCall(marker, rest);
+    }
     this.skipSpace = true;
-    if (this.openers.includes(marker)) return this.enterCall(marker, rest);
-    if (marker === this.options.reasoning?.open) this.mode = "reasoning";
+    this.mode = this.mode === "text" && marker === reasoning?.open ? "reasoning" : "text";
     return rest;
   }
 
   private enterCall(opener: string, rest: string): string {
-    this.mode = "call";
     this.atStart = false;
+    this.skipSpace ||= !this.options.format.wordOpeners;
     this.reader = this.options.format.reader(opener, this.calls);
     return rest;
   }
 
-  /** Emits what certainly is no part of a marker nor white space before one. */
-  private hold(all: string, markers: readonly string[]): void {
-    if (markers.length === 0) {
-      this.emit(all);
-      return;
-    }
-    const tail = markers.reduce((n, m) => Math.max(n, beginningAtEnd(all, m)), 0);
-    const certain = all.slice(0, all.length - tail).trimEnd();
-    this.emit(certain);
-    this.held = all.slice(certain.length);
+  /** Emits what certainly is no part of a marker (all before `certain`) nor white space before one. */
+  private hold(all: string, certain: number): void {
+    const text = this.final || this.markers[this.mode].length === 0 ? all : all.slice(0, certain).trimEnd();
+    this.emit(text);
+    this.held = all.slice(text.length);
   }
 
   private emit(text: string): void {
     const shown = this.skipSpace ? text.trimStart() : text;
     if (shown === "") return;
     this.skipSpace = false;
-    const type = this.mode === "reasoning" ? "reasoning" : "text";
+    const type = this.mode;
     if (type === "text" && shown.trim() !== "") this.atStart = false;
     const last = this.out.at(-1);
     if (last?.type === type) last.text += shown;
@@ -173,12 +163,16 @@ export class TurnParser implements OutputParser {
   }
 }
 
-/** The marker that comes first in the text; of two at the same place the longer. */
-function first(text: string, markers: readonly string[]): { at: number; marker: string } | undefined {
+/**
+ * The marker that comes first in the text, of several at one place the longest. A number: none is certain yet, and text up
+ * to there is not part of one.
+ */
+function first(text: string, markers: readonly string[], final: boolean): { at: number; marker: string } | number {
   let found: { at: number; marker: string } | undefined;
   for (const marker of markers) {
     const at = text.indexOf(marker);
     if (at >= 0 && (!found || at < found.at || (at === found.at && marker.length > found.marker.length))) found = { at, marker };
   }
-  return found;
+  const open = final ? text.length : text.length - markers.reduce((n, m) => Math.max(n, beginningAtEnd(text, m)), 0);
+  return found && found.at < open ? found : open;
 }

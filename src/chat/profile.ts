@@ -28,6 +28,8 @@ export interface TemplateProfile {
   shortIds: boolean;
   /** Name under which it takes an earlier turn's reasoning. */
   reasoningField?: string;
+  /** Wants results beside the calls that they answer, instead of as messages (Gemma 4). */
+  resultsInCalls: boolean;
   /** Refuses reasoning beside text in a message with calls. */
   reasoningAlone: boolean;
 }
@@ -50,8 +52,12 @@ const MAX_PROBING = 1000;
 
 type Message = Record<string, unknown>;
 
-/** The variables in which a template takes tools. */
+/** The variables in which a template takes tools; without tools those that it needs all the same. */
 export function toolVariables(source: string, tools: unknown[]): Record<string, unknown> {
+  // FireFunction: a JSON text, written also when there are none.
+  if (source.includes("functions") && !/\btools\b/.test(source))
+    return { functions: JSON.stringify(tools), datetime: new Date().toDateString() };
+  if (tools.length === 0) return {};
   return source.includes("xml_tools") ? { tools, xml_tools: tools } : { tools };
 }
 
@@ -61,7 +67,7 @@ export function profileTemplate(template: CompiledTemplate, source: string, vari
   const render = (messages: Message[], extra: Record<string, unknown> = {}): string => {
     if (performance.now() > deadline) return "";
     try {
-      return template.render({ ...variables, messages, add_generation_prompt: true, ...extra }, PROBE_LIMITS);
+      return template.render({ ...variables, ...toolVariables(source, []), messages, add_generation_prompt: true, ...extra }, PROBE_LIMITS);
     } catch {
       // A template that refuses a conversation does not show it.
       return "";
@@ -144,6 +150,7 @@ export function profileTemplate(template: CompiledTemplate, source: string, vari
     reasoningField: ["reasoning_content", "reasoning", "thinking"].find((f) =>
       new RegExp(`(\\.|\\[['"]|get\\(['"])${f}\\b(?!\\()`).test(source),
     ),
+    resultsInCalls: source.includes("tool_responses") && !source.includes("tool_call_id"),
     reasoningAlone: source.includes("Cannot pass both content and thinking"),
   };
 }

@@ -3,7 +3,8 @@ import { describe, expect, test } from "bun:test";
 import type { ChatMessage, ToolSpec } from "../../src/chat/api.ts";
 import { BUILTIN_TEMPLATES } from "../../src/chat/builtin.ts";
 import { loadChatFormat } from "../../src/chat/load.ts";
-import { argumentsObject, shortId } from "../../src/chat/messages.ts";
+import { argumentsObject } from "../../src/chat/formats/grammar.ts";
+import { shortId } from "../../src/chat/messages.ts";
 import { AlloyError } from "../../src/support/errors.ts";
 import { feed, tokenizerWith } from "./helpers.ts";
 

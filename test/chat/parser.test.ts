@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import type { ToolSpec } from "../../src/chat/api.ts";
+import { writeCalls } from "../../src/chat/formats/grammar.ts";
 import type { ToolFormat } from "../../src/chat/formats/format.ts";
 import { granite } from "../../src/chat/formats/granite.ts";
 import { generic } from "../../src/chat/formats/generic.ts";
@@ -7,7 +8,7 @@ import { hermes } from "../../src/chat/formats/hermes.ts";
 import { TOOL_FORMATS, toolFormat } from "../../src/chat/formats/index.ts";
 import { llama3 } from "../../src/chat/formats/llama3.ts";
 import { mistral } from "../../src/chat/formats/mistral.ts";
-import { TurnParser } from "../../src/chat/parser.ts";
+import { outputParser, TurnParser } from "../../src/chat/parser.ts";
 import type { ReasoningMarkers } from "../../src/chat/reasoning.ts";
 import { collect, feed, pieces, random, seed, type Turn } from "./helpers.ts";
 
@@ -327,8 +328,8 @@ test("every format reads what it writes", () => {
       { name: "get_weather", arguments: '{"city": "Os\\"lo"}' },
       { name: "add.numbers", arguments: "{}" },
     ];
-    const p = new TurnParser({ tools, format, startsInReasoning: false });
-    expect(feed(p, [format.write(calls)])).toMatchObject({ text: "", calls: calls.map((c) => ({ ...c, ended: true })) });
+    const p = outputParser({ tools, format, startsInReasoning: false });
+    expect(feed(p, [writeCalls(format.grammar, calls)])).toMatchObject({ text: "", calls: calls.map((c) => ({ ...c, ended: true })) });
   }
 });
 

@@ -1,5 +1,6 @@
 /** Small stand-ins for the engine's parts: a byte tokenizer, and a language model whose next token depends on everything in its KV cache. */
 import type { ChatFormat } from "../../src/chat/api.ts";
+import { hermes } from "../../src/chat/formats/hermes.ts";
 import type { GenerateEvent, GenerateRequest, ModelInfo } from "../../src/engine/api.ts";
 import type { EngineParts } from "../../src/engine/parts.ts";
 import type { ModelFile } from "../../src/formats/weights.ts";
@@ -154,6 +155,7 @@ export const fakeChat: ChatFormat = {
   toolFormat: "fake",
   capabilities: { tools: true, thinking: true, system: true },
   template: "",
+  grammar: hermes.grammar,
   stops: ["|"],
   render: (messages) => ({ text: `${messages.map((m) => `${m.role}:${m.content}|`).join("")}assistant:?`, startsInReasoning: false }),
   parser: ({ tools }) => {

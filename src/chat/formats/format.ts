@@ -1,27 +1,50 @@
-/** What a tool-call format is. One file per format, listed in ./index.ts. */
-import type { ChatDelta, ToolSpec } from "../api.ts";
+/** What a tool-call format is. One file per family, listed in ./index.ts. */
+import type { ChatDelta, OutputParser, ToolSpec } from "../api.ts";
+import type { ReasoningMarkers } from "../reasoning.ts";
+import type { CallGrammar } from "./grammar.ts";
 
 export interface ToolFormat {
   readonly name: string;
-  /** Whether a chat template writes calls in this format. */
-  matches(template: string): boolean;
+  /** Whether a chat template writes calls in this format. `isToken` asks the vocabulary, for templates that leave calls out. */
+  matches(template: string, isToken: (text: string) => boolean): boolean;
   /** Markers in the model's text that open one or more calls. */
   readonly openers: readonly string[];
-  /** Markers that end calls; the reader takes them, and where one is left over it is dropped. */
+  /** Markers around and inside of calls that are dropped where no reader has taken them. */
   readonly closers: readonly string[];
+  /** Markup of answers that is no text, dropped with and without tools. */
+  readonly noise?: readonly string[];
   /** Calls may also stand without a marker at the beginning of the answer, as JSON. */
-  readonly bare: boolean;
+  readonly bare?: boolean;
+  /** The openers are ordinary words and come out as text when no call follows. */
+  readonly wordOpeners?: boolean;
+  /** A call inside of reasoning ends it. Only for markers that nobody writes about. */
+  readonly callsEndReasoning?: boolean;
+  /** How the family marks reasoning, where its template alone does not tell. */
+  readonly reasoning?: ReasoningMarkers;
+  /** Strings that end the answer, for vocabularies that do not declare them as end tokens. */
+  readonly stops?: readonly string[];
   /** Reads what follows `opener` ("" for a bare call, whose "{" or "[" is the first that it gets). */
   reader(opener: string, calls: CallSink): CallReader;
-  /** Calls as the model would write them, for templates that list tools but leave earlier calls out. */
-  write(calls: readonly WrittenCall[]): string;
+  /** For answers that are made of messages with headers: reads all of the output instead of the marker scanner. */
+  parser?(options: ParserOptions): OutputParser;
+  /** How calls are written: for templates that leave earlier calls out, and for grammars that force calls. */
+  readonly grammar: CallGrammar;
+  /** The text by which the family learns of tools, where a template knows its calls but lists no tools. */
+  instructions?(tools: readonly ToolSpec[]): string;
 }
 
-export interface WrittenCall {
-  name: string;
-  /** JSON text. */
-  arguments: string;
+export interface ParserOptions {
+  /** Calls are looked for only when there are tools. */
+  tools: readonly ToolSpec[];
+  format: ToolFormat;
+  reasoning?: ReasoningMarkers;
+  startsInReasoning: boolean;
+  /** Makes the id of a call; for tests. */
+  newId?: () => string;
 }
+
+/** "call_" and 24 hex digits. */
+export const callId = () => `call_${crypto.randomUUID().replaceAll("-", "").slice(0, 24)}`;
 
 /** Incremental reader of the text behind an opener. */
 export interface CallReader {
@@ -38,6 +61,8 @@ export interface ReaderState {
 
 /** Where readers put what they find. */
 export class CallSink {
+  /** A call has been started since the last `take`. */
+  started = false;
   private deltas: ChatDelta[] = [];
   private next = 0;
 
@@ -47,15 +72,28 @@ export class CallSink {
   ) {}
 
   isTool(name: string): boolean {
-    return this.tools.some((t) => t.name === name);
+    return this.tool(name) !== undefined;
+  }
+
+  tool(name: string): ToolSpec | undefined {
+    return this.tools.find((t) => t.name === name);
+  }
+
+  /** Names of the tools. */
+  get names(): string[] {
+    return this.tools.map((t) => t.name);
   }
 
   start(name: string): void {
+    this.started = true;
     this.deltas.push({ type: "tool_call_start", index: this.next, id: this.newId(), name });
   }
 
   arguments(text: string): void {
-    if (text !== "") this.deltas.push({ type: "tool_call_arguments", index: this.next, text });
+    if (text === "") return;
+    const last = this.deltas.at(-1);
+    if (last?.type === "tool_call_arguments") last.text += text;
+    else this.deltas.push({ type: "tool_call_arguments", index: this.next, text });
   }
 
   end(): void {
@@ -71,6 +109,7 @@ export class CallSink {
   take(): ChatDelta[] {
     const deltas = this.deltas;
     this.deltas = [];
+    this.started = false;
     return deltas;
   }
 }

@@ -1,6 +1,6 @@
 /** For templates that show tools in a way that no other format knows: JSON calls, marked or bare. */
 import type { ToolFormat } from "./format.ts";
-import { writeTagged } from "./hermes.ts";
+import { hermes } from "./hermes.ts";
 import { JsonCalls } from "./json-calls.ts";
 
 const CLOSERS: Record<string, string | undefined> = { "<tool_call>": "</tool_call>", "<TOOLCALL>": "</TOOLCALL>" };
@@ -8,9 +8,9 @@ const CLOSERS: Record<string, string | undefined> = { "<tool_call>": "</tool_cal
 export const generic: ToolFormat = {
   name: "json",
   matches: () => true,
-  openers: ["<tool_call>", "<TOOLCALL>", "[TOOL_CALLS]", "functools"],
+  openers: ["<tool_call>", "<TOOLCALL>", "[TOOL_CALLS]"],
   closers: ["</tool_call>", "</TOOLCALL>"],
   bare: true,
   reader: (opener, calls) => new JsonCalls(calls, { closer: CLOSERS[opener], declaredOnly: opener === "" }),
-  write: writeTagged,
+  grammar: hermes.grammar,
 };

@@ -1,5 +1,6 @@
-/** Hermes 2 Pro, Qwen 2.5, Qwen 3, SmolLM3 and many others: `<tool_call>{"name": ..., "arguments": {...}}</tool_call>`. */
-import type { ToolFormat, WrittenCall } from "./format.ts";
+/** Hermes 2 Pro, Qwen 2.5, Qwen 3, SmolLM3, Granite 4 and many others: `<tool_call>{"name": ..., "arguments": {...}}</tool_call>`. */
+import type { ToolFormat } from "./format.ts";
+import { jsonGrammar } from "./grammar.ts";
 import { JsonCalls } from "./json-calls.ts";
 
 export const hermes: ToolFormat = {
@@ -7,12 +8,12 @@ export const hermes: ToolFormat = {
   matches: (template) => template.includes("<tool_call>") && !template.includes("<function=") && !template.includes("<arg_key>"),
   openers: ["<tool_call>"],
   closers: ["</tool_call>"],
-  bare: false,
   reader: (_opener, calls) => new JsonCalls(calls, { closer: "</tool_call>" }),
-  write: writeTagged,
+  grammar: jsonGrammar({
+    before: "",
+    open: (name) => `<tool_call>\n{"name": ${JSON.stringify(name)}, "arguments": `,
+    close: "}\n</tool_call>",
+    between: "\n",
+    after: "",
+  }),
 };
-
-/** One tagged JSON object per call. */
-export function writeTagged(calls: readonly WrittenCall[]): string {
-  return calls.map((c) => `<tool_call>\n{"name": ${JSON.stringify(c.name)}, "arguments": ${c.arguments}}\n</tool_call>`).join("\n");
-}

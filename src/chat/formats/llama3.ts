@@ -1,5 +1,6 @@
 /** Llama 3.1 to 3.3: the answer is `{"name": ..., "parameters": {...}}`, with or without `<|python_tag|>` before it. */
 import type { ToolFormat } from "./format.ts";
+import { jsonGrammar } from "./grammar.ts";
 import { JsonCalls } from "./json-calls.ts";
 
 export const llama3: ToolFormat = {
@@ -9,5 +10,11 @@ export const llama3: ToolFormat = {
   closers: [],
   bare: true,
   reader: (opener, calls) => new JsonCalls(calls, { declaredOnly: opener === "" }),
-  write: (calls) => calls.map((c) => `{"name": ${JSON.stringify(c.name)}, "parameters": ${c.arguments}}`).join("; "),
+  grammar: jsonGrammar({
+    before: "",
+    open: (name) => `{"name": ${JSON.stringify(name)}, "parameters": `,
+    close: "}",
+    between: "; ",
+    after: "",
+  }),
 };

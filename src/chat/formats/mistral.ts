@@ -1,42 +1,59 @@
 /** Mistral: `[TOOL_CALLS][{"name": ..., "arguments": {...}}, ...]`, and since 2025 `[TOOL_CALLS]name[ARGS]{...}`. */
 import type { CallReader, CallSink, ReaderState, ToolFormat } from "./format.ts";
+import { jsonGrammar } from "./grammar.ts";
+import { HeadedCall } from "./headed.ts";
 import { JsonCalls } from "./json-calls.ts";
 
+const HEAD = /^\s*([\w.-]+)\s*(?:\[CALL_ID\][\w-]*\s*)?(?:\[ARGS\]\s*)?$/;
+
+/** The older form, a list. */
 export const mistral: ToolFormat = {
   name: "mistral",
   matches: (template) => template.includes("[TOOL_CALLS]"),
   openers: ["[TOOL_CALLS]"],
-  closers: [],
-  bare: false,
+  closers: ["[ARGS]", "[CALL_ID]"],
+  callsEndReasoning: true,
   reader: (_opener, calls) => new MistralCalls(calls),
-  write: (calls) => `[TOOL_CALLS][${calls.map((c) => `{"name": ${JSON.stringify(c.name)}, "arguments": ${c.arguments}}`).join(", ")}]`,
+  grammar: jsonGrammar({
+    before: "[TOOL_CALLS][",
+    open: (name) => `{"name": ${JSON.stringify(name)}, "arguments": `,
+    close: "}",
+    between: ", ",
+    after: "]",
+  }),
 };
 
-/** Decides between the two forms by the first character, then leaves the reading to the JSON reader. */
+/** The newer form, a marker and a name for each call. Both are read. */
+export const mistralArgs: ToolFormat = {
+  ...mistral,
+  name: "mistral-args",
+  matches: (template, isToken) => template.includes("[TOOL_CALLS]") && (template.includes("[ARGS]") || isToken("[ARGS]")),
+  grammar: jsonGrammar({
+    before: "",
+    open: (name) => `[TOOL_CALLS]${name}[ARGS]`,
+    close: "",
+    between: "",
+    after: "",
+  }),
+};
+
+/** Decides between the two forms by the first character. */
 class MistralCalls implements CallReader {
-  private json: JsonCalls | undefined;
+  private inner: CallReader | undefined;
   private head = "";
 
   constructor(private readonly calls: CallSink) {}
 
   push(text: string): ReaderState {
-    if (this.json) return this.json.push(text);
+    if (this.inner) return this.inner.push(text);
     this.head += text;
     const start = this.head.trimStart();
     if (start === "") return {};
-    if (start[0] === "[" || start[0] === "{") {
-      this.json = new JsonCalls(this.calls);
-      return this.json.push(start);
-    }
-    const at = start.indexOf("{");
-    if (at < 0) return {};
-    const name = /^([\w.-]+)\s*(?:\[CALL_ID\][\w-]*\s*)?(?:\[ARGS\]\s*)?$/.exec(start.slice(0, at))?.[1];
-    if (name === undefined) return { failed: this.head };
-    this.json = new JsonCalls(this.calls, { name });
-    return this.json.push(start.slice(at));
+    this.inner = start[0] === "[" || start[0] === "{" ? new JsonCalls(this.calls) : new HeadedCall(this.calls, HEAD);
+    return this.inner.push(this.head);
   }
 
   finish(): ReaderState {
-    return this.json ? this.json.finish() : { failed: this.head };
+    return this.inner ? this.inner.finish() : { failed: this.head };
   }
 }

@@ -1,0 +1,31 @@
+/** MeetKai Functionary 3.2: `>>>RECIPIENT\n` before each part; "all" is text, a tool's name is a call with JSON behind it. */
+import type { ToolFormat } from "./format.ts";
+import { jsonGrammar } from "./grammar.ts";
+import { SegmentParser, type SegmentSyntax } from "./segments.ts";
+
+const MARKER = ">>>";
+/** The prompt ends with the marker, so that the first header comes without. */
+const bare = (header: string) => (header.startsWith(MARKER) ? header.slice(MARKER.length) : header);
+
+const FUNCTIONARY: SegmentSyntax = {
+  starts: [MARKER],
+  body: "\n",
+  ends: [],
+  read(header, tools) {
+    const name = bare(header);
+    if (name === "all") return { kind: "text" };
+    return tools.includes(name) ? { kind: "call", name } : undefined;
+  },
+  possible: (header, tools) => MARKER.startsWith(header) || ["all", ...tools].some((name) => name.startsWith(bare(header))),
+  keepMarkers: true,
+};
+
+export const functionary: ToolFormat = {
+  name: "functionary",
+  matches: (template) => template.includes(">>>all"),
+  openers: [],
+  closers: [],
+  reader: () => ({ push: (text) => ({ failed: text }), finish: () => ({ rest: "" }) }),
+  parser: (options) => new SegmentParser(FUNCTIONARY, options),
+  grammar: jsonGrammar({ before: "", open: (name, index) => `${index === 0 ? "" : MARKER}${name}\n`, close: "", between: "", after: "" }),
+};

@@ -1,0 +1,10 @@
+/** Reka Edge: Hermes' calls in turns that end with `<sep>`. */
+import type { ToolFormat } from "./format.ts";
+import { hermes } from "./hermes.ts";
+
+export const reka: ToolFormat = {
+  ...hermes,
+  name: "reka",
+  matches: (template) => template.includes("<sep>") && template.includes("<tool_call>"),
+  stops: ["<sep>"],
+};
