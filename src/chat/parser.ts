@@ -33,10 +33,11 @@ export class TurnParser implements OutputParser {
     this.calls = new CallSink(tools, options.newId ?? callId);
     this.openers = withTools ? format.openers : [];
     this.bare = withTools && format.bare === true;
+    const calls = withTools ? [...format.openers, ...format.closers] : [];
     const thinking = reasoning ? [reasoning.close, reasoning.open] : [];
     this.markers = {
-      text: [...this.openers, ...(withTools ? format.closers : []), ...thinking, ...noise],
-      reasoning: [...thinking, ...(callsEndReasoning ? this.openers : []), ...noise],
+      text: [...calls, ...thinking, ...noise],
+      reasoning: [...thinking, ...(callsEndReasoning ? calls : []), ...noise],
     };
     if (startsInReasoning && reasoning) this.mode = "reasoning";
     this.skipSpace = this.mode === "reasoning";

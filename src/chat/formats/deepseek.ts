@@ -56,7 +56,7 @@ export const deepseekV3 = base("deepseek-v3", (t) => hasCalls(t) && t.includes("
 export const deepseekV31 = base("deepseek-v3.1", hasCalls, v31Grammar);
 
 const TAGS: TagSyntax = {
-  call: /^([^"<>]{1,256})">/,
+  call: /^\s*([^\s"<>]{1,256})\s*">/,
   parameter: '<｜DSML｜parameter name="',
   key: /^<｜DSML｜parameter name="([^"]*)"(?: string="(true|false)")?>/,
   close: "</｜DSML｜parameter>",

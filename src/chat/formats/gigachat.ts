@@ -11,6 +11,7 @@ export const gigachat: ToolFormat = {
   openers: [OPENER, "function call<|role_sep|>\n", "function call<|role_sep|>"],
   closers: [],
   noise: ["<|message_sep|>", "assistant<|role_sep|>\n"],
+  callsEndReasoning: true,
   reader: (_opener, calls) => new JsonCalls(calls, { closer: "<|message_sep|>" }),
   grammar: jsonGrammar({
     before: "",

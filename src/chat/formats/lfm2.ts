@@ -29,8 +29,8 @@ export const lfm2: ToolFormat = {
 const LITERAL: LiteralSyntax = {
   ...PYTHON,
   closes(after) {
-    if (/^\s*(?:,\s*[A-Za-z_]\w*\s*=[^=]|\)\s*(?:,\s*[A-Za-z_][\w.]*\(|\]))/.test(after)) return true;
-    if (/^\s*(?:,\s*(?:[A-Za-z_]\w*\s*=?)?|\)\s*(?:,\s*(?:[A-Za-z_][\w.]*)?)?)?$/.test(after)) return undefined;
+    if (/^\s*(?:,\s*[A-Za-z_]\w*\s*=[^=]|\)\s*(?:,\s*[A-Za-z_][\w.-]*\(|\]))/.test(after)) return true;
+    if (/^\s*(?:,\s*(?:[A-Za-z_]\w*\s*=?)?|\)\s*(?:,\s*(?:[A-Za-z_][\w.-]*)?)?)?$/.test(after)) return undefined;
     return false;
   },
 };

@@ -7,10 +7,10 @@ import { FunctionCalls } from "./qwen-xml.ts";
 import { SchemaView } from "./schema.ts";
 import { escaped, jsonValue, wholeLength } from "./values.ts";
 import { beginningAtEnd } from "../stop.ts";
-import type { TagSyntax } from "./tagged.ts";
+import { TaggedCall, type TagSyntax } from "./tagged.ts";
 
 const TAGS: TagSyntax = {
-  call: /^([^"<>]{1,256})"\s*>/,
+  call: /^\s*([^\s"<>]{1,256})\s*"\s*>/,
   parameter: '<parameter name="',
   key: /^<parameter name="([^"]*)"\s*>/,
   close: "</parameter>",
@@ -25,7 +25,7 @@ export const minimaxM2: ToolFormat = {
   closers: ["</minimax:tool_call>"],
   callsEndReasoning: true,
   reader: (opener, calls) =>
-    new FunctionCalls(calls, TAGS, "</minimax:tool_call>", opener === "<minimax:tool_call>" ? '<invoke name="' : ""),
+    opener === '<invoke name="' ? new TaggedCall(calls, TAGS) : new FunctionCalls(calls, TAGS, "</minimax:tool_call>", '<invoke name="'),
   grammar: {
     before: "<minimax:tool_call>\n",
     open: (name) => `<invoke name="${name}">\n`,
@@ -94,7 +94,7 @@ class NestedTags implements CallReader {
   }
 
   private inHead(): "moved" | "wait" | "failed" {
-    const name = /^([^"<>]{1,256})"\s*>/.exec(this.buffer);
+    const name = /^\s*([^\s"<>]{1,256})\s*"\s*>/.exec(this.buffer);
     if (!name) return this.buffer.length > MAX_TAG ? "failed" : "wait";
     this.buffer = this.buffer.slice(name[0].length);
     this.calls.start(name[1]);

@@ -64,7 +64,9 @@ export class SegmentParser implements OutputParser {
   private inHeader(): boolean {
     const { syntax, tools } = this;
     const at = this.buffer.indexOf(syntax.body);
-    const segment = at < 0 ? undefined : syntax.read(this.marker + this.buffer.slice(0, at), tools);
+    const header = this.marker + (at < 0 ? this.buffer : this.buffer.slice(0, at));
+    const possible = syntax.possible(header, tools);
+    const segment = at < 0 || !possible ? undefined : syntax.read(header, tools);
     if (segment) {
       this.buffer = this.buffer.slice(at + syntax.body.length);
       this.marker = "";
@@ -72,10 +74,10 @@ export class SegmentParser implements OutputParser {
       this.state = segment.kind;
       return true;
     }
-    if (at < 0 && syntax.possible(this.marker + this.buffer, tools)) {
+    if (at < 0 && possible) {
       if (!this.final) return false;
       // A header that the end of output cut off is no text.
-      if (!syntax.keepMarkers && syntax.starts.some((s) => (this.marker + this.buffer).includes(s))) this.buffer = "";
+      if (!syntax.keepMarkers && syntax.starts.some((s) => header.includes(s))) this.buffer = "";
     }
     if (syntax.keepMarkers) this.emit("text", this.marker);
     this.marker = "";
