@@ -13,7 +13,8 @@ const MARKERS: readonly ReasoningMarkers[] = [
   { open: "<thinking>", close: "</thinking>" },
   { open: "[THINK]", close: "[/THINK]" },
   { open: "<|START_THINKING|>", close: "<|END_THINKING|>" },
-  { open: "<|channel>thought\n", close: "<channel|>" },
+  { open: "<|channel>thought", close: "<channel|>" },
+  { open: "Here is my thought process:", close: "Here is my response:" },
 ];
 
 /** The markers of a template, or those that the vocabulary has tokens for. */

@@ -6,7 +6,7 @@ import { describe, expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
-import type { ChatFormat, ChatMessage, ToolSpec } from "../../src/chat/api.ts";
+import type { ChatFormat, ChatMessage, Thinking, ToolSpec } from "../../src/chat/api.ts";
 import { loadChatFormat } from "../../src/chat/load.ts";
 import { feed, pieces, random, seed, tokenizerWith, type Turn } from "./helpers.ts";
 
@@ -71,6 +71,11 @@ interface Row {
   text?: "dropped" | "elsewhere";
   /** The template shows the reasoning of the current turn. */
   reasoning?: true;
+  /**
+   * "switch": the template turns thinking on and off. "levels": low and high differ. "opened": the prompt always opens
+   * reasoning. "own": the model decides. Undefined: it does not think.
+   */
+  thinking?: "switch" | "levels" | "opened" | "own";
   /** What strings at the top of the arguments cannot hold. */
   without?: RegExp;
   /** Values that the template cannot write. */
@@ -79,47 +84,66 @@ interface Row {
 
 const IM_END = "<|im_end|>";
 const ROWS: Record<string, Row> = {
-  "Apriel-1.6-15b-Thinker-fixed.jinja": { format: "apriel", end: "\n<|end|>" },
-  "ByteDance-Seed-OSS.jinja": { format: "seed", end: "<seed:eos>", reasoning: true },
+  "Apriel-1.6-15b-Thinker-fixed.jinja": { format: "apriel", end: "\n<|end|>", thinking: "opened" },
+  "ByteDance-Seed-OSS.jinja": { format: "seed", end: "<seed:eos>", reasoning: true, thinking: "levels" },
   "CohereForAI-c4ai-command-r-plus-tool_use.jinja": { format: "command-r", begin: "CHATBOT_TOKEN|>", end: "<|START_OF_TURN_TOKEN|>" },
-  "GLM-4.6.jinja": { format: "glm", end: "<|observation|>", reasoning: true },
+  "GLM-4.6.jinja": { format: "glm", end: "<|observation|>", reasoning: true, thinking: "switch" },
   "GigaChat3-10B-A1.8B.jinja": { format: "gigachat", end: "function result<|role_sep|>", parallel: false },
-  "HuggingFaceTB-SmolLM3-3B.jinja": { format: "hermes", end: IM_END, listsTools: false },
-  "Kimi-K2-Thinking.jinja": { format: "kimi", end: IM_END, reasoning: true },
-  "LFM2.5-8B-A1B.jinja": { format: "lfm2", end: IM_END, reasoning: true, without: /\\/ },
-  "LFM2.5-Instruct.jinja": { format: "lfm2", end: IM_END },
+  "HuggingFaceTB-SmolLM3-3B.jinja": { format: "hermes", end: IM_END, listsTools: false, thinking: "switch" },
+  "Kimi-K2-Thinking.jinja": { format: "kimi", end: IM_END, reasoning: true, thinking: "own" },
+  "LFM2.5-8B-A1B.jinja": { format: "lfm2", end: IM_END, reasoning: true, without: /\\/, thinking: "own" },
+  "LFM2.5-Instruct.jinja": { format: "lfm2", end: IM_END, thinking: "own" },
   "MiMo-VL.jinja": { format: "hermes", end: IM_END },
-  "MiniMax-M3.jinja": { format: "minimax-m3", end: "[e~[", reasoning: true, lossy: ["null"] },
-  "NVIDIA-Nemotron-3-Nano-30B-A3B-BF16.jinja": { format: "qwen-xml", end: IM_END, reasoning: true },
+  "MiniMax-M3.jinja": { format: "minimax-m3", end: "[e~[", reasoning: true, lossy: ["null"], thinking: "switch" },
+  "NVIDIA-Nemotron-3-Nano-30B-A3B-BF16.jinja": { format: "qwen-xml", end: IM_END, reasoning: true, thinking: "switch" },
   "NousResearch-Hermes-2-Pro-Llama-3-8B-tool_use.jinja": { format: "hermes", end: IM_END, text: "dropped" },
-  "Qwen-QwQ-32B.jinja": { format: "hermes", end: IM_END },
-  "Qwen-Qwen3-0.6B.jinja": { format: "hermes", end: IM_END, reasoning: true },
-  "Qwen3.5-4B.jinja": { format: "qwen-xml", end: IM_END, reasoning: true },
-  "Reka-Edge.jinja": { format: "reka", end: "<sep>" },
+  "Qwen-QwQ-32B.jinja": { format: "hermes", end: IM_END, thinking: "switch" },
+  "Qwen-Qwen3-0.6B.jinja": { format: "hermes", end: IM_END, reasoning: true, thinking: "switch" },
+  "Qwen3.5-4B.jinja": { format: "qwen-xml", end: IM_END, reasoning: true, thinking: "switch" },
+  "Reka-Edge.jinja": { format: "reka", end: "<sep>", thinking: "switch" },
   "deepseek-ai-DeepSeek-R1-Distill-Llama-8B.jinja": {
     format: "deepseek-v3",
     end: "<｜tool▁outputs▁begin｜>",
     inside: "<｜end▁of▁sentence｜>",
     listsTools: false,
     text: "elsewhere",
+    thinking: "opened",
   },
-  "deepseek-ai-DeepSeek-V3.1.jinja": { format: "deepseek-v3.1", end: "<｜end▁of▁sentence｜>", listsTools: false },
-  "deepseek-ai-DeepSeek-V4-Flash-0731.jinja": { format: "deepseek-dsml", end: "<｜end▁of▁sentence｜>", reasoning: true },
+  "deepseek-ai-DeepSeek-V3.1.jinja": { format: "deepseek-v3.1", end: "<｜end▁of▁sentence｜>", listsTools: false, thinking: "switch" },
+  "deepseek-ai-DeepSeek-V4-Flash-0731.jinja": {
+    format: "deepseek-dsml",
+    end: "<｜end▁of▁sentence｜>",
+    reasoning: true,
+    thinking: "levels",
+  },
   "fireworks-ai-llama-3-firefunction-v2.jinja": { format: "firefunction", end: "<|eot_id|>" },
-  "google-gemma-4-31B-it-interleaved.jinja": { format: "gemma", end: "<|tool_response>", reasoning: true, text: "elsewhere" },
-  "google-gemma-4-31B-it.jinja": { format: "gemma", end: "<|tool_response>", reasoning: true, text: "elsewhere" },
-  "ibm-granite-granite-3.3-2B-Instruct.jinja": { format: "granite", end: "<|end_of_text|>" },
+  "google-gemma-4-31B-it-interleaved.jinja": {
+    format: "gemma",
+    end: "<|tool_response>",
+    reasoning: true,
+    text: "elsewhere",
+    thinking: "switch",
+  },
+  "google-gemma-4-31B-it.jinja": { format: "gemma", end: "<|tool_response>", reasoning: true, text: "elsewhere", thinking: "switch" },
+  "ibm-granite-granite-3.3-2B-Instruct.jinja": { format: "granite", end: "<|end_of_text|>", thinking: "switch" },
   "ibm-granite-granite-4.1.jinja": { format: "hermes", end: "<|end_of_text|>" },
-  "llama-cpp-rwkv-world.jinja": { format: "hermes", end: "\n\nUser:", listsTools: false },
+  "llama-cpp-rwkv-world.jinja": { format: "hermes", end: "\n\nUser:", listsTools: false, thinking: "switch" },
   "meetkai-functionary-medium-v3.2.jinja": { format: "functionary", end: "<|eot_id|>" },
   "meta-llama-Llama-3.2-3B-Instruct.jinja": { format: "llama3", end: "<|eot_id|>", parallel: false, text: "dropped" },
   "microsoft-Phi-3.5-mini-instruct.jinja": { format: "hermes", end: "<|end|>", listsTools: false },
   "mistralai-Mistral-Nemo-Instruct-2407.jinja": { format: "mistral", end: "</s>", text: "dropped" },
-  "openai-gpt-oss-120b.jinja": { format: "harmony", end: "<|call|>", parallel: false, text: "dropped", reasoning: true },
-  "poolside-Laguna-S-2.1.jinja": { format: "laguna", end: "</assistant>", reasoning: true },
-  "poolside-Laguna-XS.2.jinja": { format: "laguna", end: "</assistant>", reasoning: true },
-  "unsloth-Apriel-1.5.jinja": { format: "apriel", end: "\n<|end|>" },
-  "upstage-Solar-Open-100B.jinja": { format: "solar", end: "<|calls|>", text: "dropped", reasoning: true },
+  "openai-gpt-oss-120b.jinja": {
+    format: "harmony",
+    end: "<|call|>",
+    parallel: false,
+    text: "dropped",
+    reasoning: true,
+    thinking: "levels",
+  },
+  "poolside-Laguna-S-2.1.jinja": { format: "laguna", end: "</assistant>", reasoning: true, thinking: "switch" },
+  "poolside-Laguna-XS.2.jinja": { format: "laguna", end: "</assistant>", reasoning: true, thinking: "switch" },
+  "unsloth-Apriel-1.5.jinja": { format: "apriel", end: "\n<|end|>", thinking: "own" },
+  "upstage-Solar-Open-100B.jinja": { format: "solar", end: "<|calls|>", text: "dropped", reasoning: true, thinking: "levels" },
 };
 
 const user: ChatMessage = { role: "user", content: "THE-QUESTION" };
@@ -226,6 +250,23 @@ describe.skipIf(!existsSync(TEMPLATES))("published templates (skipped without ..
         const format = load(file);
         expect(format.toolFormat).toBe(row.format);
         expect(format.capabilities.tools).toBe(row.listsTools ?? true);
+      });
+
+      test("reasoning is switched and split", () => {
+        const format = load(file);
+        const prompt = (thinking: Thinking | undefined) => format.render([user], { thinking });
+        expect(format.capabilities.thinking).toBe(row.thinking !== undefined);
+        if (row.thinking === "switch" || row.thinking === "opened") expect(prompt("off").text).not.toBe(prompt("on").text);
+        if (row.thinking === "levels") expect(prompt("low").text).not.toBe(prompt("high").text);
+        expect(prompt("off").startsInReasoning).toBe(false);
+        if (row.thinking === "opened") expect(prompt(undefined).startsInReasoning).toBe(true);
+        if (!format.reasoning) return;
+        const { startsInReasoning } = prompt("on");
+        const output = `${startsInReasoning ? "" : format.reasoning.open}\n${reasoning}\n${format.reasoning.close}Done.`;
+        for (const cut of [[output], [...output]]) {
+          const turn = feed(format.parser({ tools: [], startsInReasoning }), cut);
+          expect({ text: turn.text, reasoning: turn.reasoning.trim() }).toEqual({ text: "Done.", reasoning });
+        }
       });
 
       test("calls come back", () => {

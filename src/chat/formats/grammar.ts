@@ -1,17 +1,21 @@
 /**
- * How a format writes calls, as data and small functions: a grammar that is to force calls is built from this (constant
- * text, tool names, and per tool the arguments in the named shape), and calls are written with it where a template cannot.
+ * How a format writes calls, as constant text and small functions. A grammar that is to force calls is built from this: the
+ * constant text, the names of the tools, and per tool its arguments in the named shape. Calls are written with it where a
+ * template cannot. Parts of the text may be special tokens: the vocabulary tells which.
  */
 import type { ToolSpec } from "../api.ts";
 
-/** `before` call (`between` call)* `after`, where a call is `open(name)` arguments `close`. */
+/** `before`, calls with `between` in between, `after`; a call is `open(name, index)`, arguments, `close`. */
 export interface CallGrammar {
+  /** Stands between the end of reasoning and `before`, in formats whose answers are made of messages. */
+  resume?: string;
   before: string;
   open(name: string, index: number): string;
   arguments: ArgumentShape;
   close: string;
   /** Undefined: the family makes one call per answer. */
   between?: string;
+  /** With it the answer is over. */
   after: string;
 }
 

@@ -39,6 +39,7 @@ export const harmony: ToolFormat = {
   parser: (options) => new SegmentParser(HARMONY, options),
   reasoning: { open: "<|channel|>analysis<|message|>", close: "<|end|>" },
   grammar: jsonGrammar({
+    resume: "<|start|>assistant",
     before: "",
     open: (name) => `<|channel|>commentary to=functions.${name} <|constrain|>json<|message|>`,
     close: "",

@@ -66,7 +66,8 @@ class PythonCalls implements CallReader {
   finish(): ReaderState {
     if (this.json) return this.json.finish();
     const { raw } = this;
-    const { failed, rest } = this.phase === "start" ? this.fail() : this.push("]");
+    const cut = this.phase === "start" || (this.phase === "value" && this.value?.inText);
+    const { failed, rest } = cut ? this.fail() : this.push("]");
     if (rest !== undefined) return { rest: "" };
     return { failed: failed === undefined ? this.fail(raw).failed : raw };
   }

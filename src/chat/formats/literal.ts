@@ -84,6 +84,11 @@ export class LiteralReader {
     }
   }
 
+  /** Inside of a text that has shown no end yet. */
+  get inText(): boolean {
+    return this.quote !== undefined && !this.buffer.startsWith(this.quote.text);
+  }
+
   private get top(): Container | undefined {
     return this.open.at(-1);
   }

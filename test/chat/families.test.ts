@@ -1,0 +1,447 @@
+/** What the models of each family write, well-formed and not. */
+import { describe, expect, test } from "bun:test";
+import type { ToolSpec } from "../../src/chat/api.ts";
+import { TOOL_FORMATS } from "../../src/chat/formats/index.ts";
+import { outputParser } from "../../src/chat/parser.ts";
+import { feed, pieces, random, seed, type Turn } from "./helpers.ts";
+
+const tools: ToolSpec[] = [
+  {
+    name: "get_weather",
+    parameters: {
+      type: "object",
+      properties: {
+        city: { type: "string" },
+        days: { type: "integer" },
+        hot: { type: "boolean" },
+        unit: { enum: ["C", "F"] },
+        at: { anyOf: [{ type: "string" }, { type: "null" }] },
+        place: { $ref: "#/$defs/place" },
+        tags: { type: "array", items: { type: "string" } },
+        either: { type: ["string", "number"] },
+      },
+      $defs: { place: { type: "object", properties: { lat: { type: "number" }, names: { type: "array", items: { type: "string" } } } } },
+    },
+  },
+  { name: "now" },
+];
+
+interface Case {
+  what: string;
+  output: string;
+  expected: Partial<Omit<Turn, "calls" | "order">> & { calls?: Turn["calls"] };
+  startsInReasoning?: boolean;
+  tools?: ToolSpec[];
+}
+
+const call = (args: string, name = "get_weather", ended = true) => ({ name, arguments: args, ended });
+const none: Turn["calls"] = [];
+const call1 = "<｜tool▁call▁begin｜>";
+const sep = "<｜tool▁sep｜>";
+const NS = "]<]minimax[>[";
+
+const CASES: Record<string, Case[]> = {
+  "qwen-xml": [
+    {
+      what: "types come from the schema",
+      output:
+        "<tool_call>\n<function=get_weather>\n<parameter=city>\n12\n</parameter>\n<parameter=days>\n3\n</parameter>\n<parameter=hot>\nTrue\n</parameter>\n" +
+        "<parameter=at>\nNone\n</parameter>\n<parameter=unit>\nC\n</parameter>\n<parameter=place>\n{'lat': 1.50, 'names': ['it\\'s', \"b\"]}\n</parameter>\n" +
+        '<parameter=tags>\n["a"]\n</parameter>\n<parameter=either>\n1.0\n</parameter>\n</function>\n</tool_call>',
+      expected: {
+        text: "",
+        calls: [
+          call(
+            '{"city": "12", "days": 3, "hot": true, "at": null, "unit": "C", "place": {"lat": 1.50, "names": ["it\'s", "b"]}, "tags": ["a"], "either": 1.0}',
+          ),
+        ],
+      },
+    },
+    {
+      what: "what does not fit its type is a string; parameters without a schema are what they look like",
+      output:
+        '<tool_call><function=get_weather><parameter=days>many</parameter><parameter=hot>1</parameter><parameter=x>{"a": [1]}</parameter><parameter=y>so so</parameter></function></tool_call>',
+      expected: { calls: [call('{"days": "many", "hot": "1", "x": {"a": [1]}, "y": "so so"}')] },
+    },
+    {
+      what: "line breaks around a value are the format's, those inside are its own",
+      output: "<tool_call>\n<function=get_weather>\n<parameter=city>\n\n a\nb \n\n</parameter>\n</function>\n</tool_call>",
+      expected: { calls: [call('{"city": "\\n a\\nb \\n"}')] },
+    },
+    {
+      what: "a value may hold the tag that ends it",
+      output:
+        "<tool_call>\n<function=get_weather>\n<parameter=city>\n</parameter> and <parameter=x>\n</parameter>\n</function>\n</tool_call>",
+      expected: { calls: [call('{"city": "</parameter> and <parameter=x>"}')] },
+    },
+    {
+      what: "the outer tag may be missing, or the function's end",
+      output: "Ok.\n<function=now>\n</function>\n<tool_call>\n<function=now>\n</tool_call>\nDone.",
+      expected: { text: "Ok.Done.", calls: [call("{}", "now"), call("{}", "now")] },
+    },
+    {
+      what: "a call in JSON",
+      output: '<tool_call>\n{"name": "now", "arguments": {}}\n</tool_call>',
+      expected: { text: "", calls: [call("{}", "now")] },
+    },
+    {
+      what: "a call ends reasoning",
+      startsInReasoning: true,
+      output: "I should look. <tool_call>\n<function=now>\n</function>\n</tool_call>",
+      expected: { reasoning: "I should look.", text: "", calls: [call("{}", "now")] },
+    },
+    {
+      what: "speaking of the tag does not",
+      startsInReasoning: true,
+      output: "I could use <tool_call> here.</think>No.",
+      expected: { reasoning: "I could usehere.", text: "No.", calls: none },
+    },
+    {
+      what: "an unfinished call",
+      output: "<tool_call>\n<function=get_weather>\n<parameter=city>\nOs",
+      expected: { text: "get_weather>\n<parameter=city>\nOs", calls: [call('{"city": "Os', "get_weather", false)] },
+    },
+    { what: "no call", output: "<tool_call>what?</tool_call> Hm.", expected: { text: "what?Hm.", calls: none } },
+    {
+      what: "names that are no tool's are calls all the same: the client says so to the model",
+      output: "<tool_call>\n<function=nothing>\n</function>\n</tool_call>",
+      expected: { text: "", calls: [call("{}", "nothing")] },
+    },
+  ],
+  glm: [
+    {
+      what: "lines",
+      output:
+        "\n<think>Hm.</think>\nOk.\n<tool_call>get_weather\n<arg_key>city</arg_key>\n<arg_value>Oslo\n</arg_value>\n<arg_key>days</arg_key>\n<arg_value>2</arg_value>\n</tool_call>",
+      expected: { reasoning: "Hm.", text: "Ok.", calls: [call('{"city": "Oslo\\n", "days": 2}')] },
+    },
+    {
+      what: "without lines",
+      output:
+        "<tool_call>get_weather<arg_key>city</arg_key><arg_value>a</arg_value> and b</arg_value></tool_call><tool_call>now</tool_call>",
+      expected: { text: "", calls: [call('{"city": "a</arg_value> and b"}'), call("{}", "now")] },
+    },
+    { what: "no call", output: "<tool_call>so it goes</tool_call>.", expected: { text: "so it goes.", calls: none } },
+  ],
+  "deepseek-v3": [
+    {
+      what: "fenced JSON, without the outer markers too",
+      output: `Ok.${call1}function${sep}get_weather\n\`\`\`json\n{"city": "a\`\`\`b"}\n\`\`\`<｜tool▁call▁end｜>\n${call1}function${sep}now\n\`\`\`json\n{}\n\`\`\`<｜tool▁call▁end｜><｜tool▁calls▁end｜>`,
+      expected: { text: "Ok.", calls: [call('{"city": "a```b"}'), call("{}", "now")] },
+    },
+    {
+      what: "no JSON",
+      output: `${call1}function${sep}now\nplease<｜tool▁call▁end｜>`,
+      expected: { text: "functionnow\nplease", calls: none },
+    },
+  ],
+  "deepseek-v3.1": [
+    {
+      what: "calls",
+      output: `<think>x</think><｜tool▁calls▁begin｜>${call1}get_weather${sep}{"days": 1}<｜tool▁call▁end｜>${call1}now${sep}{}<｜tool▁call▁end｜><｜tool▁calls▁end｜>`,
+      expected: { reasoning: "x", text: "", calls: [call('{"days": 1}'), call("{}", "now")] },
+    },
+  ],
+  "deepseek-dsml": [
+    {
+      what: "the model says what is a string",
+      output:
+        '\n\n<｜DSML｜tool_calls>\n<｜DSML｜invoke name="get_weather">\n<｜DSML｜parameter name="city" string="true">12\n</｜DSML｜parameter>\n<｜DSML｜parameter name="either" string="true">1</｜DSML｜parameter>\n<｜DSML｜parameter name="z" string="false">[1]</｜DSML｜parameter>\n</｜DSML｜invoke>\n</｜DSML｜tool_calls>',
+      expected: { text: "", calls: [call('{"city": "12\\n", "either": "1", "z": [1]}')] },
+    },
+    {
+      what: "unfinished",
+      output: '<｜DSML｜tool_calls>\n<｜DSML｜invoke name="now">\n',
+      expected: { text: 'now">\n', calls: [call("", "now", false)] },
+    },
+  ],
+  kimi: [
+    {
+      what: "a section, and calls without one",
+      output:
+        '<think>a</think>b<|tool_calls_section_begin|><|tool_call_begin|>functions.get_weather:0<|tool_call_argument_begin|>{"days": 1}<|tool_call_end|><|tool_calls_section_end|><|tool_call_begin|>now<|tool_call_argument_begin|> {}<|tool_call_end|>',
+      expected: { reasoning: "a", text: "b", calls: [call('{"days": 1}'), call("{}", "now")] },
+    },
+    {
+      what: "a call ends reasoning",
+      startsInReasoning: true,
+      output:
+        "a<|tool_calls_section_begin|><|tool_call_begin|>functions.now:3<|tool_call_argument_begin|>{}<|tool_call_end|><|tool_calls_section_end|>",
+      expected: { reasoning: "a", text: "", calls: [call("{}", "now")] },
+    },
+  ],
+  solar: [
+    {
+      what: "messages",
+      output:
+        '<|think|>Hm.<|end|><|begin|>assistant<|content|>Well.<|end|><|begin|>assistant<|tool_calls|><|tool_call:begin|>a1b2c3d4e5<|tool_call:name|>get_weather<|tool_call:args|>{"days": 1}<|tool_call:end|><|tool_call:begin|>x<|tool_call:name|>now<|tool_call:args|>{}<|tool_call:end|><|calls|>',
+      expected: { reasoning: "Hm.", text: "Well.", calls: [call('{"days": 1}'), call("{}", "now")] },
+    },
+    { what: "content alone, without tools", tools: [], output: "<|content|>Well.", expected: { text: "Well.", calls: none } },
+  ],
+  "minimax-m2": [
+    {
+      what: "calls",
+      output:
+        '<minimax:tool_call>\n<invoke name="get_weather">\n<parameter name="city">a <b>\n</parameter>\n<parameter name="days">2</parameter>\n</invoke>\n<invoke name="now">\n</invoke>\n</minimax:tool_call>',
+      expected: { text: "", calls: [call('{"city": "a <b>\\n", "days": 2}'), call("{}", "now")] },
+    },
+  ],
+  "minimax-m3": [
+    {
+      what: "objects and arrays are elements",
+      output: `Ok.${NS}<tool_call>\n${NS}<invoke name="get_weather">${NS}<city>5 < 6${NS}</city>${NS}<place>${NS}<lat>1.5${NS}</lat>${NS}<names>${NS}<item>a${NS}</item>${NS}<item>true${NS}</item>${NS}</names>${NS}</place>${NS}<tags>${NS}</tags>${NS}</invoke>\n${NS}<invoke name="now">${NS}</invoke>\n${NS}</tool_call>`,
+      expected: {
+        text: "Ok.",
+        calls: [call('{"city": "5 < 6", "place": {"lat": 1.5, "names": ["a", "true"]}, "tags": []}'), call("{}", "now")],
+      },
+    },
+    {
+      what: "without a schema elements are what they look like",
+      output: `${NS}<invoke name="now">${NS}<a>1${NS}</a>${NS}<b>${NS}<item>x${NS}</item>${NS}<item>${NS}<k>y${NS}</k>${NS}</item>${NS}</b>${NS}</invoke>`,
+      expected: { calls: [call('{"a": 1, "b": ["x", {"k": "y"}]}', "now")] },
+    },
+    {
+      what: "tags that do not match",
+      output: `${NS}<invoke name="now">${NS}<a>1${NS}</b>${NS}</invoke>`,
+      expected: { text: 'now"><a>1</b></invoke>', calls: [call('{"a": ', "now", false)] },
+    },
+  ],
+  gemma: [
+    {
+      what: "bare keys and raw texts",
+      output:
+        '<|channel>thought\nHm.\n<channel|>Ok.<|tool_call>call:get_weather{city:<|"|>a "b" \\n {,}<|"|>,days:2,place:{lat:1.5,names:[<|"|>x<|"|>,<|"|><|"|>]},hot:false,at:None}<tool_call|><|tool_call>call:now{}<tool_call|><|tool_response>',
+      expected: {
+        reasoning: "Hm.",
+        text: "Ok.",
+        calls: [
+          call('{"city": "a \\"b\\" \\\\n {,}", "days": 2, "place": {"lat": 1.5, "names": ["x", ""]}, "hot": false, "at": null}'),
+          call("{}", "now"),
+        ],
+      },
+    },
+    {
+      what: "quotes of JSON, and none",
+      output: '<|tool_call>call:get_weather{"city": "O\\"slo", at:noon today}<tool_call|>',
+      expected: {
+        text: 'call:get_weather{"city": "O\\"slo", at:noon today}',
+        calls: [call('{"city": "O\\"slo", "at": "noon"', "get_weather", false)],
+      },
+    },
+    { what: "no call", output: "<|tool_call>hello {you}<tool_call|>", expected: { text: "hello {you}", calls: none } },
+  ],
+  seed: [
+    {
+      what: "reasoning with its count, then a call",
+      output:
+        "<seed:think>a <seed:cot_budget_reflect>I have used 9 tokens.</seed:cot_budget_reflect> b</seed:think>Ok.\n<seed:tool_call>\n<function=get_weather>\n<parameter=city>x\n</parameter>\n<parameter=tags>['a', 'b']</parameter>\n</function>\n</seed:tool_call>",
+      expected: { reasoning: "a I have used 9 tokens. b", text: "Ok.", calls: [call('{"city": "x\\n", "tags": ["a", "b"]}')] },
+    },
+  ],
+  gigachat: [
+    {
+      what: "text, then a call as a message",
+      output: 'Ok.<|message_sep|>\n\nfunction call<|role_sep|>\n{"name": "get_weather", "arguments": {"days": 1}}<|message_sep|>\n\n',
+      expected: { text: "Ok.", calls: [call('{"days": 1}')] },
+    },
+    { what: "text alone", tools: [], output: "Ok.<|message_sep|>", expected: { text: "Ok.", calls: none } },
+  ],
+  functionary: [
+    {
+      what: "text and calls",
+      output: 'all\nOk.\n>>>get_weather\n{"days": 1}>>>now\n{}',
+      expected: { text: "Ok.\n", calls: [call('{"days": 1}'), call("{}", "now")] },
+    },
+    { what: "a call first", output: "now\n{}", expected: { text: "", calls: [call("{}", "now")] } },
+    {
+      what: "a prompt of Python is text",
+      output: "all\n>>> x = 1\n>>>nowhere\n",
+      expected: { text: ">>> x = 1\n>>>nowhere\n", calls: none },
+    },
+    { what: "no header at all", output: "Hello.", expected: { text: "Hello.", calls: none } },
+    { what: "without tools", tools: [], output: "all\nHello.", expected: { text: "Hello.", calls: none } },
+    { what: "unfinished", output: 'now\n{"a', expected: { text: '{"a', calls: [call('{"a', "now", false)] } },
+  ],
+  firefunction: [
+    {
+      what: "a list",
+      output: 'Ok. functools[{"name": "get_weather", "arguments": {"days": 1}}, {"name": "now", "arguments": {}}]',
+      expected: { text: "Ok.", calls: [call('{"days": 1}'), call("{}", "now")] },
+    },
+    {
+      what: "the word alone",
+      output: "import functools\nfunctools[0] x",
+      expected: { text: "import functools\nfunctools[0] x", calls: none },
+    },
+  ],
+  "command-r": [
+    {
+      what: "a list of actions",
+      output: 'Plan.\nAction:\n```json\n[\n    {\n        "tool_name": "get_weather",\n        "parameters": {\n "days": 1}\n    }\n]```\n',
+      expected: { text: "Plan.", calls: [call('{\n "days": 1}')] },
+    },
+    { what: "the word alone", output: "Action:\n```json\nno", expected: { text: "Action:\n```json\nno", calls: none } },
+  ],
+  "command-a": [
+    {
+      what: "actions",
+      output: '<think>a</think><|START_ACTION|>[\n{"tool_call_id": "0", "tool_name": "now", "parameters": {}}\n]<|END_ACTION|>',
+      expected: { reasoning: "a", text: "", calls: [call("{}", "now")] },
+    },
+    { what: "a response", output: "<|START_RESPONSE|>Hi.<|END_RESPONSE|>", expected: { text: "Hi.", calls: none } },
+  ],
+  "mistral-args": [
+    {
+      what: "in both forms",
+      output: 'Ok.[TOOL_CALLS]get_weather[ARGS]{"days": 1}[TOOL_CALLS]now[CALL_ID]x1[ARGS]{}[TOOL_CALLS][{"name": "now", "arguments": {}}]',
+      expected: { text: "Ok.", calls: [call('{"days": 1}'), call("{}", "now"), call("{}", "now")] },
+    },
+  ],
+  apriel: [
+    {
+      what: "reasoning in prose",
+      startsInReasoning: true,
+      output: 'Step 1.\n[BEGIN FINAL RESPONSE]\nOk.\n<tool_calls>[{"name": "now", "arguments": {}}]</tool_calls>\n[END FINAL RESPONSE]',
+      expected: { reasoning: "Step 1.", text: "Ok.", calls: [call("{}", "now")] },
+    },
+    {
+      what: "reasoning that the model opens",
+      output: "Here are my reasoning steps:\nStep 1.\n[BEGIN FINAL RESPONSE]\nOk.",
+      expected: { reasoning: "Step 1.", text: "Ok.", calls: none },
+    },
+    {
+      what: "a call without a response",
+      startsInReasoning: true,
+      output: 'Step 1.\n<tool_calls>[{"name": "now", "arguments": {}}]</tool_calls>',
+      expected: { reasoning: "Step 1.", text: "", calls: [call("{}", "now")] },
+    },
+  ],
+  nemotron: [
+    {
+      what: "a list",
+      output: 'Ok.<TOOLCALL>[{"name": "now", "arguments": {}}, {"name": "get_weather", "arguments": {"days": 1}}]</TOOLCALL>',
+      expected: { text: "Ok.", calls: [call("{}", "now"), call('{"days": 1}')] },
+    },
+  ],
+  granite: [
+    {
+      what: "an answer in tags",
+      output: "<think>a</think>\n<response>Hi.</response>",
+      expected: { reasoning: "a", text: "Hi.", calls: none },
+    },
+  ],
+  lfm2: [
+    {
+      what: "Python calls",
+      output:
+        'Ok.<|tool_call_start|>[get_weather(city="O\'slo", days=-2, hot=True, at=None, tags=[\'a\', "b",], place={"lat": 1.5, \'names\': []}), now()]<|tool_call_end|>Done.',
+      expected: {
+        text: "Ok.Done.",
+        calls: [
+          call('{"city": "O\'slo", "days": -2, "hot": true, "at": null, "tags": ["a", "b"], "place": {"lat": 1.5, "names": []}}'),
+          call("{}", "now"),
+        ],
+      },
+    },
+    {
+      what: "escapes, and quotes that are not escaped",
+      output: "<|tool_call_start|>[get_weather(city='it's, \"x\" (y)', at='a\\n\\'b\\u00fc\\ud83c\\udf89')]<|tool_call_end|>",
+      expected: { calls: [call('{"city": "it\'s, \\"x\\" (y)", "at": "a\\n\'bü🎉"}')] },
+    },
+    {
+      what: "without the list, or its end",
+      output: "<|tool_call_start|>now()<|tool_call_end|><|tool_call_start|>[get_weather(city='a')",
+      expected: { text: "", calls: [call("{}", "now"), call('{"city": "a"}')] },
+    },
+    {
+      what: "JSON instead",
+      output: '<|tool_call_start|>[{"name": "now", "arguments": {}}]<|tool_call_end|>',
+      expected: { text: "", calls: [call("{}", "now")] },
+    },
+    {
+      what: "unfinished, positional, no call",
+      output: "<|tool_call_start|>[now(1)]<|tool_call_end|><|tool_call_start|>hi<|tool_call_end|><|tool_call_start|>[get_weather(city='a",
+      expected: {
+        text: "[now(1)]hi[get_weather(city='a",
+        calls: [call("", "now", false), call('{"city": "a', "get_weather", false)],
+      },
+    },
+  ],
+  harmony: [
+    {
+      what: "channels",
+      output:
+        '<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>commentary<|message|>I look.<|end|><|start|>assistant<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>{"days": 1}<|call|>',
+      expected: { reasoning: "Hm.", text: "I look.", calls: [call('{"days": 1}')] },
+    },
+    {
+      what: "the recipient in the role, several calls, a final answer",
+      output:
+        " to=functions.now<|channel|>commentary json<|message|>{}<|call|><|start|>assistant to=functions.now<|channel|>analysis<|message|>{}<|call|><|start|>assistant<|channel|>final<|message|>Done. <|return|>",
+      expected: { text: "Done. ", calls: [call("{}", "now"), call("{}", "now")] },
+    },
+    {
+      what: "without tools",
+      tools: [],
+      output: "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>Hi <|x|>.",
+      expected: { reasoning: "Hm.", text: "Hi <|x|>.", calls: none },
+    },
+    { what: "no header at all", output: "assist me", expected: { text: "assist me", calls: none } },
+    { what: "a header that never ends", output: "Hi.<|end|><|start|>assistant<|channel|>fin", expected: { text: "Hi.", calls: none } },
+    {
+      what: "code for a tool that takes JSON",
+      output: "<|channel|>commentary to=python code<|message|>print(1)<|call|>",
+      expected: { text: "print(1)", calls: [call("", "python", false)] },
+    },
+    {
+      what: "an unfinished call",
+      output: '<|channel|>commentary to=functions.get_weather<|message|>{"city": "Os',
+      expected: { text: '{"city": "Os', calls: [call('{"city": "Os', "get_weather", false)] },
+    },
+  ],
+};
+
+const next = random(seed("families"));
+
+for (const [name, cases] of Object.entries(CASES)) {
+  describe(name, () => {
+    const format = TOOL_FORMATS.find((f) => f.name === name);
+    for (const c of cases) {
+      test(c.what, () => {
+        if (!format) throw new Error(`no format ${name}`);
+        const reasoning = format.reasoning ?? REASONING[name] ?? { open: "<think>", close: "</think>" };
+        const parser = () => outputParser({ tools: c.tools ?? tools, format, reasoning, startsInReasoning: c.startsInReasoning ?? false });
+        const whole = feed(parser(), [c.output]);
+        expect(whole).toMatchObject({ reasoning: "", ...c.expected });
+        for (const cut of [[...c.output], ...Array.from({ length: 20 }, () => pieces(c.output, next, 9))])
+          expect({ cut, turn: { ...feed(parser(), cut), order: [] } }).toEqual({ cut, turn: { ...whole, order: [] } });
+      });
+    }
+  });
+}
+
+const REASONING: Record<string, { open: string; close: string } | undefined> = {
+  gemma: { open: "<|channel>thought", close: "<channel|>" },
+  seed: { open: "<seed:think>", close: "</seed:think>" },
+};
+
+test("texts stream while they arrive, whatever the format", () => {
+  const openings: Record<string, string> = {
+    "qwen-xml": "<tool_call><function=get_weather><parameter=city>",
+    glm: "<tool_call>get_weather\n<arg_key>city</arg_key><arg_value>",
+    "deepseek-dsml": '<｜DSML｜invoke name="get_weather"><｜DSML｜parameter name="city" string="true">',
+    "minimax-m3": `${NS}<invoke name="get_weather">${NS}<city>`,
+    gemma: '<|tool_call>call:get_weather{city:<|"|>',
+    lfm2: "<|tool_call_start|>[get_weather(city='",
+    kimi: '<|tool_call_begin|>functions.get_weather:0<|tool_call_argument_begin|>{"city": "',
+    harmony: '<|channel|>commentary to=functions.get_weather<|message|>{"city": "',
+  };
+  for (const [name, opening] of Object.entries(openings)) {
+    const format = TOOL_FORMATS.find((f) => f.name === name)!;
+    const p = outputParser({ tools, format, startsInReasoning: false });
+    p.push(opening);
+    expect({ name, deltas: p.push("several ") }).toEqual({ name, deltas: [{ type: "tool_call_arguments", index: 0, text: "several " }] });
+    expect({ name, deltas: p.push("words") }).toEqual({ name, deltas: [{ type: "tool_call_arguments", index: 0, text: "words" }] });
+  }
+});
