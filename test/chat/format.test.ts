@@ -103,6 +103,39 @@ describe("tool calls", () => {
     expect(shortId("call_0")).not.toBe(shortId("call_1"));
   });
 
+  test("a template that fails on a schema gets the tools in fewer words", () => {
+    const strict =
+      "{% macro type(s) %}{% if s.type is not string %}{{ raise_exception('one type only') }}{% endif %}{{ s.type }}{% for k, v in (s.properties or {}).items() %} {{ k }}:{{ type(v) }}{% endfor %}{% if s.type == 'array' %}[{{ type(s['items']) }}]{% endif %}{% endmacro %}" +
+      OPEN.replace("{{ tools | tojson }}", "{% for t in tools %}<{{ t.function.name }} {{ type(t.function.parameters) }}>{% endfor %}");
+    const listed = (properties: object) =>
+      load(strict).render([user("U")], {
+        tools: [{ name: "f", parameters: { type: "object", properties, $defs: { n: { type: "number" } } } }],
+      }).text;
+    expect(listed({ a: { type: "string" } })).toStartWith("<f object a:string>");
+    expect(listed({ a: { type: ["null", "string"] }, b: { anyOf: [{ $ref: "#/$defs/n" }] }, c: { type: "array" }, d: {} })).toStartWith(
+      "<f object a:string b:number c:array[string] d:string>",
+    );
+    expect(() => load("{{ raise_exception('never') }}").render([user("U")], { tools })).toThrow("never");
+  });
+
+  test("results go into the message with their calls where a template looks for them there", () => {
+    const beside =
+      "{{ tools | tojson }}{% for m in messages %}[{{ m.role }}:{{ m.content }}{% for c in m.tool_calls or [] %}<tool_call>{{ c.function.arguments }}</tool_call>{% endfor %}{% for r in m['tool_responses'] or [] %}({{ r.name }}={{ r.response }}){% endfor %}]{% endfor %}";
+    const { text } = load(beside).render([user("U"), calls('{"x":1}', '{"x":2}'), result(0, "R0"), result(1, "R1"), user("V")], { tools });
+    expect(text).toContain('[assistant:<tool_call>{"x":1}</tool_call><tool_call>{"x":2}</tool_call>(add=R0)(add=R1)][user:V]');
+  });
+
+  test("a template that shows calls but lists no tools gets them in its family's words", () => {
+    const deepseek =
+      "{% for m in messages %}{% if m.tool_calls %}{% for c in m.tool_calls %}<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>{{ c.function.name }}<｜tool▁sep｜>{{ c.function.arguments }}<｜tool▁call▁end｜><｜tool▁calls▁end｜>{% endfor %}{% else %}[{{ m.role }}:{{ m.content }}]{% endif %}{% endfor %}";
+    const f = load(deepseek);
+    expect([f.toolFormat, f.capabilities.tools]).toEqual(["deepseek-v3.1", false]);
+    const { text } = f.render([user("U"), calls('{"x":1}'), result(0, "R")], { tools });
+    expect(text).toContain("### add\nDescription: Adds.");
+    expect(text).toContain("<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>tool_call_name<｜tool▁sep｜>tool_call_arguments<｜tool▁call▁end｜>");
+    expect(text).toContain('add<｜tool▁sep｜>{"x":1}<｜tool▁call▁end｜>');
+  });
+
   test("another template for conversations with tools", () => {
     const f = load({ default: "plain{% for m in messages %}{{ m.content }}{% endfor %}", tool_use: `T${OPEN}` });
     expect(f.render([user("U")]).text).toBe("plainU");

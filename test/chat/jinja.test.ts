@@ -33,6 +33,18 @@ const CASES: [source: string, variables: Record<string, unknown>, text: string][
   ["{% set l = namespace(ids=[1]) %}{% set _ = l.ids.append('x') %}{{ l.ids.pop(0) }}{{ l.ids }}", {}, "1['x']"],
   ["{{ 1 ~ none ~ 'a' ~ [1] }}", {}, "1Nonea[1]"],
   ["{{ 'abc' | list | count }}", {}, "3"],
+  [
+    "{{ ['a'] in ['a', 'b'] }} {{ ['a'] in [['a']] }} {{ 'a' in ('a', 'b') }} {{ 1 not in [1, 2] }} {{ 'b' in 'abc' }}",
+    {},
+    "False True True False True",
+  ],
+  ["{{ x | upper }} {{ none | lower }} {{ x | string | title }}", { x: ["a", "b"] }, "['A', 'B'] none ['A', 'B']"],
+  ["{{ '-' * 3 }}{{ 2 * 'ab' }}{{ 2 * 3 }}{{ 'a' * -1 }}", {}, "---abab6"],
+  [
+    "{% for k, v in x.items() %}{{ k }}={{ v }} {% endfor %}{{ x.get('keys') }}{{ x['items'] }}",
+    { x: { items: 1, keys: 2 } },
+    "items=1 keys=2 21",
+  ],
   ["a\n{% if true %}\nb\n{% endif %}\nc", {}, "a\nb\nc"],
 ];
 

@@ -5,7 +5,11 @@ export type JsonType = "string" | "number" | "integer" | "boolean" | "null" | "a
 
 type Node = Record<string, unknown>;
 
-/** Alternatives and references followed at most. */
+const COMBINING = ["anyOf", "oneOf", "allOf"];
+/** Alternatives and references followed from one place at most. */
+const MAX_VARIANTS = 64;
+/** Places, and levels of them, that a schema in few words keeps. */
+const MAX_PLAIN = 1000;
 const MAX_DEPTH = 8;
 const ANY: ReadonlySet<JsonType> = new Set();
 
@@ -30,7 +34,7 @@ export class SchemaView {
       const values = Array.isArray(n.enum) ? n.enum : n.const !== undefined ? [n.const] : undefined;
       const found = named ?? values?.map(typeOf) ?? (n.properties ? ["object"] : n.items ? ["array"] : undefined);
       if (found) for (const t of found) types.add(t as JsonType);
-      else if (!COMBINING.some((k) => k in n)) return ANY;
+      else if (!("$ref" in n) && !COMBINING.some((k) => k in n)) return ANY;
     }
     return types;
   }
@@ -56,20 +60,20 @@ export class SchemaView {
    * The schema in the few words that every template understands: one type, description, enum, properties, required,
    * items. What it leaves out is only missing in the prompt.
    */
-  plain(depth = 0): Node {
-    const types = [...this.types];
-    const type = types.find((t) => t !== "null") ?? "string";
+  plain(depth = 0, budget = { left: MAX_PLAIN }): Node {
+    if (--budget.left < 0) return { type: "string" };
+    const type = [...this.types].find((t) => t !== "null") ?? "string";
     const said = (key: string) => this.nodes.find((n) => n[key] !== undefined)?.[key];
     const out: Node = { type };
     if (typeof said("description") === "string") out.description = said("description");
     if (type === "string" && Array.isArray(said("enum"))) out.enum = (said("enum") as unknown[]).filter((v) => typeof v === "string");
     if (depth > MAX_DEPTH) return out;
-    if (type === "array") out.items = this.items.plain(depth + 1);
+    if (type === "array") out.items = this.items.plain(depth + 1, budget);
     if (type !== "object") return out;
     const keys = new Set(
       this.nodes.flatMap((n) => (n.properties !== null && typeof n.properties === "object" ? Object.keys(n.properties) : [])),
     );
-    out.properties = Object.fromEntries([...keys].map((k) => [k, this.property(k).plain(depth + 1)]));
+    out.properties = Object.fromEntries([...keys].map((k) => [k, this.property(k).plain(depth + 1, budget)]));
     out.required = Array.isArray(said("required")) ? said("required") : [];
     return out;
   }
@@ -82,15 +86,15 @@ export class SchemaView {
   }
 }
 
-const COMBINING = ["anyOf", "oneOf", "allOf"];
-
-/** A schema with all that it refers to and offers as alternatives. */
-function variants(schema: unknown, root: unknown, depth = 0): Node[] {
-  if (schema === null || typeof schema !== "object" || Array.isArray(schema) || depth > MAX_DEPTH) return [];
+/** A schema with all that it refers to and offers as alternatives, each once. */
+function variants(schema: unknown, root: unknown, found: Set<Node> = new Set()): Node[] {
+  if (schema === null || typeof schema !== "object" || Array.isArray(schema)) return [...found];
   const node = schema as Node;
-  if (typeof node.$ref === "string") return variants(resolve(node.$ref, root), root, depth + 1);
-  const alternatives = COMBINING.flatMap((k) => (Array.isArray(node[k]) ? (node[k] as unknown[]) : []));
-  return [node, ...alternatives.flatMap((a) => variants(a, root, depth + 1))];
+  if (found.has(node) || found.size >= MAX_VARIANTS) return [...found];
+  found.add(node);
+  if (typeof node.$ref === "string") variants(resolve(node.$ref, root), root, found);
+  for (const key of COMBINING) for (const a of Array.isArray(node[key]) ? (node[key] as unknown[]) : []) variants(a, root, found);
+  return [...found];
 }
 
 function resolve(ref: string, root: unknown): unknown {
