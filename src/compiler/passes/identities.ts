@@ -22,6 +22,9 @@ function inner(f: Folder, op: Op, name = op.op): Value | undefined {
   return d?.op === name ? d.args[0] : undefined;
 }
 
+/** Order of axes of a transpose: of two axes the other way round, of more (lockstep form) as it says. */
+const axesOf = (op: Op): readonly number[] => (op.attrs.axes as readonly number[] | undefined) ?? [1, 0];
+
 /** A value that only spreads one number: what a view of it shows is that number too. */
 const everywhere =
   (view: Identity): Identity =>
@@ -134,7 +137,12 @@ export const IDENTITIES: Readonly<Record<string, Identity>> = {
     if (x) op.args = [x];
     return sameShape(op.args[0].type.shape, op.results[0].type.shape) ? op.args[0] : undefined;
   }),
-  transpose: everywhere((f, op) => inner(f, op)),
+  transpose: everywhere((f, op) => {
+    const before = f.definition(op.args[0]);
+    if (before?.op !== "transpose") return undefined;
+    const [first, then] = [axesOf(before), axesOf(op)];
+    return then.every((a, i) => first[a] === i) ? before.args[0] : undefined;
+  }),
   slice: everywhere((_, op) => (sameShape(op.args[0].type.shape, op.results[0].type.shape) ? op.args[0] : undefined)),
   cat: everywhere(() => undefined),
   extract: everywhere((_, op) => (op.args[0].type.shape.length === 0 ? op.args[0] : undefined)),

@@ -4,6 +4,7 @@ import { interpret } from "../../../src/compiler/ir/interpret.ts";
 import { verify } from "../../../src/compiler/ir/verify.ts";
 import { f32, i32, kernel, out, ptr } from "../../../src/compiler/language/index.ts";
 import type { Uses } from "../../../src/compiler/language/index.ts";
+import { lockstepForm } from "../../../src/compiler/passes/index.ts";
 import type { Threads } from "../../../src/compiler/language/kernel.ts";
 
 import type { Case } from "../emit-c/harness.ts";
@@ -37,6 +38,7 @@ export function run(body: Body, { threads = 64, grid = [1], size = 64, uses = {}
   if (JSON.stringify(results[0]) !== JSON.stringify(results[1])) throw new Error(`differs after the passes: ${JSON.stringify(results)}`);
   const input = { x: Float32Array.from({ length: 1024 }, (_, i) => i / 2 - 4), n: Int32Array.from({ length: 1024 }, (_, i) => i - 8) };
   const ir = Object.assign(k.specialize(), { name: `test${ran.length}` });
+  lockstepForm(ir, (form, stage) => verify(form, stage));
   const args = { ...input, y: new Float32Array(size), z: new Int32Array(size) } as unknown as Case["args"];
   ran.push({ ir, grid: [grid[0], grid[1] ?? 1, grid[2] ?? 1], args, ulp: 2 });
   return results[1];

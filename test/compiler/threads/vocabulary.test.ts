@@ -83,6 +83,74 @@ describe("memory", () => {
   });
 });
 
+describe("private tiles", () => {
+  const at = (i: number): number => i / 2 - 4;
+  test("trans, cat, slice, extract, reshape, expand", () => {
+    const { y } = run((al, { x, y }) => {
+      const t = al.threadId();
+      const tile = al.load(x + t + al.col(al.arange(2)) * 10 + al.row(al.arange(3)));
+      const turned = al.trans(tile);
+      const both = al.cat(turned, turned * 100);
+      const part = al.slice(both, 1, 1, 2);
+      al.store(
+        y + t,
+        al.extract(part, 2, 1) + 1000 * al.extract(al.reshape(both, [2, 6]), 1, 0) + al.sum(al.cat(al.arange(2) + t, al.arange(3))),
+      );
+    });
+    // both[k][j]: row k of turned is [x(t + k), x(t + k + 10)], then the same times 100.
+    expect(y).toEqual(upTo(64, (t) => at(t + 2) * 100 + 100000 * at(t + 1) + (2 * t + 1 + 3)));
+  });
+  test("dot, transposed operands, half floats", () => {
+    const { y } = run((al, { x, y }) => {
+      const t = al.threadId();
+      const a = al.load(x + t + al.col(al.arange(2)) * 3 + al.row(al.arange(3)));
+      const b = al.load(x + al.col(al.arange(3)) * 4 + al.row(al.arange(4)));
+      const plain = al.dot(a, b);
+      const turned = al.dot(al.trans(a), al.trans(b), plain, { transposeA: true, transposeB: true });
+      const half = al.dot(al.cast(a, al.f16), al.cast(b, al.f16));
+      al.store(y + t, al.extract(turned, 1, 2) + 10000 * al.extract(half, 0, 1));
+    });
+    const product = (t: number, m: number, n: number): number =>
+      upTo(3, (k) => at(t + 3 * m + k) * at(4 * k + n)).reduce((p, q) => p + q, 0);
+    expect(y).toEqual(upTo(64, (t) => Math.fround(2 * product(t, 1, 2) + 10000 * product(t, 0, 1))));
+  });
+  test("reductions of every kind, uniform tiles beside private ones", () => {
+    const { z } = run((al, { n, z }) => {
+      const t = al.threadId();
+      const same = al.load(n + al.arange(8));
+      const own = (same * (t % 5) + t) % 7;
+      const best = al.argmax(own) + 10 * al.argmin(own) + 100 * al.max(own) + 1000 * al.cast(al.any(own === 3), al.i32);
+      al.store(z + t, best + al.sum(same));
+    });
+    const own = (t: number): number[] => upTo(8, (i) => ((i - 8) * (t % 5) + t) % 7);
+    expect(z).toEqual(
+      upTo(64, (t) => {
+        const v = own(t);
+        const [high, low] = [Math.max(...v), Math.min(...v)];
+        return v.indexOf(high) + 10 * v.indexOf(low) + 100 * high + 1000 * Number(v.includes(3)) - 36;
+      }),
+    );
+  });
+  test("shared memory of bool, f16 and bf16; local memory on two axes of threads", () => {
+    const { y } = run(
+      (al, { x, y }) => {
+        const [flags, halves, brains] = [al.shared(64, al.bool), al.shared(64, al.f16), al.shared(64, al.bf16)];
+        const own = al.local([3], al.f16);
+        const t = al.threadId(0) + 16 * al.threadId(1);
+        al.store(flags + t, t % 3 === 0);
+        al.store(halves + t, al.load(x + t));
+        al.store(brains + t, al.load(x + t));
+        for (let i = 0; i < 3; i++) al.store(own + i, i + t);
+        al.barrier();
+        const r = 63 - t;
+        al.store(y + t, al.where(al.load(flags + r), 100, 0) + al.load(halves + r) + al.load(brains + r) + al.load(own + (t % 3)));
+      },
+      { threads: [16, 4] },
+    );
+    expect(y).toEqual(upTo(64, (t) => ((63 - t) % 3 === 0 ? 100 : 0) + 2 * at(63 - t) + (t % 3) + t));
+  });
+});
+
 describe("lanes", () => {
   const lanes = (f: (lane: number, x: (lane: number) => number) => number): number[] =>
     upTo(64, (i) => f(i % 32, (lane) => (Math.floor(i / 32) * 32 + lane) / 2 - 4));
