@@ -1,6 +1,6 @@
 /**
  * The kernels of GPUs: weights are read as they lie in the file and activations stay floats; programs are as large as a threadgroup of
- * several simdgroups likes them. How they work and what bounds them: ../README.md.
+ * several simdgroups likes them. How they work and what bounds them: docs/gpu-kernels.md.
  */
 import type { KernelSet } from "../api.ts";
 import { gpuSampling } from "../sample.ts";

@@ -1,4 +1,5 @@
 /** Stock kernels as `alloy inspect` shows them. */
+import { GPU_INSTANCES } from "../../kernels/gpu/instances.ts";
 import { INSTANCES } from "../../kernels/instances.ts";
 import { emitFunction } from "../compiler/emit/c/index.ts";
 import { print } from "../compiler/ir/print.ts";
@@ -11,7 +12,7 @@ import type { InspectableKernel } from "./deps.ts";
 /** Every stock kernel once, by name. Constexprs that are not given are those of its first instance. */
 export function inspectableKernels(): InspectableKernel[] {
   const byName = new Map<string, (typeof INSTANCES)[number]>();
-  for (const instance of INSTANCES) if (!byName.has(instance.kernel.name)) byName.set(instance.kernel.name, instance);
+  for (const instance of [...INSTANCES, ...GPU_INSTANCES]) if (!byName.has(instance.kernel.name)) byName.set(instance.kernel.name, instance);
   return [...byName.values()]
     .map(({ kernel, constexprs }) => ({
       name: kernel.name,
