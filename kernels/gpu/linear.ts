@@ -4,11 +4,12 @@ import type { LinearOptions, StepContext } from "../api.ts";
 import { isFloatType } from "../families.ts";
 import { quantised, tileCount } from "../linear-api.ts";
 import { matmulFloatKernels, matmulQuantisedKernels } from "./matmul.ts";
-import { MATVEC_TOKENS, matvecFloatKernels, matvecQuantisedKernels, matvecTokens } from "./matvec.ts";
+import { EPILOGUE, MATVEC_TOKENS, matvecFloatKernels, matvecQuantisedKernels, matvecTokens } from "./matvec.ts";
 import type { GpuTuning } from "./tuning.ts";
 
 export function gpuLinear(tuning: GpuTuning, ctx: StepContext, o: LinearOptions): Dispatch[] {
-  const epilogue = (o.bias ? 1 : 0) + (o.residual ? 2 : 0);
+  const own = o.residual?.address === o.y.address;
+  const epilogue = (o.bias ? EPILOGUE.bias : 0) + (o.residual ? (own ? EPILOGUE.own : EPILOGUE.residual) : 0);
   const rest = [o.x, o.y, o.bias ?? o.y, o.residual ?? o.y, o.T, o.n, o.k, o.yStride, o.yOffset, epilogue];
   const few = o.maxT <= MATVEC_TOKENS;
   const MT = matvecTokens(o.maxT);

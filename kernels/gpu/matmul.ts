@@ -5,7 +5,7 @@
  *
  * Four neighbouring values lie in one word, so a step of 4 · BQ columns is four products: of the first bytes of all words, the second …,
  * each with the activations that belong to them. The order of the columns in a sum does not matter, and no word is taken apart twice.
- * Grid: (rows / BN rounded up, tokens / BM rounded up). `epilogue`, bias, residual, stride and offset as in ../linear.ts.
+ * Grid: (rows / BN rounded up, tokens / BM rounded up). Bias, residual, epilogue, stride and offset as in ./matvec.ts.
  */
 import { bf16, constexpr, dim, f16, f32, fn, kernel, ptr, u16, u8 } from "../../src/compiler/language/index.ts";
 import { BLOCKS } from "../blocks.ts";
@@ -28,6 +28,7 @@ const finish = fn((al, sums, y, bias, residual, tokens, rows, t, n, stride, offs
   const at = al.col(tokens) * stride + offset + al.row(rows);
   if ((epilogue & 1) !== 0) v += al.row(al.load(bias + rows, { mask: rows < n }));
   if ((epilogue & 2) !== 0) v += al.load(residual + at, { mask });
+  if ((epilogue & 4) !== 0) v += al.load(y + at, { mask });
   al.store(y + at, v, { mask });
 });
 

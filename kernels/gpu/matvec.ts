@@ -4,18 +4,25 @@
  *
  * A program computes ROWS rows for MT tokens; its LANES lanes share the columns, so neighbouring lanes read neighbouring blocks, and the
  * activations that a lane has loaded serve all ROWS rows. Grid: (rows / ROWS rounded up, token tiles of MT).
- * `epilogue`, bias, residual, stride and offset as in ../linear.ts.
+ * Bias, residual, stride and offset as in ../linear.ts; `epilogue`: EPILOGUE below.
  */
 import { bf16, constexpr, dim, f16, f32, fn, kernel, ptr, u16, u8, type Pointer, type Tile } from "../../src/compiler/language/index.ts";
 import { FAMILIES, QUANTISED_TYPES, type FloatType, type QuantisedType } from "../families.ts";
 import { BLOCKS, FIELDS } from "../blocks.ts";
 import { hasMinimum, reader } from "./reader.ts";
 
+/**
+ * What is added to a product: bias; another buffer; what the result overwrites. A residual in the memory of y must come as the last: threads
+ * that share a value read it together and one of them writes, which needs a barrier, and that is only seen within one parameter.
+ */
+export const EPILOGUE = { bias: 1, residual: 2, own: 4 };
+
 /** Bias, residual and store of the result for one row and token. */
 const finish = fn((al, value, y, bias, residual, at, row, mask, epilogue) => {
   let v = value;
   if ((epilogue & 1) !== 0) v += al.load(bias + row, { mask });
   if ((epilogue & 2) !== 0) v += al.load(residual + at, { mask });
+  if ((epilogue & 4) !== 0) v += al.load(y + at, { mask });
   al.store(y + at, v, { mask });
 });
 

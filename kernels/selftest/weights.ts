@@ -12,7 +12,7 @@ import {
 } from "../embed.ts";
 import { FAMILIES, type FloatType, panelBytes, QUANTISED_TYPES, type QuantisedType } from "../families.ts";
 import { matmulFloatKernels, matmulQuantisedKernels } from "../gpu/matmul.ts";
-import { matvecFloatKernels, matvecQuantisedKernels } from "../gpu/matvec.ts";
+import { EPILOGUE, matvecFloatKernels, matvecQuantisedKernels } from "../gpu/matvec.ts";
 import { DEBUG_TUNING, GPU_TUNING } from "../gpu/tuning.ts";
 import { FLOAT_TILES, linearFloats, ROWS } from "../linear-float.ts";
 import { linear, linearConstexprs, PANELS } from "../linear.ts";
@@ -127,13 +127,17 @@ function packCase(type: QuantisedType, bytes: Uint8Array, n: number, k: number):
   return { what: `[${n}, ${k}]`, constexprs: packConstexprs(type), grid: [Math.ceil(n / 16), 1, 1], args };
 }
 
-/** Where the result goes: rows of y further apart than they are long, from a column on; with and without bias and residual. */
+/**
+ * Where the result goes: rows of y further apart than they are long, from a column on; with and without bias and residual, which for GPUs is
+ * a buffer of its own or what the result overwrites.
+ */
 function output(next: Random, t: number, n: number, epilogue: number) {
   const offset = below(next, 4);
   const stride = offset + n + below(next, 3);
   const y = floats(next, t * stride);
   const none = new Float32Array(1);
-  return { y, bias: epilogue & 1 ? floats(next, n) : none, residual: epilogue & 2 ? y : none, t, n, stride, offset, epilogue };
+  const residual = epilogue & EPILOGUE.residual ? floats(next, y.length) : none;
+  return { y, bias: epilogue & EPILOGUE.bias ? floats(next, n) : none, residual, t, n, stride, offset, epilogue };
 }
 
 /** The integer matmul of CPUs, over panels and activations that the interpreter has made. */
@@ -198,7 +202,7 @@ function* matvecCases(
     const ROWS = Math.max(1, MT === 4 ? rows / 2 : rows);
     for (const [i, [n, k]] of shapes.entries()) {
       const t = MT === 1 ? 1 + (i % 2) : 3;
-      const args = { ...weight(n, k), x: floats(next, t * k, 3), ...output(next, t, n, (i + MT) % 4), k };
+      const args = { ...weight(n, k), x: floats(next, t * k, 3), ...output(next, t, n, [1, 6, 3, 4, 0][(i + MT) % 5]), k };
       const constexprs = { ROWS, MT, LANES: lanes };
       yield { what: `[${n}, ${k}], ${t} tokens`, constexprs, grid: [Math.ceil(n / ROWS), Math.ceil(t / MT), 1], args } satisfies Case;
     }
@@ -218,7 +222,7 @@ function* matmulCases(
     const { BM, BN } = i % 2 ? tile : small;
     const t = i === 0 ? 0 : BM + 1;
     const wide = i % 2 ? n : n + BN;
-    const args = { ...weight(wide, k), x: floats(next, t * k, 3), ...output(next, t, wide, i % 4), k };
+    const args = { ...weight(wide, k), x: floats(next, t * k, 3), ...output(next, t, wide, [0, 5, 2][i % 3]), k };
     const grid = [Math.ceil(wide / BN), Math.ceil(t / BM), 1] as const;
     yield { what: `[${wide}, ${k}], ${t} tokens`, constexprs: { BM, BN, ...step(k) }, grid, args } satisfies Case;
   }

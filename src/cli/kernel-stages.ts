@@ -12,7 +12,8 @@ import type { InspectableKernel } from "./deps.ts";
 /** Every stock kernel once, by name. Constexprs that are not given are those of its first instance. */
 export function inspectableKernels(): InspectableKernel[] {
   const byName = new Map<string, (typeof INSTANCES)[number]>();
-  for (const instance of [...INSTANCES, ...GPU_INSTANCES]) if (!byName.has(instance.kernel.name)) byName.set(instance.kernel.name, instance);
+  for (const instance of [...INSTANCES, ...GPU_INSTANCES])
+    if (!byName.has(instance.kernel.name)) byName.set(instance.kernel.name, instance);
   return [...byName.values()]
     .map(({ kernel, constexprs }) => ({
       name: kernel.name,
