@@ -128,34 +128,32 @@ function matrices(e: Emitter, op: Op, out: Stored, staged: readonly (Staged | un
   const frag = { lanes: l.lanes, groups: [], regs: [] };
   const kRow = e.coordinate(frag, 0, 0);
   const kCol = e.coordinate(frag, 1, 0);
-  e.each(
-    padded,
-    8,
-    (k) => {
-      e.line(`${T}2 fa[${rows}];`);
-      e.line(`${T}2 fb[${cols}];`);
-      e.each(
-        rows,
-        1,
-        (i) => e.line(`fa[${i}] = ${fragment(e, op, 0, staged[0], sum([row, times(i, 8)]), sum([k, kCol].map(String)), i, k)};`),
-        "i",
-      );
-      e.each(
-        cols,
-        1,
-        (j) => e.line(`fb[${j}] = ${fragment(e, op, 1, staged[1], sum([String(k), kRow]), sum([col, times(j, 8)]), j, k)};`),
-        "j",
-      );
-      e.each(
-        rows,
-        1,
-        (i) =>
-          e.each(cols, 1, (j) => e.line(`${mma}(${out.name} + ${bareSum([times(i, 2 * cols), times(j, 2)])}, fa[${i}], fb[${j}]);`), "j"),
-        "i",
-      );
-    },
-    "k8",
-  );
+  const step = (k: Reg): void => {
+    e.line(`${T}2 fa[${rows}];`);
+    e.line(`${T}2 fb[${cols}];`);
+    e.each(
+      rows,
+      1,
+      (i) => e.line(`fa[${i}] = ${fragment(e, op, 0, staged[0], sum([row, times(i, 8)]), sum([k, kCol].map(String)), i, k)};`),
+      "i",
+    );
+    e.each(
+      cols,
+      1,
+      (j) => e.line(`fb[${j}] = ${fragment(e, op, 1, staged[1], sum([String(k), kRow]), sum([col, times(j, 8)]), j, k)};`),
+      "j",
+    );
+    e.each(
+      rows,
+      1,
+      (i) =>
+        e.each(cols, 1, (j) => e.line(`${mma}(${out.name} + ${bareSum([times(i, 2 * cols), times(j, 2)])}, fa[${i}], fb[${j}]);`), "j"),
+      "i",
+    );
+  };
+  // A product of one step has a block of its own too: its fragments are not the only ones of their names.
+  if (padded <= 8) e.nested("", () => step(0));
+  else e.each(padded, 8, step, "k8");
 }
 
 const times = (n: Reg, by: number): string => (typeof n === "number" ? String(n * by) : `${n} * ${by}`);

@@ -95,7 +95,7 @@ export class Emitter implements Needs {
     const at = s.lines.length;
     f();
     const body = s.lines.splice(at).map((l) => `  ${l}`);
-    s.lines.push(`${head} {`, ...body, tail);
+    s.lines.push(`${head} {`.trimStart(), ...body, tail);
   }
 
   /** Low bits of loop variables that are always zero. */
