@@ -4,7 +4,7 @@ import type { ToolFormat } from "./formats/format.ts";
 import { argumentsObject, writeCalls } from "./formats/grammar.ts";
 import type { TemplateProfile } from "./profile.ts";
 
-type CallStyle = Pick<ToolFormat, "grammar" | "instructions">;
+type CallStyle = Pick<ToolFormat, "grammar" | "instructions" | "callId">;
 
 export type TemplateMessage = Record<string, unknown>;
 
@@ -29,6 +29,8 @@ export function templateMessages(
   tools: readonly ToolSpec[] = [],
 ): TemplateMessage[] {
   let list = messages.map((m): ChatMessage => (m.role === "developer" ? { ...m, role: "system" } : m));
+  list = resultsInOrder(list);
+  if (format.callId) list = withCallIds(list, format.callId);
   if (tools.length > 0) list = withToolInstructions(list, (format.instructions ?? hermesInstructions)(tools));
   if (!profile.callHistory) list = list.map((m) => callsAsText(m, format));
   if (!profile.toolRole) list = list.map(resultAsUser);
@@ -38,6 +40,39 @@ export function templateMessages(
   if (profile.alternate) list = merged(list);
   const shown = list.map((m) => templateMessage(m, profile));
   return profile.resultsInCalls ? withResults(list, shown) : shown;
+}
+
+/** Results in the order of their calls: many templates show no ids. */
+function resultsInOrder(list: readonly ChatMessage[]): ChatMessage[] {
+  const out: ChatMessage[] = [];
+  let order: string[] = [];
+  for (let i = 0; i < list.length; i++) {
+    if (list[i].role !== "tool") {
+      order = list[i].toolCalls?.map((c) => c.id) ?? [];
+      out.push(list[i]);
+      continue;
+    }
+    const results: ChatMessage[] = [list[i]];
+    while (list[i + 1]?.role === "tool") results.push(list[++i]);
+    const known = results.every((r) => r.toolCallId !== undefined && order.includes(r.toolCallId));
+    out.push(...(known ? results.toSorted((a, b) => order.indexOf(a.toolCallId ?? "") - order.indexOf(b.toolCallId ?? "")) : results));
+  }
+  return out;
+}
+
+/** Calls and their results with the ids that a family expects. */
+function withCallIds(list: readonly ChatMessage[], callId: (name: string, index: number) => string): ChatMessage[] {
+  let index = 0;
+  const ids = new Map<string, string>();
+  return list.map((m) => {
+    if (m.role === "tool") return { ...m, toolCallId: ids.get(m.toolCallId ?? "") ?? m.toolCallId };
+    const toolCalls = m.toolCalls?.map((c) => {
+      const id = callId(c.name, index++);
+      ids.set(c.id, id);
+      return { ...c, id };
+    });
+    return toolCalls ? { ...m, toolCalls } : m;
+  });
 }
 
 /** Results as a field of the message whose calls they answer. */

@@ -157,6 +157,13 @@ const CASES: Record<string, Case[]> = {
   ],
   kimi: [
     {
+      what: "without section and end markers, inside of reasoning",
+      startsInReasoning: true,
+      output:
+        'two calls<|tool_call_begin|>functions.get_weather:0<|tool_call_argument_begin|>{"days": 1}<|tool_call_begin|>functions.now:1<|tool_call_argument_begin|>{}',
+      expected: { reasoning: "two calls", text: "", calls: [call('{"days": 1}'), call("{}", "now")] },
+    },
+    {
       what: "a section, and calls without one",
       output:
         '<think>a</think>b<|tool_calls_section_begin|><|tool_call_begin|>functions.get_weather:0<|tool_call_argument_begin|>{"days": 1}<|tool_call_end|><|tool_calls_section_end|><|tool_call_begin|>now<|tool_call_argument_begin|> {}<|tool_call_end|>',
@@ -168,6 +175,20 @@ const CASES: Record<string, Case[]> = {
       output:
         "a<|tool_calls_section_begin|><|tool_call_begin|>functions.now:3<|tool_call_argument_begin|>{}<|tool_call_end|><|tool_calls_section_end|>",
       expected: { reasoning: "a", text: "", calls: [call("{}", "now")] },
+    },
+  ],
+  "functionary-3.1": [
+    {
+      what: "a tag and JSON",
+      output: 'Ok.<function=get_weather>{"days": 1}</function><function=now>{}</function>',
+      expected: { text: "Ok.", calls: [call('{"days": 1}'), call("{}", "now")] },
+    },
+  ],
+  "gigachat-3.1": [
+    {
+      what: "a marker",
+      output: 'Ok.<|function_call|>{"name": "now", "arguments": {}}<|message_sep|>',
+      expected: { text: "Ok.", calls: [call("{}", "now")] },
     },
   ],
   solar: [
@@ -208,6 +229,11 @@ const CASES: Record<string, Case[]> = {
     },
   ],
   gemma: [
+    {
+      what: "empty channels, and markers left over",
+      output: "<|channel><|channel>thought<channel|>Hi.<|channel>thought\n<channel|><channel|>",
+      expected: { reasoning: "", text: "Hi.", calls: none },
+    },
     {
       what: "bare keys and raw texts",
       output:
@@ -333,6 +359,11 @@ const CASES: Record<string, Case[]> = {
   ],
   lfm2: [
     {
+      what: "reasoning may speak of calls",
+      output: "<think>Maybe <|tool_call_start|>[now()]<|tool_call_end|> then.</think><|tool_call_start|>[now()]<|tool_call_end|>",
+      expected: { reasoning: "Maybe <|tool_call_start|>[now()]<|tool_call_end|> then.", text: "", calls: [call("{}", "now")] },
+    },
+    {
       what: "Python calls",
       output:
         'Ok.<|tool_call_start|>[get_weather(city="O\'slo", days=-2, hot=True, at=None, tags=[\'a\', "b",], place={"lat": 1.5, \'names\': []}), now()]<|tool_call_end|>Done.',
@@ -369,6 +400,12 @@ const CASES: Record<string, Case[]> = {
     },
   ],
   harmony: [
+    {
+      what: "a header to the assistant before the real one, and spaces behind markers",
+      output:
+        "<|channel|>commentary to=assistant<|channel|>analysis<|message|>Hm.<|end|><|start|> assistant<|channel|> analysis<|message|> Hm!<|end|><|start|> assistant to=functions.now<|channel|> commentary <|constrain|>  json<|message|> {}<|end|><|start|> assistant<|channel|> final<|message|>Done.",
+      expected: { reasoning: "Hm. Hm!", text: "Done.", calls: [call("{}", "now")] },
+    },
     {
       what: "channels",
       output:

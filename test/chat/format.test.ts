@@ -125,6 +125,27 @@ describe("tool calls", () => {
     expect(text).toContain('[assistant:<tool_call>{"x":1}</tool_call><tool_call>{"x":2}</tool_call>(add=R0)(add=R1)][user:V]');
   });
 
+  test("results come in the order of their calls", () => {
+    const { text } = load(OPEN).render([user("U"), calls("{}", "{}"), result(1, "R1"), result(0, "R0"), user("V")], { tools });
+    expect(text).toContain("[tool:R0][tool:R1][user:V]");
+    const foreign = load(OPEN).render([user("U"), calls("{}", "{}"), result(7, "R7"), result(0, "R0")], { tools }).text;
+    expect(foreign).toContain("[tool:R7][tool:R0]");
+  });
+
+  test("Kimi gets ids with the names in them", () => {
+    const kimi =
+      "{{ tools | tojson }}{% for m in messages %}{% if m.role == 'tool' %}({{ m.tool_call_id }}={{ m.content }}){% endif %}{% for c in m.tool_calls or [] %}<|tool_call_begin|>{{ c.id }}<|tool_call_argument_begin|>{{ c.function.arguments }}<|tool_call_end|>{% endfor %}{% endfor %}";
+    const again: ChatMessage = { role: "assistant", content: "", toolCalls: [{ id: "x", name: "sub", arguments: "{}" }] };
+    const { text } = load(kimi).render(
+      [user("U"), calls("{}", "{}"), result(0, "R0"), result(1, "R1"), again, { role: "tool", content: "R2", toolCallId: "x" }],
+      { tools },
+    );
+    expect(text).toContain(
+      "<|tool_call_begin|>functions.add:1<|tool_call_argument_begin|>{}<|tool_call_end|>(functions.add:0=R0)(functions.add:1=R1)",
+    );
+    expect(text).toContain("<|tool_call_begin|>functions.sub:2<|tool_call_argument_begin|>{}<|tool_call_end|>(functions.sub:2=R2)");
+  });
+
   test("a template that shows calls but lists no tools gets them in its family's words", () => {
     const deepseek =
       "{% for m in messages %}{% if m.tool_calls %}{% for c in m.tool_calls %}<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>{{ c.function.name }}<｜tool▁sep｜>{{ c.function.arguments }}<｜tool▁call▁end｜><｜tool▁calls▁end｜>{% endfor %}{% else %}[{{ m.role }}:{{ m.content }}]{% endif %}{% endfor %}";

@@ -23,7 +23,7 @@ export const commandA: ToolFormat = {
   matches: (template) => template.includes("<|START_ACTION|>"),
   openers: ["<|START_ACTION|>"],
   closers: ["<|END_ACTION|>"],
-  noise: ["<|START_RESPONSE|>", "<|END_RESPONSE|>"],
+  noise: ["<|START_RESPONSE|>", "<|END_RESPONSE|>", "<|START_TEXT|>", "<|END_TEXT|>"],
   callsEndReasoning: true,
   reader: (_opener, calls) => new JsonCalls(calls, { closer: "<|END_ACTION|>" }),
   grammar: jsonGrammar({

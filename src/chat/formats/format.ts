@@ -29,6 +29,8 @@ export interface ToolFormat {
   parser?(options: ParserOptions): OutputParser;
   /** How calls are written: for templates that leave earlier calls out, and for grammars that force calls. */
   readonly grammar: CallGrammar;
+  /** Ids of calls that the templates expect: they write them where others write the name. `index` counts through the conversation. */
+  callId?(name: string, index: number): string;
   /** The text by which the family learns of tools, where a template knows its calls but lists no tools. */
   instructions?(tools: readonly ToolSpec[]): string;
 }

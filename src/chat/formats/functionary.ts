@@ -1,6 +1,10 @@
-/** MeetKai Functionary 3.2: `>>>RECIPIENT\n` before each part; "all" is text, a tool's name is a call with JSON behind it. */
+/**
+ * MeetKai Functionary. 3.2: `>>>RECIPIENT\n` before each part; "all" is text, a tool's name is a call with JSON behind it. 3.1:
+ * `<function=NAME>{...}</function>`.
+ */
 import type { ToolFormat } from "./format.ts";
 import { jsonGrammar } from "./grammar.ts";
+import { HeadedCall } from "./headed.ts";
 import { SegmentParser, type SegmentSyntax } from "./segments.ts";
 
 const MARKER = ">>>";
@@ -28,4 +32,14 @@ export const functionary: ToolFormat = {
   reader: () => ({ push: (text) => ({ failed: text }), finish: () => ({ rest: "" }) }),
   parser: (options) => new SegmentParser(FUNCTIONARY, options),
   grammar: jsonGrammar({ before: "", open: (name, index) => `${index === 0 ? "" : MARKER}${name}\n`, close: "", between: "", after: "" }),
+};
+
+/** Also what Llama 3.1 was taught for tools of one's own. */
+export const functionary31: ToolFormat = {
+  name: "functionary-3.1",
+  matches: (template) => template.includes("<function=") && template.includes("</function>"),
+  openers: ["<function="],
+  closers: ["</function>"],
+  reader: (_opener, calls) => new HeadedCall(calls, /^\s*([^\s<>{]+)\s*>\s*$/),
+  grammar: jsonGrammar({ before: "", open: (name) => `<function=${name}>`, close: "</function>", between: "", after: "" }),
 };

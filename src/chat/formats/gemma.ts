@@ -16,6 +16,7 @@ export const gemma: ToolFormat = {
   matches: (template) => template.includes("<|tool_call>call:"),
   openers: ["<|tool_call>"],
   closers: ["<tool_call|>", "<|tool_response>"],
+  noise: ["<|channel>"],
   callsEndReasoning: true,
   reader: (_opener, calls) => new BareKeyCall(calls, syntax(QUOTE)),
   grammar: {
@@ -34,6 +35,7 @@ export const functionGemma: ToolFormat = {
   matches: (template) => template.includes("<start_function_call>"),
   openers: ["<start_function_call>"],
   closers: ["<end_function_call>", "<start_function_response>"],
+  noise: [],
   reader: (_opener, calls) => new BareKeyCall(calls, syntax("<escape>")),
   grammar: {
     ...gemma.grammar,

@@ -1,14 +1,15 @@
-/** Sber GigaChat 3: a message of its own, `function call<|role_sep|>\n{"name": ..., "arguments": {...}}<|message_sep|>`. */
+/** Sber GigaChat 3: a message of its own, `function call<|role_sep|>\n{"name": ..., "arguments": {...}}<|message_sep|>`; 3.1 has a marker. */
 import type { ToolFormat } from "./format.ts";
 import { jsonGrammar } from "./grammar.ts";
 import { JsonCalls } from "./json-calls.ts";
 
 const OPENER = "<|message_sep|>\n\nfunction call<|role_sep|>\n";
+const MARKER = "<|function_call|>";
 
 export const gigachat: ToolFormat = {
   name: "gigachat",
   matches: (template) => template.includes("<|role_sep|>") && template.includes("function call"),
-  openers: [OPENER, "function call<|role_sep|>\n", "function call<|role_sep|>"],
+  openers: [OPENER, "function call<|role_sep|>\n", "function call<|role_sep|>", MARKER],
   closers: [],
   noise: ["<|message_sep|>", "assistant<|role_sep|>\n"],
   callsEndReasoning: true,
@@ -19,4 +20,11 @@ export const gigachat: ToolFormat = {
     close: "}",
     after: "<|message_sep|>",
   }),
+};
+
+export const gigachat31: ToolFormat = {
+  ...gigachat,
+  name: "gigachat-3.1",
+  matches: (template) => template.includes(MARKER),
+  grammar: jsonGrammar({ before: "", open: (name) => `${MARKER}{"name": ${JSON.stringify(name)}, "arguments": `, close: "}", after: "" }),
 };

@@ -21,7 +21,7 @@ const HARMONY: SegmentSyntax = {
     const recipient = /\bto=([^\s<]+)/.exec(header)?.[1];
     if (recipient !== undefined && !USERS.includes(recipient) && tools.length > 0)
       return { kind: "call", name: recipient.replace(/^functions\./, "") };
-    return { kind: header.includes("<|channel|>analysis") ? "reasoning" : "text" };
+    return { kind: /<\|channel\|>\s*analysis/.test(header) ? "reasoning" : "text" };
   },
   possible(header) {
     const s = header.trimStart();

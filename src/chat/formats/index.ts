@@ -4,10 +4,10 @@ import { commandA, commandR } from "./command-r.ts";
 import { deepseekDsml, deepseekV3, deepseekV31 } from "./deepseek.ts";
 import { firefunction } from "./firefunction.ts";
 import type { ToolFormat } from "./format.ts";
-import { functionary } from "./functionary.ts";
+import { functionary, functionary31 } from "./functionary.ts";
 import { functionGemma, gemma } from "./gemma.ts";
 import { generic } from "./generic.ts";
-import { gigachat } from "./gigachat.ts";
+import { gigachat, gigachat31 } from "./gigachat.ts";
 import { glm } from "./glm.ts";
 import { granite } from "./granite.ts";
 import { harmony } from "./harmony.ts";
@@ -36,6 +36,7 @@ export const TOOL_FORMATS: readonly ToolFormat[] = [
   gemma,
   functionGemma,
   seed,
+  gigachat31,
   gigachat,
   functionary,
   firefunction,
@@ -47,6 +48,7 @@ export const TOOL_FORMATS: readonly ToolFormat[] = [
   jamba,
   nemotron,
   qwenXml,
+  functionary31,
   laguna,
   glm,
   reka,

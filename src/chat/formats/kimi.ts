@@ -13,6 +13,7 @@ export const kimi: ToolFormat = {
   closers: ["<|tool_calls_section_begin|>", "<|tool_calls_section_end|>", "<|tool_call_end|>", ARGUMENTS],
   callsEndReasoning: true,
   reader: (_opener, calls) => new HeadedCall(calls, HEAD),
+  callId: (name, index) => `functions.${name}:${index}`,
   grammar: jsonGrammar({
     before: "<|tool_calls_section_begin|>",
     open: (name, index) => `<|tool_call_begin|>functions.${name}:${index}${ARGUMENTS}`,

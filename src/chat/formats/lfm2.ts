@@ -13,7 +13,6 @@ export const lfm2: ToolFormat = {
     template.includes(START) || isToken(START) || (template.includes("List of tools: ") && template.includes("<|im_start|>")),
   openers: [START],
   closers: [END],
-  callsEndReasoning: true,
   reader: (_opener, calls) => new PythonCalls(calls),
   grammar: {
     before: `${START}[`,

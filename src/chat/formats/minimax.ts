@@ -128,7 +128,8 @@ class NestedTags implements CallReader {
     parent.text = "";
     if (parent.kind === undefined) {
       const { types } = parent.schema;
-      parent.kind = types.has("array") && !types.has("object") ? "array" : types.has("object") || key !== "item" ? "object" : "array";
+      const either = types.has("array") === types.has("object");
+      parent.kind = (either ? key === "item" : types.has("array")) ? "array" : "object";
       this.calls.arguments(parent.kind === "array" ? "[" : "{");
     }
     const schema = parent.kind === "array" ? parent.schema.items : parent.schema.property(key);

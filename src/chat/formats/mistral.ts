@@ -12,7 +12,6 @@ export const mistral: ToolFormat = {
   matches: (template) => template.includes("[TOOL_CALLS]"),
   openers: ["[TOOL_CALLS]"],
   closers: ["[ARGS]", "[CALL_ID]"],
-  callsEndReasoning: true,
   reader: (_opener, calls) => new MistralCalls(calls),
   grammar: jsonGrammar({
     before: "[TOOL_CALLS][",
