@@ -238,9 +238,9 @@ ALLOY_METAL_API int32_t alloy_metal_wait(alloy_device device, alloy_submission s
                                          uint32_t error_bytes);
 
 /**
- * Runs a plan to its end with one command buffer per dispatch and writes each one's GPU time in nanoseconds to ns[count] (0: skipped).
- * Dispatches do not overlap here, and each carries the start-up of its command buffer, so that the sum exceeds what submit takes. Codes:
- * those of submit and wait.
+ * Runs a plan to its end with one command buffer per dispatch and writes each one's GPU time in nanoseconds to ns[count] (of a skipped one:
+ * what an empty command buffer takes). Dispatches do not overlap here, and each carries the start-up of its command buffer, so that the sum
+ * exceeds what submit takes. Codes: those of submit and wait.
  */
 ALLOY_METAL_API int32_t alloy_metal_profile(alloy_device device, const uint64_t *words, uint32_t word_count, uint32_t count,
                                             const uint64_t *slots, uint32_t slot_count, double *ns, char *error, uint32_t error_bytes);

@@ -259,7 +259,8 @@ void alloy_metal_library_free(alloy_library library) {
 
 /* A pipeline from the archive, or one that is put there; nil when the archive is of no help. */
 static id<MTLComputePipelineState> archived_pipeline(context *c, MTLComputePipelineDescriptor *descriptor, BOOL *found) {
-  descriptor.binaryArchives = [NSArray arrayWithObject:c->archive];
+  NSArray *archives = [NSArray arrayWithObject:c->archive];
+  descriptor.binaryArchives = archives;
   id<MTLComputePipelineState> made = [c->device newComputePipelineStateWithDescriptor:descriptor
                                                                               options:MTLPipelineOptionFailOnBinaryArchiveMiss
                                                                            reflection:nil
@@ -271,8 +272,10 @@ static id<MTLComputePipelineState> archived_pipeline(context *c, MTLComputePipel
   }
   c->archive_misses++;
   /* Compiled into the archive first and taken from there, it is compiled once. */
+  descriptor.binaryArchives = nil;
   if (![c->archive addComputePipelineFunctionsWithDescriptor:descriptor error:NULL]) return nil;
   c->archive_changed = YES;
+  descriptor.binaryArchives = archives;
   return [c->device newComputePipelineStateWithDescriptor:descriptor options:MTLPipelineOptionNone reflection:nil error:NULL];
 }
 

@@ -156,6 +156,57 @@ describe.skipIf(!host.available)("the shim", () => {
     expect(s.gpu.facts().facts.slice(10, 11)).toEqual([1]);
   });
 
+  test("asks for safe math unless told otherwise, on old systems and new ones", () => {
+    const { symbols: c } = dlopen(path, {
+      alloy_metal_open: { args: ["buffer", "buffer", "u32"], returns: "i32" },
+      alloy_metal_close: { args: ["u64"], returns: "void" },
+      alloy_metal_library: { args: ["u64", "buffer", "u64", "u32", "buffer", "buffer", "u32"], returns: "i32" },
+      alloy_metal_library_free: { args: ["u64"], returns: "void" },
+    });
+    const text = Buffer.from(TEXT);
+    const error = Buffer.alloc(256);
+    for (const os of [140000, 150000]) {
+      for (const fast of [0, 1]) {
+        fake.inject(`os=${os} fast-math=${fast}`);
+        const out = new BigUint64Array(2);
+        expect(c.alloy_metal_open(out, error, error.length)).toBe(0);
+        const library = out.subarray(1);
+        expect(c.alloy_metal_library(out[0], text, BigInt(text.length), fast, library, error, error.length)).toBe(0);
+        expect(fake.all()).toEqual([]);
+        c.alloy_metal_library_free(library[0]);
+        c.alloy_metal_close(out[0]);
+      }
+    }
+  });
+
+  test("cuts words that do not fit between two characters", () => {
+    const { symbols: c } = dlopen(path, {
+      alloy_metal_library: { args: ["u64", "buffer", "u64", "u32", "buffer", "buffer", "u32"], returns: "i32" },
+      alloy_metal_open: { args: ["buffer", "buffer", "u32"], returns: "i32" },
+      alloy_metal_close: { args: ["u64"], returns: "void" },
+    });
+    const out = new BigUint64Array(2);
+    c.alloy_metal_open(out, Buffer.alloc(8), 8);
+    const text = Buffer.from("kernel void k() { größe = 1; }");
+    const whole = Buffer.alloc(4096);
+    expect(c.alloy_metal_library(out[0], text, BigInt(text.length), 0, out, whole, whole.length)).toBe(-3);
+    const all = whole.toString("utf8", 0, whole.indexOf(0));
+    const wide = whole.indexOf("ö");
+    expect(wide).toBeGreaterThan(0);
+    for (const size of [1, 2, wide, wide + 1, wide + 2, wide + 3, wide + 4]) {
+      const error = Buffer.alloc(size + 1, 0x7f);
+      c.alloy_metal_library(out[0], text, BigInt(text.length), 0, out, error, size);
+      const said = error.subarray(0, error.indexOf(0));
+      expect(said.length).toBeLessThan(size);
+      expect(all.startsWith(new TextDecoder("utf-8", { fatal: true }).decode(said))).toBe(true);
+      expect(error[size]).toBe(0x7f);
+    }
+    // Bytes that are not UTF-8.
+    expect(c.alloy_metal_library(out[0], Buffer.from([0xff, 0x20]), 2n, 0, out, whole, whole.length)).toBe(-3);
+    expect(whole.toString("utf8", 0, whole.indexOf(0))).toBe("The text is not UTF-8");
+    c.alloy_metal_close(out[0]);
+  });
+
   test("buffers that are kept resident go when they are freed", () => {
     const { plan: p } = increment();
     const before = fake.live().HostBuffer;

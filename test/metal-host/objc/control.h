@@ -38,6 +38,7 @@ MHO_API void mho_settle(void);
  *   NAME=value  a setting
  *     os=140500 (major * 10000 + minor * 100)  pressure=4  delay=ms (each command buffer takes at least that long)  max-buffer=bytes
  *     cores=8
+ *     fast-math=0 (it is a finding when a library is compiled otherwise)
  *   reset       forgets all of this
  * At start: the environment's ALLOY_METAL_HOST_INJECT. Returns 0 for a word that is none of these, and then does nothing.
  */

@@ -242,6 +242,8 @@ MHO_API id<MTLDevice> MTLCreateSystemDefaultDevice(void) {
     return nil;
   }
   if (options && options.languageVersion != MTLLanguageVersion3_1) host_report("api", "languageVersion is 0x%lx", (long)options.languageVersion);
+  long fast = host_setting("fast-math", -1), asked = options ? [options isFast] : YES;
+  if (fast >= 0 && fast != asked) host_report("api", "fast math is %s", asked ? "on" : "off");
   return [[HostLibrary alloc] initWithSource:source error:error];
 }
 

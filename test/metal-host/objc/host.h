@@ -28,6 +28,11 @@ NSError *host_error(const char *domain, NSInteger code, const char *format, ...)
 /* Throws an NSException. */
 void host_throw(NSString *name, NSString *reason);
 
+@interface MTLCompileOptions (Host)
+/* Whether the math mode, or before macOS 15 fastMathEnabled, asks for fast math. */
+- (BOOL)isFast;
+@end
+
 /* The classes that stand behind Metal's protocols. */
 @class HostDevice;
 

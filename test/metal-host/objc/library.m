@@ -33,6 +33,10 @@ static uint64_t mix(uint64_t hash, const void *bytes, size_t n) {
   mathMode = mode;
 }
 
+- (BOOL)isFast {
+  return host_os() < 150000 ? fastMathEnabled : mathMode != 0;
+}
+
 @end
 
 struct host_constant {
