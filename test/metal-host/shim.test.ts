@@ -1,6 +1,7 @@
 /** The shim, as it ships to Macs, from bun:ffi down to kernels that run: on the fake Metal, with the checker watching. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import { ptr } from "bun:ffi";
+import { ptr, toArrayBuffer } from "bun:ffi";
+import type { Pointer } from "bun:ffi";
 import { METAL_HEADER } from "../../src/runtime/metal/programs.ts";
 import { FACT, Shim } from "../../src/runtime/metal/shim.ts";
 import { frameworks } from "./frameworks.ts";
@@ -115,7 +116,9 @@ describe.skipIf(!host.available)("the shim", () => {
   test("wraps host memory in place, wherever it starts", () => {
     const memory = new Float32Array(40000);
     const n = 20000;
-    const input = memory.subarray(3, 3 + n);
+    // Within a Mac's page of 16 KiB, and beyond its first 4 KiB.
+    const start = Array.from({ length: 4096 }, (_, i) => i + 1).find((i) => (ptr(memory) + 4 * i) % 16384 === 8204)!;
+    const input = memory.subarray(start, start + n);
     input.fill(1.5);
     const c = s.floats(new Float32Array(n));
     const { handle, offset } = s.gpu.wrap(ptr(input), input.byteLength);
@@ -127,7 +130,18 @@ describe.skipIf(!host.available)("the shim", () => {
     expect(c.view.every((x) => x === 3)).toBe(true);
     s.run({ pipeline: p, perThread: true, grid: [n], threads: [256], scalars: [n, { f32: 1 }], buffers: [c.handle, c.handle, wrapped] });
     expect(input.every((x) => x === 6)).toBe(true);
-    expect([memory[2], memory[3 + n]]).toEqual([0, 0]);
+    expect([memory[start - 1], memory[start + n]]).toEqual([0, 0]);
+  });
+
+  test("has buffers without bytes, and zeroed ones", () => {
+    const empty = s.gpu.create(0);
+    expect(empty.address).toBeGreaterThan(0);
+    s.gpu.free(empty.handle);
+    for (const bytes of [4, 1000, 1 << 21]) {
+      const { handle, address } = s.gpu.create(bytes);
+      s.keep(handle);
+      expect(new Uint8Array(toArrayBuffer(address as Pointer, 0, bytes)).every((b) => b === 0)).toBe(true);
+    }
   });
 
   test("refuses to wrap what cannot be a buffer", () => {
