@@ -17,13 +17,14 @@ console.log(`threads on the CPU: seed ${seed} (ALLOY_TEST_SEED)`);
 const counters = kernel("counters", { x: ptr(f32), sums: ptr(f32), ints: ptr(i32), wide: ptr(i64) }, (al, { x, sums, ints, wide }) => {
   const i = al.programId() * 64 + al.arange(64);
   const v = al.load(x + i);
+  const same = al.zeros(64, al.i32);
   al.atomicAdd(sums + (i & 7), v);
-  al.atomicMax(sums + 8 + (i & 0), v);
-  al.atomicMin(sums + 9 + (i & 0), v);
-  al.atomicAdd(ints + (i & 0), 1);
-  al.atomicMax(ints + 1 + (i & 0), i, { mask: i < 1000 });
+  al.atomicMax(sums + 8 + same, v);
+  al.atomicMin(sums + 9 + same, v);
+  al.atomicAdd(ints + same, 1);
+  al.atomicMax(ints + 1 + same, i, { mask: i < 1000 });
   al.atomicXor(ints + 2 + (i & 3), i);
-  al.atomicAdd(wide + (i & 0), al.cast(i, al.i64) << 20);
+  al.atomicAdd(wide + same, al.cast(i, al.i64) << 20);
   // A lock-free sum by compare and exchange: each element retries until nobody came between.
   let waiting = al.full([64], true, al.bool);
   while (al.any(waiting)) {

@@ -1,5 +1,6 @@
 /** docs/kernel-language.md, "Thread level", scans and atomics, on the interpreter. */
 import { describe, expect, test } from "bun:test";
+import { constexpr, f32, kernel, out } from "../../../src/compiler/language/index.ts";
 import { compare, TESTABLE } from "../emit-c/harness.ts";
 import { ran, run } from "./run.ts";
 
@@ -20,6 +21,17 @@ describe("place", () => {
         return (x % 4) + 10 * (y % 2) + 100 * w + 1000 * Math.floor(x / 4) + 20000;
       }),
     );
+  });
+  test("threads and simdgroups that depend on constexprs", () => {
+    const k = kernel("sized", { y: out(f32), W: constexpr(16) }, (al, { y }) => al.store(y + al.globalId(), al.numThreads(1)), {
+      threads: ({ W }) => [W, 64 / W],
+    });
+    expect([k.specialize().threads, k.specialize({ W: 32 }).threads]).toEqual([
+      [16, 4, 1],
+      [32, 2, 1],
+    ]);
+    const hinted = kernel("hinted", { y: out(f32), BIG: constexpr(true) }, () => {}, { simdgroups: ({ BIG }) => (BIG ? 8 : 2) });
+    expect([hinted.specialize().simdgroups, hinted.specialize({ BIG: false }).simdgroups]).toEqual([8, 2]);
   });
   test("laneId and simdgroupId count axis 0 fastest", () => {
     const { z } = run((al, { z }) => al.store(z + al.threadId(0) + 16 * al.threadId(1), al.laneId() + 100 * al.simdgroupId()), {
