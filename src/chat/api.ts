@@ -69,6 +69,8 @@ export interface ChatFormat {
   readonly capabilities: { tools: boolean; thinking: boolean; system: boolean };
   /** How calls are written, for a grammar that is to force them. */
   readonly grammar: CallGrammar;
+  /** Markers at which a call begins in free text (bare JSON aside): where a grammar for calls that are not forced takes over. */
+  readonly callMarkers: readonly string[];
   /** How reasoning is marked. A grammar holds from behind `close` on; `close` also ends reasoning early. */
   readonly reasoning?: ReasoningMarkers;
   readonly template: string;

@@ -77,6 +77,7 @@ class TemplateFormat implements ChatFormat {
   readonly capabilities: ChatFormat["capabilities"];
   readonly template: string;
   readonly grammar: CallGrammar;
+  readonly callMarkers: readonly string[];
 
   constructor(
     private readonly plain: Dialogue,
@@ -88,6 +89,7 @@ class TemplateFormat implements ChatFormat {
     this.template = plain.source;
     this.toolFormat = calls.name;
     this.grammar = calls.grammar;
+    this.callMarkers = calls.openers;
     this.capabilities = {
       tools: withTools.profile.tools,
       thinking: reasoning !== undefined || plain.switches.length > 0,

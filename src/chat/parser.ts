@@ -1,10 +1,13 @@
 /** Model output, as it arrives, apart into content, reasoning and tool calls. */
 import type { ChatDelta, OutputParser } from "./api.ts";
-import { callId, CallSink, type CallReader, type ParserOptions, type ReaderState } from "./formats/format.ts";
+import { callId, CallSink, type CallReader, type MarkedFormat, type ParserOptions, type ReaderState } from "./formats/format.ts";
 import { beginningAtEnd } from "./stop.ts";
 
 /** The parser of a format: its own, or the scanner for markers. */
-export const outputParser = (options: ParserOptions): OutputParser => options.format.parser?.(options) ?? new TurnParser(options);
+export function outputParser(options: ParserOptions): OutputParser {
+  const { format } = options;
+  return "parser" in format ? format.parser(options) : new TurnParser({ ...options, format });
+}
 
 export class TurnParser implements OutputParser {
   private mode: "text" | "reasoning" = "text";
@@ -26,7 +29,7 @@ export class TurnParser implements OutputParser {
   private atStart = true;
   private final = false;
 
-  constructor(private readonly options: ParserOptions) {
+  constructor(private readonly options: ParserOptions & { format: MarkedFormat }) {
     const { tools, format, reasoning, startsInReasoning } = options;
     const { noise = [], callsEndReasoning = false } = format;
     const withTools = tools.length > 0;

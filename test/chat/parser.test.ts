@@ -8,7 +8,7 @@ import { hermes } from "../../src/chat/formats/hermes.ts";
 import { TOOL_FORMATS, toolFormat } from "../../src/chat/formats/index.ts";
 import { llama3 } from "../../src/chat/formats/llama3.ts";
 import { mistral } from "../../src/chat/formats/mistral.ts";
-import { outputParser, TurnParser } from "../../src/chat/parser.ts";
+import { outputParser } from "../../src/chat/parser.ts";
 import type { ReasoningMarkers } from "../../src/chat/reasoning.ts";
 import { collect, feed, pieces, random, seed, type Turn } from "./helpers.ts";
 
@@ -248,7 +248,7 @@ const CASES: Case[] = [
 ];
 
 const parser = (c: Case) =>
-  new TurnParser({ tools: c.tools ?? tools, format: c.format, reasoning: think, startsInReasoning: c.startsInReasoning ?? false });
+  outputParser({ tools: c.tools ?? tools, format: c.format, reasoning: think, startsInReasoning: c.startsInReasoning ?? false });
 
 const next = random(seed("output parser"));
 for (const format of TOOL_FORMATS) {

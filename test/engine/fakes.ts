@@ -156,6 +156,7 @@ export const fakeChat: ChatFormat = {
   capabilities: { tools: true, thinking: true, system: true },
   template: "",
   grammar: hermes.grammar,
+  callMarkers: hermes.openers,
   stops: ["|"],
   render: (messages) => ({ text: `${messages.map((m) => `${m.role}:${m.content}|`).join("")}assistant:?`, startsInReasoning: false }),
   parser: ({ tools }) => {

@@ -1,9 +1,9 @@
 /** ServiceNow Apriel: `<tool_calls>[{"name": ..., "arguments": {...}}, ...]</tool_calls>`; AI21 Jamba writes the same. */
-import type { ToolFormat } from "./format.ts";
+import type { MarkedFormat } from "./format.ts";
 import { jsonGrammar } from "./grammar.ts";
 import { JsonCalls } from "./json-calls.ts";
 
-export const jamba: ToolFormat = {
+export const jamba: MarkedFormat = {
   name: "tool-calls-list",
   matches: (template) => template.includes("<tool_calls>") && !template.includes("<tool_call>"),
   openers: ["<tool_calls>"],
@@ -19,7 +19,7 @@ export const jamba: ToolFormat = {
 };
 
 /** Apriel thinks in prose between two sentences. */
-export const apriel: ToolFormat = {
+export const apriel: MarkedFormat = {
   ...jamba,
   name: "apriel",
   matches: (template) => template.includes("<tool_calls>") && template.includes("[BEGIN FINAL RESPONSE]"),

@@ -2,13 +2,13 @@
  * Cohere. Command R and R+: `Action:`, then a fenced JSON list of `{"tool_name": ..., "parameters": {...}}`. Command R7B and A: the
  * list between `<|START_ACTION|>` and `<|END_ACTION|>`.
  */
-import type { ToolFormat } from "./format.ts";
+import type { MarkedFormat } from "./format.ts";
 import { jsonGrammar } from "./grammar.ts";
 import { JsonCalls } from "./json-calls.ts";
 
 const open = (name: string) => `    {\n        "tool_name": ${JSON.stringify(name)},\n        "parameters": `;
 
-export const commandR: ToolFormat = {
+export const commandR: MarkedFormat = {
   name: "command-r",
   matches: (template) => template.includes("Action:\\n```json") || template.includes("Action:\n```json"),
   openers: ["Action:\n```json", "Action: ```json"],
@@ -18,7 +18,7 @@ export const commandR: ToolFormat = {
   grammar: jsonGrammar({ before: "\nAction:\n```json\n[\n", open, close: "\n    }", between: ",\n", after: "\n]```\n" }),
 };
 
-export const commandA: ToolFormat = {
+export const commandA: MarkedFormat = {
   name: "command-a",
   matches: (template) => template.includes("<|START_ACTION|>"),
   openers: ["<|START_ACTION|>"],

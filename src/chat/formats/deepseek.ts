@@ -2,7 +2,7 @@
  * DeepSeek. V3 and R1: `<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>NAME`, a fenced JSON block,
  * `<｜tool▁call▁end｜><｜tool▁calls▁end｜>`. V3.1: name, separator, bare JSON. V3.2 and V4: elements marked with `｜DSML｜`.
  */
-import type { ToolFormat } from "./format.ts";
+import type { MarkedFormat } from "./format.ts";
 import { type CallGrammar, jsonGrammar, toolText } from "./grammar.ts";
 import { HeadedCall } from "./headed.ts";
 import { TaggedCall, type TagSyntax } from "./tagged.ts";
@@ -28,7 +28,7 @@ const v3Grammar = jsonGrammar({
   between: "\n",
 });
 
-const base = (name: string, matches: ToolFormat["matches"], grammar: CallGrammar): ToolFormat => ({
+const base = (name: string, matches: MarkedFormat["matches"], grammar: CallGrammar): MarkedFormat => ({
   name,
   matches,
   openers: [CALL_BEGIN],
@@ -65,7 +65,7 @@ const TAGS: TagSyntax = {
 };
 
 /** V3.2 calls the outer element `function_calls`, V4 `tool_calls`. */
-export const deepseekDsml: ToolFormat = {
+export const deepseekDsml: MarkedFormat = {
   name: "deepseek-dsml",
   matches: (template) => template.includes("｜DSML｜"),
   openers: ['<｜DSML｜invoke name="'],

@@ -1,9 +1,9 @@
 /** Fireworks FireFunction 2: ` functools[{"name": ..., "arguments": {...}}, ...]`. */
-import type { CallReader, CallSink, ReaderState, ToolFormat } from "./format.ts";
+import type { CallReader, CallSink, ReaderState, MarkedFormat } from "./format.ts";
 import { jsonGrammar } from "./grammar.ts";
 import { JsonCalls } from "./json-calls.ts";
 
-export const firefunction: ToolFormat = {
+export const firefunction: MarkedFormat = {
   name: "firefunction",
   matches: (template) => template.includes("functools["),
   openers: ["functools["],

@@ -3,12 +3,27 @@ import type { ChatDelta, OutputParser, ToolSpec } from "../api.ts";
 import type { ReasoningMarkers } from "../reasoning.ts";
 import type { CallGrammar } from "./grammar.ts";
 
-export interface ToolFormat {
+/** What all formats have. */
+interface Family {
   readonly name: string;
   /** Whether a chat template writes calls in this format. `isToken` asks the vocabulary, for templates that leave calls out. */
   matches(template: string, isToken: (text: string) => boolean): boolean;
   /** Markers in the model's text that open one or more calls. */
   readonly openers: readonly string[];
+  /** How the family marks reasoning, where its template alone does not tell. */
+  readonly reasoning?: ReasoningMarkers;
+  /** Strings that end the answer, for vocabularies that do not declare them as end tokens. */
+  readonly stops?: readonly string[];
+  /** How calls are written: for templates that leave earlier calls out, and for grammars that force calls. */
+  readonly grammar: CallGrammar;
+  /** Ids of calls that the templates expect: they write them where others write the name. `index` counts through the conversation. */
+  callId?(name: string, index: number): string;
+  /** The text by which the family learns of tools, where a template knows its calls but lists no tools. */
+  instructions?(tools: readonly ToolSpec[]): string;
+}
+
+/** Calls stand between markers in the text. */
+export interface MarkedFormat extends Family {
   /** Markers around and inside of calls that are dropped where no reader has taken them. */
   readonly closers: readonly string[];
   /** Markup of answers that is no text, dropped with and without tools. */
@@ -17,23 +32,18 @@ export interface ToolFormat {
   readonly bare?: boolean;
   /** The openers are ordinary words and come out as text when no call follows. */
   readonly wordOpeners?: boolean;
-  /** A call inside of reasoning ends it. Only for markers that nobody writes about. */
+  /** A call inside of reasoning ends it. Only for families whose models forget to end it. */
   readonly callsEndReasoning?: boolean;
-  /** How the family marks reasoning, where its template alone does not tell. */
-  readonly reasoning?: ReasoningMarkers;
-  /** Strings that end the answer, for vocabularies that do not declare them as end tokens. */
-  readonly stops?: readonly string[];
   /** Reads what follows `opener` ("" for a bare call, whose "{" or "[" is the first that it gets). */
   reader(opener: string, calls: CallSink): CallReader;
-  /** For answers that are made of messages with headers: reads all of the output instead of the marker scanner. */
-  parser?(options: ParserOptions): OutputParser;
-  /** How calls are written: for templates that leave earlier calls out, and for grammars that force calls. */
-  readonly grammar: CallGrammar;
-  /** Ids of calls that the templates expect: they write them where others write the name. `index` counts through the conversation. */
-  callId?(name: string, index: number): string;
-  /** The text by which the family learns of tools, where a template knows its calls but lists no tools. */
-  instructions?(tools: readonly ToolSpec[]): string;
 }
+
+/** Answers are made of messages with headers. */
+export interface MessageFormat extends Family {
+  parser(options: Omit<ParserOptions, "format">): OutputParser;
+}
+
+export type ToolFormat = MarkedFormat | MessageFormat;
 
 export interface ParserOptions {
   /** Calls are looked for only when there are tools. */

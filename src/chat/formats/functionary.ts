@@ -2,7 +2,7 @@
  * MeetKai Functionary. 3.2: `>>>RECIPIENT\n` before each part; "all" is text, a tool's name is a call with JSON behind it. 3.1:
  * `<function=NAME>{...}</function>`.
  */
-import type { ToolFormat } from "./format.ts";
+import type { MarkedFormat, MessageFormat } from "./format.ts";
 import { jsonGrammar } from "./grammar.ts";
 import { HeadedCall } from "./headed.ts";
 import { SegmentParser, type SegmentSyntax } from "./segments.ts";
@@ -20,22 +20,20 @@ const FUNCTIONARY: SegmentSyntax = {
     if (name === "all") return { kind: "text" };
     return tools.includes(name) ? { kind: "call", name } : undefined;
   },
-  possible: (header, tools) => MARKER.startsWith(header) || ["all", ...tools].some((name) => name.startsWith(bare(header))),
+  possible: (header, tools) => MARKER.startsWith(header) || ["all", ...tools].some((name) => `${name}\n`.startsWith(bare(header))),
   keepMarkers: true,
 };
 
-export const functionary: ToolFormat = {
+export const functionary: MessageFormat = {
   name: "functionary",
   matches: (template) => template.includes(">>>all"),
-  openers: [],
-  closers: [],
-  reader: () => ({ push: (text) => ({ failed: text }), finish: () => ({ rest: "" }) }),
+  openers: [">>>"],
   parser: (options) => new SegmentParser(FUNCTIONARY, options),
   grammar: jsonGrammar({ before: "", open: (name, index) => `${index === 0 ? "" : MARKER}${name}\n`, close: "", between: "", after: "" }),
 };
 
 /** Also what Llama 3.1 was taught for tools of one's own. */
-export const functionary31: ToolFormat = {
+export const functionary31: MarkedFormat = {
   name: "functionary-3.1",
   matches: (template) => template.includes("<function=") && template.includes("</function>"),
   openers: ["<function="],

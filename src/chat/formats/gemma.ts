@@ -1,5 +1,5 @@
 /** Google Gemma 4: `<|tool_call>call:NAME{key:<|"|>text<|"|>,n:1}<tool_call|>`; FunctionGemma with markers of its own. */
-import type { CallReader, CallSink, ReaderState, ToolFormat } from "./format.ts";
+import type { CallReader, CallSink, ReaderState, MarkedFormat } from "./format.ts";
 import { LiteralReader, type LiteralSyntax } from "./literal.ts";
 
 const QUOTE = '<|"|>';
@@ -11,7 +11,7 @@ const syntax = (quote: string): LiteralSyntax => ({
   words: true,
 });
 
-export const gemma: ToolFormat = {
+export const gemma: MarkedFormat = {
   name: "gemma",
   matches: (template) => template.includes("<|tool_call>call:"),
   openers: ["<|tool_call>"],
@@ -29,7 +29,7 @@ export const gemma: ToolFormat = {
   },
 };
 
-export const functionGemma: ToolFormat = {
+export const functionGemma: MarkedFormat = {
   ...gemma,
   name: "function-gemma",
   matches: (template) => template.includes("<start_function_call>"),

@@ -2,7 +2,7 @@
  * Zhipu GLM 4.5 to 4.7: `<tool_call>NAME<arg_key>KEY</arg_key><arg_value>VALUE</arg_value></tool_call>`, with line breaks between the tags
  * up to 4.6 and without after it. Strings stand as they are, all else is JSON.
  */
-import type { CallReader, CallSink, ReaderState, ToolFormat } from "./format.ts";
+import type { CallReader, CallSink, ReaderState, MarkedFormat } from "./format.ts";
 import { JsonCalls } from "./json-calls.ts";
 import { TaggedCall, type TagSyntax } from "./tagged.ts";
 
@@ -15,7 +15,7 @@ const TAGS: TagSyntax = {
   ends: ["</tool_call>"],
 };
 
-export const glm: ToolFormat = {
+export const glm: MarkedFormat = {
   name: "glm",
   matches: (template) => template.includes("<arg_key>"),
   openers: ["<tool_call>"],

@@ -1,9 +1,9 @@
 /** IBM Granite 3 and Phi 4 mini: `<|tool_call|>[{"name": ..., "arguments": {...}}, ...]`. Granite 4 writes as Hermes does. */
-import type { ToolFormat } from "./format.ts";
+import type { MarkedFormat } from "./format.ts";
 import { jsonGrammar } from "./grammar.ts";
 import { JsonCalls } from "./json-calls.ts";
 
-export const granite: ToolFormat = {
+export const granite: MarkedFormat = {
   name: "granite",
   matches: (template) => template.includes("<|tool_call|>"),
   openers: ["<|tool_call|>", "<tool_call>"],

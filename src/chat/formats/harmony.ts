@@ -2,7 +2,7 @@
  * OpenAI gpt-oss ("harmony"): messages `<|start|>ROLE to=RECIPIENT<|channel|>CHANNEL<|message|>TEXT<|end|>`. The channel analysis is
  * reasoning, final and commentary are text, and a message to `functions.NAME` is a call.
  */
-import type { ToolFormat } from "./format.ts";
+import type { MessageFormat } from "./format.ts";
 import { jsonGrammar } from "./grammar.ts";
 import { type Segment, SegmentParser, type SegmentSyntax } from "./segments.ts";
 
@@ -30,12 +30,10 @@ const HARMONY: SegmentSyntax = {
   keepMarkers: false,
 };
 
-export const harmony: ToolFormat = {
+export const harmony: MessageFormat = {
   name: "harmony",
   matches: (template) => template.includes("<|channel|>") && template.includes("<|message|>"),
-  openers: [],
-  closers: [],
-  reader: () => ({ push: (text) => ({ failed: text }), finish: () => ({ rest: "" }) }),
+  openers: [" to=functions."],
   parser: (options) => new SegmentParser(HARMONY, options),
   reasoning: { open: "<|channel|>analysis<|message|>", close: "<|end|>" },
   grammar: jsonGrammar({

@@ -1,12 +1,12 @@
 /** Moonshot Kimi K2: `<|tool_call_begin|>functions.NAME:INDEX<|tool_call_argument_begin|>{...}<|tool_call_end|>` in a section. */
-import type { ToolFormat } from "./format.ts";
+import type { MarkedFormat } from "./format.ts";
 import { jsonGrammar } from "./grammar.ts";
 import { HeadedCall } from "./headed.ts";
 
 const ARGUMENTS = "<|tool_call_argument_begin|>";
 const HEAD = /^\s*(?:functions\.)?([^\s:<>{]+)(?::\d+)?\s*<\|tool_call_argument_begin\|>\s*$/;
 
-export const kimi: ToolFormat = {
+export const kimi: MarkedFormat = {
   name: "kimi",
   matches: (template) => template.includes(ARGUMENTS),
   openers: ["<|tool_call_begin|>"],

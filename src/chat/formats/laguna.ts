@@ -1,8 +1,8 @@
 /** Poolside Laguna: GLM's tags in turns that end with `</assistant>`. */
-import type { ToolFormat } from "./format.ts";
+import type { MarkedFormat } from "./format.ts";
 import { glm } from "./glm.ts";
 
-export const laguna: ToolFormat = {
+export const laguna: MarkedFormat = {
   ...glm,
   name: "laguna",
   matches: (template) => template.includes("<arg_key>") && template.includes("</assistant>"),

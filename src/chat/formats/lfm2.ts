@@ -1,12 +1,12 @@
 /** Liquid LFM2 and LFM2.5: Python calls, `<|tool_call_start|>[f(a=1, b="x"), g()]<|tool_call_end|>`. */
-import type { CallReader, CallSink, ReaderState, ToolFormat } from "./format.ts";
+import type { CallReader, CallSink, ReaderState, MarkedFormat } from "./format.ts";
 import { JsonCalls } from "./json-calls.ts";
 import { LiteralReader, type LiteralSyntax, PYTHON } from "./literal.ts";
 
 const START = "<|tool_call_start|>";
 const END = "<|tool_call_end|>";
 
-export const lfm2: ToolFormat = {
+export const lfm2: MarkedFormat = {
   name: "lfm2",
   // Some of the templates list the tools and leave the calls to the model.
   matches: (template, isToken) =>

@@ -2,7 +2,7 @@
  * MiniMax. M2: `<minimax:tool_call><invoke name="NAME"><parameter name="KEY">VALUE</parameter></invoke></minimax:tool_call>`. M3: every
  * tag has a marker before it, and objects and arrays are elements themselves.
  */
-import type { CallReader, CallSink, ReaderState, ToolFormat } from "./format.ts";
+import type { CallReader, CallSink, ReaderState, MarkedFormat } from "./format.ts";
 import { FunctionCalls } from "./qwen-xml.ts";
 import { SchemaView } from "./schema.ts";
 import { escaped, jsonValue, wholeLength } from "./values.ts";
@@ -18,7 +18,7 @@ const TAGS: TagSyntax = {
   ends: ["</invoke>", "</minimax:tool_call>"],
 };
 
-export const minimaxM2: ToolFormat = {
+export const minimaxM2: MarkedFormat = {
   name: "minimax-m2",
   matches: (template) => template.includes("<minimax:tool_call>"),
   openers: ["<minimax:tool_call>", '<invoke name="'],
@@ -39,7 +39,7 @@ export const minimaxM2: ToolFormat = {
 /** Before every tag. */
 const NS = "]<]minimax[>[";
 
-export const minimaxM3: ToolFormat = {
+export const minimaxM3: MarkedFormat = {
   name: "minimax-m3",
   matches: (template) => template.includes("]<]minimax[>["),
   openers: [`${NS}<invoke name="`],

@@ -1,5 +1,5 @@
 /** Mistral: `[TOOL_CALLS][{"name": ..., "arguments": {...}}, ...]`, and since 2025 `[TOOL_CALLS]name[ARGS]{...}`. */
-import type { CallReader, CallSink, ReaderState, ToolFormat } from "./format.ts";
+import type { CallReader, CallSink, ReaderState, MarkedFormat } from "./format.ts";
 import { jsonGrammar } from "./grammar.ts";
 import { HeadedCall } from "./headed.ts";
 import { JsonCalls } from "./json-calls.ts";
@@ -7,7 +7,7 @@ import { JsonCalls } from "./json-calls.ts";
 const HEAD = /^\s*([\w.-]+)\s*(?:\[CALL_ID\][\w-]*\s*)?(?:\[ARGS\]\s*)?$/;
 
 /** The older form, a list. */
-export const mistral: ToolFormat = {
+export const mistral: MarkedFormat = {
   name: "mistral",
   matches: (template) => template.includes("[TOOL_CALLS]"),
   openers: ["[TOOL_CALLS]"],
@@ -23,7 +23,7 @@ export const mistral: ToolFormat = {
 };
 
 /** The newer form, a marker and a name for each call. Both are read. */
-export const mistralArgs: ToolFormat = {
+export const mistralArgs: MarkedFormat = {
   ...mistral,
   name: "mistral-args",
   matches: (template, isToken) => template.includes("[TOOL_CALLS]") && (template.includes("[ARGS]") || isToken("[ARGS]")),

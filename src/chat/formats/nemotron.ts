@@ -1,9 +1,9 @@
 /** NVIDIA Nemotron up to Nano 2: `<TOOLCALL>[{"name": ..., "arguments": {...}}, ...]</TOOLCALL>`. Nemotron 3 writes as Qwen 3.5 does. */
-import type { ToolFormat } from "./format.ts";
+import type { MarkedFormat } from "./format.ts";
 import { jsonGrammar } from "./grammar.ts";
 import { JsonCalls } from "./json-calls.ts";
 
-export const nemotron: ToolFormat = {
+export const nemotron: MarkedFormat = {
   name: "nemotron",
   matches: (template) => template.includes("<TOOLCALL>"),
   openers: ["<TOOLCALL>"],

@@ -2,7 +2,7 @@
  * Qwen 3 Coder, Qwen 3.5, Nemotron 3, Step and others:
  * `<tool_call><function=NAME><parameter=KEY>\nVALUE\n</parameter></function></tool_call>`.
  */
-import type { CallReader, CallSink, ReaderState, ToolFormat } from "./format.ts";
+import type { CallReader, CallSink, ReaderState, MarkedFormat } from "./format.ts";
 import { JsonCalls } from "./json-calls.ts";
 import { TaggedCall, type TagSyntax } from "./tagged.ts";
 
@@ -16,7 +16,7 @@ export const FUNCTION_TAGS: TagSyntax = {
   ends: ["</function>", "</tool_call>"],
 };
 
-export const qwenXml: ToolFormat = {
+export const qwenXml: MarkedFormat = {
   name: "qwen-xml",
   matches: (template) => template.includes("<function=") && template.includes("<tool_call>"),
   // Models leave the outer tag out now and then.

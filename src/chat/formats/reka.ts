@@ -1,8 +1,8 @@
 /** Reka Edge: Hermes' calls in turns that end with `<sep>`. */
-import type { ToolFormat } from "./format.ts";
+import type { MarkedFormat } from "./format.ts";
 import { hermes } from "./hermes.ts";
 
-export const reka: ToolFormat = {
+export const reka: MarkedFormat = {
   ...hermes,
   name: "reka",
   matches: (template) => template.includes("<sep>") && template.includes("<tool_call>"),

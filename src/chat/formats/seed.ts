@@ -1,8 +1,8 @@
 /** ByteDance Seed-OSS: `<seed:tool_call><function=NAME><parameter=KEY>VALUE</parameter></function></seed:tool_call>`. */
-import type { ToolFormat } from "./format.ts";
+import type { MarkedFormat } from "./format.ts";
 import { FUNCTION_TAGS, FunctionCalls } from "./qwen-xml.ts";
 
-export const seed: ToolFormat = {
+export const seed: MarkedFormat = {
   name: "seed",
   matches: (template) => template.includes("<seed:tool_call>"),
   openers: ["<seed:tool_call>"],

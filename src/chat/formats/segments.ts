@@ -13,7 +13,7 @@ export interface SegmentSyntax {
   ends: readonly string[];
   /** What a header announces; undefined: this is no header. `tools` are the names that can be called. */
   read(header: string, tools: readonly string[]): Segment | undefined;
-  /** Whether text may still become a header. */
+  /** Whether text may still become, or is, a header with the end of headers behind it. */
   possible(header: string, tools: readonly string[]): boolean;
   /** Text that only looked like a header keeps its marker. */
   keepMarkers: boolean;
@@ -34,7 +34,7 @@ export class SegmentParser implements OutputParser {
 
   constructor(
     private readonly syntax: SegmentSyntax,
-    options: ParserOptions,
+    options: Omit<ParserOptions, "format">,
   ) {
     this.calls = new CallSink(options.tools, options.newId ?? callId);
     this.tools = this.calls.names;
@@ -65,7 +65,7 @@ export class SegmentParser implements OutputParser {
     const { syntax, tools } = this;
     const at = this.buffer.indexOf(syntax.body);
     const header = this.marker + (at < 0 ? this.buffer : this.buffer.slice(0, at));
-    const possible = syntax.possible(header, tools);
+    const possible = syntax.possible(at < 0 ? header : header + syntax.body, tools);
     const segment = at < 0 || !possible ? undefined : syntax.read(header, tools);
     if (segment) {
       this.buffer = this.buffer.slice(at + syntax.body.length);

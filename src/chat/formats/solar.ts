@@ -1,5 +1,5 @@
 /** Upstage Solar Open: messages `<|begin|>assistant<|think|>...<|end|>`; calls with an id, a name and JSON. */
-import type { ToolFormat } from "./format.ts";
+import type { MarkedFormat } from "./format.ts";
 import { jsonGrammar } from "./grammar.ts";
 import { HeadedCall } from "./headed.ts";
 
@@ -8,7 +8,7 @@ const NAME = "<|tool_call:name|>";
 const ARGUMENTS = "<|tool_call:args|>";
 const HEAD = /^\s*[^\s<>{]*\s*<\|tool_call:name\|>\s*([^\s<>{]+)\s*<\|tool_call:args\|>\s*$/;
 
-export const solar: ToolFormat = {
+export const solar: MarkedFormat = {
   name: "solar",
   matches: (template) => template.includes(BEGIN),
   openers: [BEGIN],
