@@ -1,5 +1,5 @@
 /** What a model's store says is applied when the model runs. */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import type { ChatMessage } from "../../src/chat/api.ts";
 import type { Engine, Prompt } from "../../src/engine/api.ts";
 import { createEngine } from "../../src/engine/create.ts";
@@ -7,6 +7,9 @@ import { presetContext, presetMaxTokens, withPreset } from "../../src/engine/pre
 import { createModel } from "../../src/hub/store/create.ts";
 import { Machine } from "../hub/machine.ts";
 import { errorOf } from "./fakes.ts";
+
+// The first run after a change of the kernels compiles them.
+setDefaultTimeout(120_000);
 
 const user: ChatMessage = { role: "user", content: "hi" };
 const system: ChatMessage = { role: "system", content: "asked" };

@@ -264,7 +264,7 @@ describe("our own store, paths and the demo", () => {
     expect(error.code).toBe("model_not_found");
     expect(error.message).toBe('model "lama3.2" is not installed');
     expect(error.hint).toBe('Did you mean "llama3.2"? Installed: llama3.2:latest, demo. `alloy pull lama3.2` would download it.');
-    expect(error.data).toEqual({ model: "lama3.2" });
+    expect(error.data).toEqual({ model: "lama3.2", pullable: true });
   });
 });
 
