@@ -85,6 +85,7 @@ class Attempt {
   private readonly group = new AbortController();
   private handle!: FileHandle;
   private saved = -Infinity;
+  private saving: Promise<void> = Promise.resolve();
   /** Resolved when the front moves, and when all is over. */
   private moved = Promise.withResolvers<void>();
 
@@ -135,11 +136,8 @@ class Attempt {
 
   private async close(): Promise<void> {
     if (this.handle === undefined) return;
-    try {
-      writeJournal(this.path, this.source.size, this.journal);
-    } catch {
-      // A full disk has no room for it; the last one that was written still holds.
-    }
+    this.save();
+    await this.saving;
     await this.handle.close();
   }
 
@@ -267,7 +265,14 @@ class Attempt {
     this.options.onProgress?.(ranges.bytes);
     if (performance.now() - this.saved < JOURNAL_MS) return;
     this.saved = performance.now();
-    writeJournal(this.path, this.source.size, this.journal);
+    this.save();
+  }
+
+  /** Writes the journal, after the one that is being written. */
+  private save(): void {
+    const write = () => writeJournal(this.path, this.source.size, this.journal);
+    // A full disk has no room for it; the last one that was written still holds.
+    this.saving = this.saving.then(write).catch(() => {});
   }
 
   /** Hashes the file behind its front. */

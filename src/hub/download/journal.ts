@@ -1,5 +1,6 @@
 /** What is known of an unfinished download, in a small file beside it: enough to go on after a crash. */
-import { readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { readFileSync, rmSync, statSync } from "node:fs";
+import { rename, writeFile } from "node:fs/promises";
 import { isObject } from "../../formats/json.ts";
 import { Ranges } from "./ranges.ts";
 
@@ -27,11 +28,11 @@ export function readJournal(path: string, size: number): Journal {
   }
 }
 
-/** Replaces the journal in one step. */
-export function writeJournal(path: string, size: number, { ranges, etag }: Journal): void {
+/** Replaces the journal in one step. One call at a time. */
+export async function writeJournal(path: string, size: number, { ranges, etag }: Journal): Promise<void> {
   const temporary = `${journalPath(path)}.new`;
-  writeFileSync(temporary, JSON.stringify({ size, etag, done: ranges.list }));
-  renameSync(temporary, journalPath(path));
+  await writeFile(temporary, JSON.stringify({ size, etag, done: ranges.list }));
+  await rename(temporary, journalPath(path));
 }
 
 export function removeJournal(path: string): void {
