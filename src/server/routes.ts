@@ -3,6 +3,7 @@ import { AlloyError } from "../support/errors.ts";
 import type { Handler, Method, Route } from "./context.ts";
 import { countTokens } from "./dialects/anthropic/count-tokens.ts";
 import { createMessage } from "./dialects/anthropic/create.ts";
+import { account, recommendations, status } from "./dialects/ollama/account.ts";
 import { headBlob, postBlob } from "./dialects/ollama/blobs.ts";
 import { chat as ollamaChat } from "./dialects/ollama/chat.ts";
 import { create } from "./dialects/ollama/create.ts";
@@ -45,6 +46,10 @@ const SERVED: Route[] = [
   { method: "DELETE", path: "/api/delete", dialect: "ollama", handle: remove },
   { method: "HEAD", path: "/api/blobs/*", dialect: "ollama", handle: headBlob },
   { method: "POST", path: "/api/blobs/*", dialect: "ollama", handle: postBlob },
+  { method: "GET", path: "/api/status", dialect: "ollama", handle: status },
+  { method: "POST", path: "/api/me", dialect: "ollama", handle: account },
+  { method: "POST", path: "/api/signout", dialect: "ollama", handle: account },
+  { method: "GET", path: "/api/experimental/model-recommendations", dialect: "ollama", handle: recommendations },
   { method: "GET", path: "/api/version", dialect: "ollama", handle: version },
   { method: "HEAD", path: "/api/version", dialect: "ollama", handle: version },
 ];
@@ -80,9 +85,6 @@ const NOT_BUILT: [Method, string, Dialect][] = [
   ["POST", "/embedding", "openai"],
   ["POST", "/api/embed", "ollama"],
   ["POST", "/api/embeddings", "ollama"],
-  ["GET", "/api/status", "ollama"],
-  ["POST", "/api/me", "ollama"],
-  ["POST", "/api/signout", "ollama"],
   ["GET", "/api/experimental/*", "ollama"],
   ["POST", "/api/experimental/*", "ollama"],
 ];

@@ -272,3 +272,10 @@ test("push is refused as one JSON answer, streamed or not (row 88)", async () =>
   expect(await answer("/api/push", { model: "demo", stream: true })).toEqual([501, { error: "push is not supported by alloy" }]);
   expect(await answer("/api/push", {})).toEqual([400, { error: "model is required" }]);
 });
+
+test("what clients ask about a cloud and accounts", async () => {
+  expect(await answer("/api/status", undefined, "GET")).toEqual([200, { cloud: { disabled: true, source: "env" } }]);
+  expect(await answer("/api/experimental/model-recommendations", undefined, "GET")).toEqual([200, { recommendations: [] }]);
+  for (const path of ["/api/me", "/api/signout"]) expect(await answer(path, {})).toEqual([401, { error: "unauthorized" }]);
+  expect((await answer("/api/experimental/web_search", {}))[0]).toBe(501);
+});
