@@ -1,5 +1,5 @@
 /**
- * The builtins of lazy buffers on this machine's CPU: `bun bench/kernels/lazy.ts [--threads=N]`.
+ * The builtins of lazy buffers on this machine's CPU: `bun bench/kernels/lazy.ts [--threads=1]`.
  * Products are GFLOP/s beside what multiply-adds reach on registers, work on rows and elements is GB/s (read and written once) beside a plain copy.
  * Both limits are measured in the same run. What is timed are the dispatches of a read, without the copy to the host.
  */
@@ -27,22 +27,29 @@ const multiplyAdds = kernel(
 );
 
 const threads = process.argv.find((a) => a.startsWith("--threads="))?.slice("--threads=".length);
-const device = createCpuDevice({ threads: threads === undefined ? undefined : Number(threads) });
+const device = createCpuDevice({ threads: Number(threads ?? 1) });
 useDevice(device);
 /** What the last read dispatched. */
 let dispatched: readonly Dispatch[] = [];
 const plan = device.plan.bind(device);
 device.plan = (d, slots) => plan((dispatched = d), slots);
 
-/** Best seconds of several runs, after one to warm up: other work on the machine only ever makes a run slower. */
-function time(dispatches: readonly Dispatch[], runs = 40): number {
+/** Seconds on one thread: what the processor spent, so that other work on the machine hardly shows; on several: by the clock. */
+const clock = (): number => (device.properties.threads === 1 ? process.cpuUsage().user / 1e6 : performance.now() / 1000);
+
+/** Seconds of one run: the best of several batches, after a run to warm up. A batch is long enough for the processor's coarse clock. */
+function time(dispatches: readonly Dispatch[]): number {
   const p = plan(dispatches, 0);
   p.run();
   let best = Infinity;
-  for (let i = 0; i < runs; i++) {
-    const t0 = performance.now();
-    p.run();
-    best = Math.min(best, (performance.now() - t0) / 1000);
+  for (let batch = 0; batch < 5; batch++) {
+    const started = clock();
+    let runs = 0;
+    do {
+      p.run();
+      runs++;
+    } while (clock() - started < 0.1);
+    best = Math.min(best, (clock() - started) / runs);
   }
   p.free();
   return best;

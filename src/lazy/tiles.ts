@@ -22,7 +22,7 @@ const CPU: Tiles = {
     const programs = Math.ceil(M / 96) * Math.ceil(N / BN);
     return { BM: M <= 8 ? 8 : M <= 24 || programs < 2 * threads ? 24 : 96, BN, BK: 64 };
   },
-  wholeRow: 256,
+  wholeRow: 2048,
   rowPiece: 64,
   attention: { BM: 24, BN: 64 },
 };

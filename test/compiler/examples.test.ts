@@ -125,3 +125,14 @@ test.each(Object.keys(EXAMPLES))(
   },
   PATIENCE,
 );
+
+test(
+  "kernels that are composed at run time need no C compiler",
+  () => {
+    const env = { ...process.env, ALLOY_DEVICE: "cpu", ALLOY_CC: "", ALLOY_LIBRARY: "none" };
+    const run = Bun.spawnSync([process.execPath, join(FOLDER, "mlp.ts")], { env, stderr: "pipe" });
+    expect(run.stderr.toString()).toBe("");
+    expect(run.stdout.toString()).toContain("agree with a plain loop");
+  },
+  PATIENCE,
+);
