@@ -20,7 +20,7 @@ import { Random, seed } from "./random-kernels.ts";
 console.log(`examples: seed ${seed} (ALLOY_TEST_SEED)`);
 
 /** Compiling for the first time takes a while on a busy machine. */
-const PATIENCE = 60_000;
+const PATIENCE = 300_000;
 const FOLDER = join(import.meta.dir, "../../examples");
 
 /** Every example with sizes that the interpreter manages, and what it prints at the least. */

@@ -6,7 +6,7 @@ import { bf16, dim, f32, fn, kernel, out, ptr } from "../../src/compiler/languag
 import { attention, buffer, crossEntropy, dot, evaluate, LazyBuffer, rmsNorm, softmax, type LazyOperand } from "../../src/lazy/index.ts";
 import { DEVICES, on } from "./devices.ts";
 
-const PATIENCE = 60_000;
+const PATIENCE = 300_000;
 
 /** y = 2x and z = -x, n elements. */
 const twoWays = kernel(

@@ -45,7 +45,7 @@ export function worst(got: readonly number[], expected: ArrayLike<number>, toler
   return got.reduce((most, x, i) => {
     const y = expected[i];
     if (Object.is(x, y) || x === y) return most;
-    const error = Math.abs(x - y) / (tolerance * (1 + Math.abs(y)));
+    const error = Math.abs(x - y) / (Math.max(tolerance, 1e-300) * (1 + Math.abs(y)));
     return Math.max(most, Number.isNaN(error) ? Infinity : error);
   }, 0);
 }
