@@ -86,6 +86,12 @@ const CASES: Case[] = [
     expected: { text: "", calls: [call("get_weather", '{ "city":"O\\"s\\\\lo </tool_call> }{", "n": [1, {"a": null}] , "e": 1e3}')] },
   },
   {
+    name: "line breaks in strings, which JSON does not allow",
+    format: hermes,
+    output: weather('{\n"city": "a\nb\\\n\tc\\n"}'),
+    expected: { text: "", calls: [call("get_weather", '{\n"city": "a\\nb\\n\\tc\\n"}')] },
+  },
+  {
     name: "arguments before the name",
     format: hermes,
     output: '<tool_call>{"arguments": {"a": 1}, "name": "get_weather"}</tool_call>',
@@ -177,6 +183,13 @@ const CASES: Case[] = [
     format: llama3,
     output: '{"name": "get_weather", "parameters": {}}; {"name": "add.numbers", "parameters": {"x": 1}}',
     expected: { text: "", calls: [call("get_weather", "{}"), call("add.numbers", '{"x": 1}')] },
+  },
+  {
+    name: "braces doubled",
+    format: llama3,
+    output:
+      '{{"name": "get_weather", "parameters": {{"city": "{{Oslo}}", "at": {{"x": {{}}}}}}}} {"name": "add.numbers", "parameters": {"x": {}}}',
+    expected: { text: "", calls: [call("get_weather", '{"city": "{{Oslo}}", "at": {"x": {}}}'), call("add.numbers", '{"x": {}}')] },
   },
   {
     name: "a tagged call",

@@ -1,6 +1,6 @@
 /**
  * Calls as JSON objects, read while they arrive: `{"name": ..., "arguments": {...}}`, alone, in a list, or wrapped as
- * `{"type": "function", "function": {...}}`. Arguments pass through exactly as written.
+ * `{"type": "function", "function": {...}}`. Arguments pass through exactly as written, but for control characters in strings.
  */
 import type { CallReader, CallSink, ReaderState } from "./format.ts";
 
@@ -42,6 +42,9 @@ export class JsonCalls implements CallReader {
   private argumentsSeen = false;
   private argumentsString = false;
   private started = false;
+  /** Braces come in pairs, as small models copy them from a prompt that was a format string. */
+  private doubled = false;
+  private twin = "";
 
   constructor(
     private readonly calls: CallSink,
@@ -67,6 +70,7 @@ export class JsonCalls implements CallReader {
           break;
         }
       }
+      if (this.doubled && this.isTwin(c)) continue;
       if (this.phase !== "after") this.step(c);
       else if (c === "]" && this.inList) {
         this.inList = false;
@@ -88,6 +92,13 @@ export class JsonCalls implements CallReader {
     return { rest: "" };
   }
 
+  /** The second brace of a pair, in a call whose braces are all doubled. */
+  private isTwin(c: string): boolean {
+    const twin = c === this.twin && this.outside();
+    this.twin = !twin && (c === "{" || c === "}") && this.outside() ? c : "";
+    return twin;
+  }
+
   /** Outside of strings and keys, where a marker cannot be part of the JSON. */
   private outside(): boolean {
     return this.phase !== "key" && this.phase !== "name" && this.open.at(-1) !== '"';
@@ -97,7 +108,8 @@ export class JsonCalls implements CallReader {
     this.phase = "start";
     this.wrappers = 0;
     this.name = undefined;
-    this.held = "";
+    this.held = this.key = this.twin = "";
+    this.doubled = false;
     this.argumentsSeen = this.argumentsString = this.started = false;
   }
 
@@ -135,6 +147,7 @@ export class JsonCalls implements CallReader {
           this.phase = "key";
           this.text = "";
         } else if (c === "}") this.closeObject();
+        else if (c === "{" && this.key === "") this.doubled = true;
         else if (!space && c !== ",") this.phase = "failed";
         return;
       case "key":
@@ -194,8 +207,10 @@ export class JsonCalls implements CallReader {
       this.step(c);
       return;
     }
-    this.text += c;
     const top = this.open.at(-1);
+    // A line break inside of a string has to be escaped; models forget that.
+    const control = top === '"' && c < " " ? JSON.stringify(c).slice(1, -1) : "";
+    this.text += control === "" ? c : this.escaped ? control.slice(1) : control;
     if (top === '"') {
       if (this.escaped) this.escaped = false;
       else if (c === "\\") this.escaped = true;
