@@ -74,6 +74,19 @@ const load: Rule = (l, op, active) => {
   return l.b.one("load", [offset, ...(mask ? [mask] : []), ...(other ? [other] : [])], { param: op.attrs.param });
 };
 
+/**
+ * A store that is the same in all lanes of a simdgroup, typically masked to one of them: once per simdgroup. Not under a condition, where lanes that
+ * are off hold no values.
+ */
+function storeByGroup(l: Lockstep, op: Op): void {
+  const [offset, value, own] = op.args;
+  const axis = l.layout.shape.length - 1;
+  const groups = l.layout.shape.slice(0, -1);
+  const first = (v: Value): Value => l.b.one("reshape", [l.b.one("slice", [l.vary(v)], { axis, start: 0, size: 1 })], { shape: groups });
+  const mask = own && l.b.one("reduce", [l.vary(own)], { kind: "any", axis });
+  l.b.emit("store", [first(offset), first(value), ...(mask ? [mask] : [])], { param: op.attrs.param });
+}
+
 const store: Rule = (l, op, active) => {
   const [offset, value, own] = op.args;
   const local = l.ir.params[op.attrs.param as number].kind === "local";
@@ -88,6 +101,7 @@ const store: Rule = (l, op, active) => {
     l.b.emit("store", [l.use(offset), l.use(value), ...(mask ? [mask] : [])], { param: op.attrs.param });
     return;
   }
+  if (!local && !active.mask && l.sameInLanes(offset) && l.sameInLanes(value) && offset.type.shape.length === 0) return storeByGroup(l, op);
   const at = offsets(l, op);
   const mask = maskFor(l, own, active, at.type.shape);
   l.b.emit("store", [at, l.vary(value), ...(mask ? [mask] : [])], { param: op.attrs.param });

@@ -4,7 +4,7 @@
  * are selected; a loop that threads leave at different turns runs while any thread is in it. Barriers have nothing left to do.
  */
 import { Builder } from "../ir/build.ts";
-import { DivergenceAnalysis, UNIFORM } from "../ir/divergence.ts";
+import { DivergenceAnalysis, SIMD_UNIFORM, UNIFORM } from "../ir/divergence.ts";
 import { sameShape } from "../ir/ops.ts";
 import type { Block, KernelIR, Op, Value, ValueType } from "../ir/types.ts";
 import { renumber, walk } from "../ir/walk.ts";
@@ -66,6 +66,11 @@ export class Lockstep {
 
   varies(v: Value): boolean {
     return this.analysis.of(v) !== UNIFORM;
+  }
+
+  /** Lanes lie on an axis of their own and all have this value. */
+  sameInLanes(v: Value): boolean {
+    return this.lanesLast && this.layout.shape.length > 1 && this.analysis.of(v) <= SIMD_UNIFORM;
   }
 
   /** The value as it is: with thread axes if it varies. */

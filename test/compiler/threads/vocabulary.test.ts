@@ -229,6 +229,29 @@ describe("lanes", () => {
     };
     expect(z).toEqual([...group(0), ...group(1)]);
   });
+  test("one lane stores for its simdgroup, under a mask and under a condition", () => {
+    const { y } = run(
+      (al, { x, y }) => {
+        const [parts, late] = [al.shared(4), al.shared(4)];
+        const [lane, group] = [al.laneId(), al.simdgroupId()];
+        const own = al.simdSum(al.load(x + al.threadId()));
+        al.store(parts + group, own, { mask: lane === 3 });
+        if (lane === 5) {
+          const again = al.load(x + 100 + group);
+          al.store(late + group, again * 2);
+        }
+        if (group > 1) al.store(y + 60 + group, al.simdMax(al.load(x + al.threadId())), { mask: lane === 0 });
+        al.barrier();
+        const t = al.threadId();
+        al.store(y + t, al.load(parts + (t & 3)) + al.load(late + (t & 3)), { mask: t < 8 });
+      },
+      { threads: 128 },
+    );
+    const at = (i: number): number => i / 2 - 4;
+    const sum = (g: number): number => upTo(32, (i) => at(g * 32 + i)).reduce((a, b) => a + b, 0);
+    expect(y.slice(0, 8)).toEqual(upTo(8, (t) => sum(t & 3) + 2 * at(100 + (t & 3))));
+    expect(y.slice(60)).toEqual([0, 0, at(95), at(127)]);
+  });
   test("ballot and prefix sums", () => {
     const { z } = run((al, { n, z }) => {
       const v = al.load(n + al.threadId());
