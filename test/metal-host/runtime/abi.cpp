@@ -56,6 +56,7 @@ std::string apply_words(Mode& m, const std::string& words) {
     else if (w == "order=forward") m.order = Order::forward;
     else if (w == "order=reverse") m.order = Order::reverse;
     else if (w.rfind("order=", 0) == 0 && w.size() > 6 && w.find_first_not_of("0123456789", 6) == w.npos) m.order = Order::shuffled, m.seed = strtoull(w.c_str() + 6, nullptr, 10);
+    else if (w.rfind("limit=", 0) == 0 && w.size() > 6 && w.size() < 12 && w.find_first_not_of("0123456789", 6) == w.npos) m.limit = static_cast<unsigned>(atoi(w.c_str() + 6));
     else return w;
   }
   return "";

@@ -121,6 +121,7 @@ MH_API size_t mh_findings_take(char *out, size_t size);
  *   checked | fast | unoptimised     checked is the default; unoptimised is checked without the optimiser, which can hide a defect
  *   order=forward|reverse|<seed>     in which order threads get their turns
  *   contract=off|on                  whether a*b+c may become one fma
+ *   limit=<seconds>                  processor time that a dispatch may use before it is ended; 60 at first
  * separated by spaces; what is not named keeps its value. At start: the environment's ALLOY_METAL_HOST. 0 and a text for a word that is none of these.
  */
 MH_API int mh_configure(const char *words, char *error, size_t error_size);

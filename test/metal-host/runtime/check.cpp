@@ -250,6 +250,7 @@ void trim_shadow() {
 }
 
 void check(uintptr_t a, unsigned size, Access how, uintptr_t pc) {
+  if (g_time_up) out_of_time();
   if (on_stacks(a)) return;
   Region* r = g_recent;
   if (!r || a - r->base >= r->size || a - r->base + size > r->size) {

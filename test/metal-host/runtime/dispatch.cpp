@@ -98,7 +98,7 @@ int run_dispatch(Pass& pass, const Pipeline& p, const mh_dispatch& d, std::strin
   std::vector<Region> regions = regions_of(p, d);
   uint32_t first = next_group_id();
   begin_dispatch(regions, pass.epoch, first, p.mode.checked);
-  guard_begin();
+  guard_begin(p.mode.limit);
   for (uint32_t i = 0; i < total; i++) {
     uint32_t n = i;
     if (p.mode.order == Order::reverse) n = total - 1 - i;

@@ -29,7 +29,7 @@ int run_dispatch(Pass& pass, const Pipeline& pipeline, const mh_dispatch& d, std
 
 // Calls `body` so that faults and endless loops of kernels end it: abandon() is called for them.
 void guard_thread();          // once, on the executor thread
-void guard_begin();
+void guard_begin(unsigned limit_seconds);
 void guard_end();
 
 void begin_findings();

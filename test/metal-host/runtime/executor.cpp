@@ -2,6 +2,7 @@
 // stacks must not meet a fiber's.
 #include <pthread.h>
 #include <signal.h>
+#include <time.h>
 #include <ucontext.h>
 
 #include <atomic>
@@ -21,16 +22,9 @@ std::condition_variable g_changed;
 const std::function<void()>* g_job;
 pthread_t g_executor;
 std::atomic<bool> g_in_kernel{false};
-std::atomic<uint64_t> g_dispatches{0};
 const int kTimeUp = SIGRTMIN + 7;
-constexpr int kSeconds = 60;
+std::atomic<double> g_until{0};  // of the executor's processor time
 struct sigaction g_before[65];
-
-// Runs on the executor thread, in the place of the kernel that faulted.
-void ended_by(const char* kind, const char* what) {
-  report(kind, 0, what);
-  abandon();
-}
 
 const char* words(int signal) {
   if (signal == SIGFPE) return "integer division by zero";
@@ -44,9 +38,9 @@ void on_signal(int signal, siginfo_t* info, void* context) {
     auto pc = static_cast<uintptr_t>(c->uc_mcontext.gregs[REG_RIP]);
     bool inside = g_running.image && g_running.image->contains(pc);
     if (signal == kTimeUp) {
-      // Inside of the executor's own code a jump would leave it half done: the next tick comes soon.
-      if (!inside) return;
-      ended_by("endless", "the dispatch took too long and was ended");
+      // Inside of the executor's own code a jump would leave it half done: it looks at the flag itself.
+      if (!inside) return void(g_time_up = true);
+      out_of_time();
     }
     g_in_kernel = false;
     report("fault", inside ? line_of(pc + 1) : 0, words(signal));
@@ -60,14 +54,18 @@ void on_signal(int signal, siginfo_t* info, void* context) {
   ::signal(signal, SIG_DFL);
 }
 
+double executor_seconds() {
+  clockid_t clock;
+  timespec t = {};
+  if (pthread_getcpuclockid(g_executor, &clock) == 0) clock_gettime(clock, &t);
+  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+}
+
+// Processor time, so that a busy machine ends nothing.
 void watch() {
-  uint64_t last = 0;
-  for (int seconds = 0;; seconds++) {
-    std::this_thread::sleep_for(std::chrono::seconds(1));
-    uint64_t now = g_dispatches.load();
-    if (!g_in_kernel.load() || now != last) seconds = 0;
-    last = now;
-    if (seconds >= kSeconds) pthread_kill(g_executor, kTimeUp);
+  for (;;) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(250));
+    if (g_in_kernel.load() && executor_seconds() > g_until.load()) pthread_kill(g_executor, kTimeUp);
   }
 }
 
@@ -103,6 +101,13 @@ void on_executor(const std::function<void()>& job) {
   g_changed.wait(hold, [] { return g_job == nullptr; });
 }
 
+volatile bool g_time_up;
+
+void out_of_time() {
+  report("endless", 0, "the dispatch used more processor time than it may, and was ended");
+  abandon();
+}
+
 void guard_thread() {
   // Handlers run on a stack of their own: the fault may be that a fiber's is used up.
   static char memory[64 << 10];
@@ -117,8 +122,9 @@ void guard_thread() {
   }
 }
 
-void guard_begin() {
-  g_dispatches++;
+void guard_begin(unsigned limit_seconds) {
+  g_time_up = false;
+  g_until = executor_seconds() + limit_seconds;
   g_in_kernel = true;
 }
 void guard_end() { g_in_kernel = false; }

@@ -22,6 +22,7 @@ enum class Order { forward, reverse, shuffled };
 struct Mode {
   bool checked = true, optimised = true, contract = false;
   Order order = Order::forward;
+  unsigned limit = 60;  // seconds of processor time that a dispatch may use
   uint64_t seed = 0;
 };
 Mode current_mode();
@@ -81,6 +82,10 @@ struct Running {
   std::string report;
 };
 extern Running g_running;
+
+// Set when the dispatch has used up its time: whoever sees it from inside of a thread calls out_of_time().
+extern volatile bool g_time_up;
+[[noreturn]] void out_of_time();
 
 // Ends the dispatch from inside of a thread of it.
 [[noreturn]] void abandon();

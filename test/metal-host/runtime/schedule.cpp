@@ -117,6 +117,7 @@ void go(void** from, Thread* next) {
 
 // The running thread waits until it is ready again.
 void wait() {
+  if (g_time_up) out_of_time();
   Thread* me = g_thread;
   Thread* next = pick();
   if (!next) {
