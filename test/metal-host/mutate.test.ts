@@ -77,7 +77,7 @@ function judge(subject: Subject, want: readonly ArrayLike<number>[], m: Mutant):
   library.release();
   if (findings.length) return "checker";
   const wrong = want.some((w, k) =>
-    Array.from(w).some((x, i) => !(Math.abs(x - (d.buffers as ArrayLike<number>[])[k][i]) <= subject.tolerance)),
+    Array.from(w).some((x, i) => !(Math.abs(x - (d.buffers as unknown as ArrayLike<number>[])[k][i]) <= subject.tolerance)),
   );
   return wrong ? "result" : "survived";
 }
