@@ -16,6 +16,6 @@ export function compileProgram(device: Device, kernel: AnyKernel, constexprs: Co
     symbol,
     params: kernel.paramKindsOf(constexprs),
     text: (isa) => emitC(kernel.specialize(constexprs), isa, symbol),
-    metal: () => emitMetal(kernel.specialize(constexprs, { keepConstants: true }), symbol),
+    metal: () => emitMetal(kernel.specialize(constexprs, { keepConstants: true }), kernel.symbol(constexprs, { keepConstants: true })),
   });
 }

@@ -129,15 +129,15 @@ describe.skipIf(!host.available).each(["checked", "fast", "unoptimised", "checke
     test("the grid, with an edge", () => {
       const o = new Uint32Array(5 * 2 * 12);
       run("grid", [o], { grid: [5, 2], threads: [4, 1], exact: true });
-      expect([...o.slice(4 * 12, 5 * 12)]).toEqual([4, 0, 1, 0, 502, 22, 1, 4, 0, 0, 1, 32]);
-      expect([...o.slice(8 * 12, 9 * 12)]).toEqual([3, 1, 0, 3, 502, 22, 4, 4, 3, 3, 1, 32]);
+      expect(Array.from(o.subarray(4 * 12, 5 * 12))).toEqual([4, 0, 1, 0, 502, 22, 1, 4, 0, 0, 1, 32]);
+      expect(Array.from(o.subarray(8 * 12, 9 * 12))).toEqual([3, 1, 0, 3, 502, 22, 4, 4, 3, 3, 1, 32]);
     });
 
     test("simdgroup operations", () => {
       const o = new Float32Array(13 * 32);
       const p = new Uint32Array(6 * 32);
       run("simd_operations", [o, p], { threads: 32 });
-      const part = (a: Float32Array | Uint32Array, k: number): number[] => [...a.slice(32 * k, 32 * k + 32)];
+      const part = (a: Float32Array | Uint32Array, k: number): number[] => Array.from(a.subarray(32 * k, 32 * k + 32));
       const sums = lanes((i) => (i * (i + 1)) / 2);
       const expected = [
         lanes(() => 496),
@@ -183,7 +183,7 @@ describe.skipIf(!host.available).each(["checked", "fast", "unoptimised", "checke
       for (let l = 0; l < 32; l++) {
         const row = ((l >> 1) & 3) | (((l >> 4) & 1) << 2);
         const column = ((l & 1) << 1) | (((l >> 3) & 1) << 2);
-        expect([...o.slice(128 + row * 8 + column, 130 + row * 8 + column)]).toEqual([l, l + 0.5]);
+        expect(Array.from(o.subarray(128 + row * 8 + column, 130 + row * 8 + column))).toEqual([l, l + 0.5]);
       }
     });
 
@@ -195,7 +195,10 @@ describe.skipIf(!host.available).each(["checked", "fast", "unoptimised", "checke
       run("atomics", [u, s, f, o], { grid: 2, threads: 50 });
       let xor = 0;
       let and = 0xffffffff;
-      for (let i = 0; i < 100; i++) ((xor ^= i), (and &= ~i));
+      for (let i = 0; i < 100; i++) {
+        xor ^= i;
+        and &= ~i;
+      }
       expect([...u]).toEqual([100, 99, 5, 255, xor, and >>> 0, u[6], 42]);
       expect(u[6]).toBe(o[1] + 100);
       expect([...s, ...f, o[0]]).toEqual([-99, -200, 50, 50]);

@@ -94,7 +94,7 @@ function statement(t: readonly MslToken[], i: number, replace: Replace, source: 
       replace("guard", comma + 1, end - 1, `!(${source(comma + 1, end - 1)})`, `select by the opposite of ${source(comma + 1, end - 1)}`);
   }
   if (CONFUSED[text] && t[i + 1].text === "(") replace("simd", i, i, CONFUSED[text], `${CONFUSED[text]} instead of ${text}`);
-  if (/^simd_shuffle/.test(text) && t[i + 1].text === "(") {
+  if (text.startsWith("simd_shuffle") && t[i + 1].text === "(") {
     const end = closing(t, i + 1);
     replace("simd", end, end, " + 1)", `${text} from one lane further`);
   }

@@ -7,7 +7,7 @@ import { open, type FileHandle } from "node:fs/promises";
 import { AlloyError } from "../../support/errors.ts";
 import { readJournal, removeJournal, writeJournal, type Journal } from "./journal.ts";
 import { TransferError, type Net, type Reply } from "./net.ts";
-import { Ranges, type Range } from "./ranges.ts";
+import type { Range } from "./ranges.ts";
 
 /** What is known of a file's content beforehand: its SHA-256, or the SHA-1 that git names it by (over `blob SIZE\0` and the content). */
 export type Pin = { sha256: string } | { git: string };

@@ -33,7 +33,8 @@ export class MetalKernel implements Program {
 
 export class Programs {
   private readonly known = new Map<string, MetalKernel>();
-  private readonly libraries: number[] = [];
+  /** By name of a function: the library that holds it. Programs that differ in function constants only share one. */
+  private readonly libraries = new Map<string, number>();
 
   constructor(private readonly shim: Shim) {}
 
@@ -47,13 +48,11 @@ export class Programs {
   load(programs: readonly MetalKernel[]): number {
     const missing = [...new Set(programs)].filter((p) => !p.pipeline);
     if (!missing.length) return 0;
-    // Programs that differ in function constants only share a text.
-    const texts = new Map(missing.map((p) => [p.metal.entry, p.metal.text]));
-    const library = this.compile(texts);
+    this.compile(new Map(missing.map((p) => [p.metal.entry, p.metal.text] as const).filter(([entry]) => !this.libraries.has(entry))));
     let compiled = 0;
     for (const p of missing) {
       const { entry, constants, threads } = p.metal;
-      const pipeline = this.shim.pipeline(library, entry, constants);
+      const pipeline = this.shim.pipeline(this.libraries.get(entry)!, entry, constants);
       const wanted = threads[0] * threads[1] * threads[2];
       if (wanted > pipeline.maxThreads) {
         throw new AlloyError(
@@ -70,11 +69,11 @@ export class Programs {
     return compiled;
   }
 
-  private compile(texts: ReadonlyMap<string, string>): number {
+  private compile(texts: ReadonlyMap<string, string>): void {
+    if (texts.size === 0) return;
     try {
       const library = this.shim.library(METAL_HEADER + [...texts.values()].join("\n"));
-      this.libraries.push(library);
-      return library;
+      for (const entry of texts.keys()) this.libraries.set(entry, library);
     } catch (error) {
       throw texts.size > 1 ? this.culprit(texts, error) : error;
     }
@@ -95,7 +94,7 @@ export class Programs {
 
   freeAll(): void {
     for (const p of this.known.values()) if (p.pipeline) this.shim.freePipeline(p.pipeline.handle);
-    for (const library of this.libraries) this.shim.freeLibrary(library);
+    for (const library of new Set(this.libraries.values())) this.shim.freeLibrary(library);
     this.known.clear();
   }
 }
