@@ -36,9 +36,11 @@ export class Names {
 
   /** `name`, or with a number when it is taken. */
   make(name: string): string {
-    const b = base(name);
+    // Names of helpers and of Metal's own functions begin so, and so would "quad" with a number behind it.
+    const plain = base(name);
+    const b = /^(alloy|simd|quad|atomic)(_|$)/.test(plain) ? `v_${plain}` : plain;
     let out = b;
-    for (let n = this.counts.get(b) ?? 2; this.used.has(out) || RESERVED.has(out) || /^(alloy|simd|quad|atomic)_/.test(out); n++) {
+    for (let n = this.counts.get(b) ?? 2; this.used.has(out) || RESERVED.has(out); n++) {
       out = `${b}_${n}`;
       this.counts.set(b, n + 1);
     }
