@@ -9,6 +9,7 @@ import type { CallGrammar } from "./formats/grammar.ts";
 import { hermes } from "./formats/hermes.ts";
 import { toolFormat } from "./formats/index.ts";
 import { SchemaView } from "./formats/schema.ts";
+import { compileGoTemplate, goThinkingSwitches, rendersGoTemplate } from "./go/template.ts";
 import { type CompiledTemplate, compileTemplate } from "./jinja.ts";
 import { templateMessages, templateTools } from "./messages.ts";
 import { outputParser } from "./parser.ts";
@@ -20,13 +21,13 @@ import { thinkingSwitches, thinkingVariables } from "./thinking.ts";
 const CONTINUED = "\ue000alloy-continued\ue001";
 
 /**
- * Makes the chat format of a model. Without a template (or with one in Go syntax) a built-in one is chosen by the
- * vocabulary. Throws `template_error` for a template that does not parse.
+ * Makes the chat format of a model, from a template in Jinja or in Go's language. Without one (or with one in Go's language that asks for
+ * more than is known here) a built-in one is chosen by the vocabulary. Throws `template_error` for a template that does not parse.
  */
 export const loadChatFormat: LoadChatFormat = ({ template, tokenizer, architecture }) => {
   const named = typeof template === "string" ? { default: template } : (template ?? {});
   const main = named.default ?? Object.values(named)[0];
-  const own = main !== undefined && main.trim() !== "" && !isGoTemplate(main);
+  const own = main !== undefined && main.trim() !== "" && (!isGoTemplate(main) || rendersGoTemplate(main));
   const builtin = own ? undefined : builtinTemplate(tokenizer, architecture);
   const variables = {
     bos_token: tokenizer.bos === undefined ? "" : tokenizer.piece(tokenizer.bos),
@@ -66,9 +67,10 @@ class Dialogue {
     readonly source: string,
     readonly variables: Record<string, unknown>,
   ) {
-    this.compiled = compileTemplate(source);
+    const go = isGoTemplate(source);
+    this.compiled = go ? compileGoTemplate(source) : compileTemplate(source);
     this.profile = profileTemplate(this.compiled, source, variables);
-    this.switches = thinkingSwitches(source);
+    this.switches = go ? goThinkingSwitches(source) : thinkingSwitches(source);
   }
 }
 

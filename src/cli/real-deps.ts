@@ -70,6 +70,12 @@ export const realDeps: Deps = {
     const { adapters, ...rest } = parseModelfile(what.modelfile);
     if (adapters.length > 0)
       throw new AlloyError("unsupported_feature", "ADAPTER is not supported", { hint: "Merge the adapter into the weights first." });
+    if (rest.template !== undefined) {
+      const { isGoTemplate } = await import("../hub/template.ts");
+      const { compileGoTemplate } = await import("../chat/go/template.ts");
+      const { compileTemplate } = await import("../chat/jinja.ts");
+      (isGoTemplate(rest.template) ? compileGoTemplate : compileTemplate)(rest.template);
+    }
     return createModel({ name, ...rest }, { onStatus, paths: true, folder: what.folder });
   },
 

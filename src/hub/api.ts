@@ -27,6 +27,8 @@ export interface ResolvedModel {
 export interface OllamaLayers {
   /** Prompt template, in Jinja or in Go's template language. See ./template.ts for which one is rendered. */
   template?: string;
+  /** Somebody made the model with this template, rather than publishing it with the weights. */
+  templateChosen?: boolean;
   system?: string;
   /** Default parameters as `PARAMETER` lines gave them: `{ temperature: 0.6, stop: ["..."] }`. */
   params?: Record<string, unknown>;

@@ -81,7 +81,7 @@ function stampOf(resolved: ResolvedModel): string {
 function describe(resolved: ResolvedModel, file: ModelFile, stamp: string): ModelInfo {
   const { layers = {} } = resolved;
   const read = file.config ? fromConfig(file) : fromMetadata(file);
-  const facts = { ...read, template: overridingTemplate(layers.template) ?? read.template };
+  const facts = { ...read, template: overridingTemplate(layers.template, layers.templateChosen) ?? read.template ?? layers.template };
   return {
     name: resolved.name,
     path: resolved.path,
@@ -95,7 +95,7 @@ function describe(resolved: ResolvedModel, file: ModelFile, stamp: string): Mode
     capabilities: capabilities(facts, resolved),
     modified: new Date(resolved.modified).toISOString(),
     digest: resolved.digest ?? new Bun.CryptoHasher("sha256").update(stamp).digest("hex"),
-    template: facts.template ?? layers.template,
+    template: facts.template,
     preset: presetOf(layers),
     license: layers.license ?? facts.license,
     metadata: facts.metadata,
@@ -177,9 +177,9 @@ function capabilities(facts: Facts, { projector }: ResolvedModel): ModelInfo["ca
   if (facts.embedding) return ["embedding"];
   const template = facts.template ?? "";
   const found: ModelInfo["capabilities"] = ["completion"];
-  if (/\btools\b/.test(template)) found.push("tools");
+  if (/\btools\b|\.Tools\b/.test(template)) found.push("tools");
   // How templates speak of reasoning: a switch, think tags, or gpt-oss's analysis channel.
-  if (/enable_thinking|<\/?think|reasoning_content|reasoning_effort|<\|channel\|>/.test(template)) found.push("thinking");
+  if (/enable_thinking|\.IsThinkSet|<\/?think|reasoning_content|reasoning_effort|<\|channel\|>/.test(template)) found.push("thinking");
   if (facts.vision || projector) found.push("vision");
   if (facts.insert) found.push("insert");
   return found;

@@ -8,7 +8,7 @@ import { isObject, parseLenient, readText } from "../formats/json.ts";
 import { splitName } from "../formats/gguf.ts";
 import { AlloyError } from "../support/errors.ts";
 import type { ModelSource, OllamaLayers, ResolvedModel } from "./api.ts";
-import { FILE_TYPE, layerKind, MAX_MANIFEST_BYTES, parseManifest, type Layer, type Manifest } from "./manifest.ts";
+import { FILE_TYPE, layerKind, MAX_MANIFEST_BYTES, parseManifest, type Manifest } from "./manifest.ts";
 import { displayName, parseName, type ModelName } from "./names.ts";
 import { entries, statOf } from "./stores.ts";
 
@@ -108,7 +108,7 @@ function load(root: string, name: ModelName, source: ModelSource): ResolvedModel
     modified: manifest.modified,
     digest: manifest.digest,
     projector: projector && blobPath(root, projector.digest),
-    layers: readLayers(root, manifest.layers),
+    layers: readLayers(root, manifest),
     manifest: name,
   };
 }
@@ -122,7 +122,10 @@ export function fromView(folder: string, names: readonly string[]): Pick<Resolve
   return { path: join(folder, first), format: "gguf" };
 }
 
-function readLayers(root: string, layers: readonly Layer[]): OllamaLayers {
+/** Key in a config blob: the template was given when the model was made here. */
+export const TEMPLATE_CHOSEN = "alloy.template_chosen";
+
+function readLayers(root: string, { layers, config }: Manifest): OllamaLayers {
   const paths = (kind: string) => layers.flatMap((layer) => (layerKind(layer) === kind ? [blobPath(root, layer.digest)] : []));
   const texts = (kind: string) => paths(kind).flatMap((path) => readText(path) ?? []);
   const parsed = (kind: string) => texts(kind).map(parseLenient)[0];
@@ -130,14 +133,27 @@ function readLayers(root: string, layers: readonly Layer[]): OllamaLayers {
   const messages = parsed("messages");
   const licenses = texts("license");
   const adapters = paths("adapter");
+  const template = texts("template")[0] ?? texts("prompt")[0];
+  const chosen = template !== undefined && config !== undefined && readConfig(blobPath(root, config.digest))[TEMPLATE_CHOSEN] === true;
   return {
-    template: texts("template")[0] ?? texts("prompt")[0],
+    template,
+    ...(chosen ? { templateChosen: true } : {}),
     system: texts("system")[0],
     params: isObject(params) ? params : undefined,
     license: licenses.length ? licenses.join("\n") : undefined,
     messages: Array.isArray(messages) ? messages.filter(isMessage) : undefined,
     adapters: adapters.length ? adapters : undefined,
   };
+}
+
+/** A config blob; empty when it is missing or damaged, as nothing depends on it alone. */
+export function readConfig(path: string): Record<string, unknown> {
+  try {
+    const value: unknown = JSON.parse(readText(path) ?? "");
+    return isObject(value) ? value : {};
+  } catch {
+    return {};
+  }
 }
 
 function isMessage(value: unknown): value is { role: string; content: string } {

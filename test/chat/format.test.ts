@@ -276,8 +276,8 @@ describe("built-in templates", () => {
     }
   });
 
-  test("stand in for templates in Go's syntax", () => {
-    const go = "{{ if .System }}<|im_start|>system\n{{ .System }}<|im_end|>{{ end }}{{ .Prompt }}";
+  test("stand in for templates in Go's language that ask for what is not known", () => {
+    const go = "{{ if .System }}<|im_start|>system\n{{ unknown .System }}<|im_end|>{{ end }}{{ unknown .Prompt }}";
     expect(load(go, "<|im_start|>", "<|im_end|>").render([user("U")]).text).toBe("<|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\n");
   });
 });

@@ -54,6 +54,7 @@ describe("with the demo model", () => {
       { name: "framed", from: "demo", template: "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}" },
       { env },
     );
+    await createModel({ name: "go", from: "demo", template: "{{ range .Messages }}({{ .Role }}){{ .Content }}{{ end }}" }, { env });
     engine = await createEngine({ inProcess: true });
   });
   afterAll(async () => {
@@ -75,6 +76,7 @@ describe("with the demo model", () => {
   test("its template is rendered instead of the file's", async () => {
     expect((await engine.tokenize("framed", chat([system, user]))).text).toBe("[system]asked[user]hi");
     expect((await engine.model("framed")).template).toContain("[{{ m.role }}]");
+    expect((await engine.tokenize("go", chat([system, user]))).text).toBe("(system)asked(user)hi");
   });
 
   test("num_ctx is the window, num_predict the longest answer", async () => {

@@ -8,6 +8,7 @@ import { installedModels } from "../../src/hub/resolve.ts";
 import { keepBlobs, putBlob } from "../../src/hub/store/blobs.ts";
 import { copyModel, createModel, type CreateRequest } from "../../src/hub/store/create.ts";
 import { removeModel, removeUnfinished } from "../../src/hub/store/remove.ts";
+import { overridingTemplate } from "../../src/hub/template.ts";
 import { receiveBlob } from "../../src/hub/store/upload.ts";
 import { AlloyError } from "../../src/support/errors.ts";
 import { tryLock } from "../../src/support/lock.ts";
@@ -74,7 +75,7 @@ describe("create", () => {
     // The weights lie there once.
     expect((await resolved("mine:v2")).path).toBe((await resolved("mine:v1")).path);
     await create({ name: "mine:v3", from: "mine:v2", template: "{{ .Prompt }}" });
-    expect(modelInfo(await resolved("mine:v3")).template).toContain("{% for m in messages %}{{ m.content }}");
+    expect(modelInfo(await resolved("mine:v3")).template).toBe("{{ .Prompt }}");
   });
 
   test("from uploaded files: one GGUF, its projector, the parts of one, a checkpoint", async () => {
@@ -114,6 +115,13 @@ describe("create", () => {
     expect((await errorOf(create({ name: "demo", from: "demo" }))).message).toContain("inside Alloy");
     expect(names()).toEqual(["demo"]);
   });
+});
+
+test("which template is rendered: a store's in Jinja, or one that somebody made a model with; else the file's own", () => {
+  expect(overridingTemplate("{% if x %}{% endif %}")).toBe("{% if x %}{% endif %}");
+  expect(overridingTemplate("{{ .Prompt }}")).toBeUndefined();
+  expect(overridingTemplate("{{ .Prompt }}", true)).toBe("{{ .Prompt }}");
+  expect(overridingTemplate(" ", true)).toBeUndefined();
 });
 
 describe("copy", () => {

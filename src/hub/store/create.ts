@@ -7,7 +7,7 @@ import type { HubOptions } from "../api.ts";
 import { DEMO_NAME } from "../demo.ts";
 import { isProjector } from "../gguf-files.ts";
 import { blobsOf, CONFIG_TYPE, FILE_TYPE, isFileName, layerKind, LAYER_TYPE, parseDigest, writeManifest, type Layer } from "../manifest.ts";
-import { blobPath, readManifest } from "../manifests.ts";
+import { blobPath, readManifest, TEMPLATE_CHOSEN } from "../manifests.ts";
 import { displayName, parseName, type ModelName } from "../names.ts";
 import { resolveModel } from "../resolve.ts";
 import { alloyRoot, statOf } from "../stores.ts";
@@ -55,7 +55,8 @@ export async function createModel(request: CreateRequest, options: CreateOptions
   const layers = withSettings(root, base.layers, request);
   for (const { digest } of layers)
     onStatus(`${base.layers.some((l) => l.digest === digest) ? "using existing" : "creating new"} layer sha256:${digest}`);
-  const config = putBlob(root, JSON.stringify({ ...base.config, ...request.config }));
+  const chosen = request.template ? { [TEMPLATE_CHOSEN]: true } : {};
+  const config = putBlob(root, JSON.stringify({ ...base.config, ...request.config, ...chosen }));
   const all = [...layers, { ...config, mediaType: CONFIG_TYPE }];
   const kept = await keepBlobs(
     root,

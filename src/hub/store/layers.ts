@@ -5,7 +5,7 @@ import { AlloyError } from "../../support/errors.ts";
 import type { HubOptions, ResolvedModel } from "../api.ts";
 import { shardPaths } from "../gguf-files.ts";
 import { blobsOf, CHECKPOINT_FILES, FILE_TYPE, LAYER_TYPE, type Layer } from "../manifest.ts";
-import { blobPath, readManifest } from "../manifests.ts";
+import { blobPath, readConfig, readManifest } from "../manifests.ts";
 import { alloyRoot, entries, ollamaRoot } from "../stores.ts";
 import { adoptFile, hasBlob, hashFile, putBlob } from "./blobs.ts";
 
@@ -52,15 +52,7 @@ function fromManifest(model: ResolvedModel, root: string, from: string): ModelLa
       });
     adoptFile(root, blobPath(from, digest), digest, "immutable");
   }
-  return { layers, config: config ? readConfig(blobPath(root, config.digest)) : { model_format: "gguf" } };
-}
-
-function readConfig(path: string): Record<string, unknown> {
-  try {
-    return JSON.parse(readFileSync(path, "utf8")) as Record<string, unknown>;
-  } catch {
-    return { model_format: "gguf" };
-  }
+  return { layers, config: { model_format: "gguf", ...(config ? readConfig(blobPath(root, config.digest)) : {}) } };
 }
 
 async function bringFile(path: string, model: ResolvedModel, { env, signal }: LayerOptions): Promise<{ digest: string; size: number }> {

@@ -1,5 +1,6 @@
 /** POST /api/create (spec 4.9). */
 import { Type } from "@sinclair/typebox";
+import { compileGoTemplate } from "../../../chat/go/template.ts";
 import { compileTemplate } from "../../../chat/jinja.ts";
 import { pullModel } from "../../../hub/pull/pull.ts";
 import { resolveModel } from "../../../hub/resolve.ts";
@@ -76,9 +77,9 @@ function refuse(param: string, given: string | readonly string[] | null | undefi
   if (given && given.length > 0) throw fieldError("unsupported_feature", param, "is not supported", hint);
 }
 
-/** Templates in Go's language are kept as they are; Jinja has to make sense. Throws `template_error`. */
+/** Throws `template_error` for a template that does not parse. */
 function checkTemplate(template: string | null | undefined): void {
-  if (template && !isGoTemplate(template)) compileTemplate(template);
+  if (template) (isGoTemplate(template) ? compileGoTemplate : compileTemplate)(template);
 }
 
 async function pullUnlessHere(context: RequestContext, from: string, emit: (line: StatusLine) => void): Promise<void> {
