@@ -146,8 +146,8 @@ const integer: KernelCases = {
   tolerance: 1e-5,
   why: SUMS,
   *cases(next, target) {
-    for (const type of QUANTISED_TYPES) {
-      // GPUs never run it: one size says that the target computes what it says.
+    // GPUs never run it: one type of each way to scale says that the target computes what it says.
+    for (const type of target === "cpu" ? QUANTISED_TYPES : (["q4_0", "q5_k", "mxfp4"] as const)) {
       for (const MR of target === "cpu" ? [1, 6] : [1]) {
         const [n, k, t] = [18, FAMILIES[type].block === 32 ? 96 : 256, MR === 1 ? 1 : 7];
         const pack = packCase(type, stored(next, type, n * k), n, k);
@@ -191,27 +191,31 @@ const inPlace = (type: FloatType): KernelCases => ({
 
 const tuned = (target: "cpu" | "gpu") => (target === "cpu" ? DEBUG_TUNING : GPU_TUNING);
 
+/** Compiling takes longest, so types take turns: one token or four, small tiles or large ones. */
+const turn = (type: TensorType): number => [...QUANTISED_TYPES, ...FLOAT_TYPES].indexOf(type as FloatType) % 2;
+
 function* matvecCases(
   next: Random,
   target: "cpu" | "gpu",
+  type: TensorType,
   shapes: [number, number][],
   weight: (n: number, k: number) => Record<string, Data>,
 ) {
   const { rows, lanes } = tuned(target);
-  for (const MT of target === "cpu" ? [1] : [1, 4]) {
-    const ROWS = Math.max(1, MT === 4 ? rows / 2 : rows);
-    for (const [i, [n, k]] of shapes.entries()) {
-      const t = MT === 1 ? 1 + (i % 2) : 3;
-      const args = { ...weight(n, k), x: floats(next, t * k, 3), ...output(next, t, n, [1, 6, 3, 4, 0][(i + MT) % 5]), k };
-      const constexprs = { ROWS, MT, LANES: lanes };
-      yield { what: `[${n}, ${k}], ${t} tokens`, constexprs, grid: [Math.ceil(n / ROWS), Math.ceil(t / MT), 1], args } satisfies Case;
-    }
+  const MT = target === "cpu" || turn(type) ? 1 : 4;
+  const ROWS = Math.max(1, MT === 4 ? rows / 2 : rows);
+  for (const [i, [n, k]] of shapes.entries()) {
+    const t = MT === 1 ? 1 + (i % 2) : 3;
+    const args = { ...weight(n, k), x: floats(next, t * k, 3), ...output(next, t, n, [1, 6, 3, 4, 0][(i + MT) % 5]), k };
+    const constexprs = { ROWS, MT, LANES: lanes };
+    yield { what: `[${n}, ${k}], ${t} tokens`, constexprs, grid: [Math.ceil(n / ROWS), Math.ceil(t / MT), 1], args } satisfies Case;
   }
 }
 
 function* matmulCases(
   next: Random,
   target: "cpu" | "gpu",
+  type: TensorType,
   shapes: [number, number][],
   weight: (n: number, k: number) => Record<string, Data>,
   step: (k: number) => Case["constexprs"],
@@ -219,7 +223,7 @@ function* matmulCases(
   const { tile, small } = tuned(target);
   for (const [i, [n, k]] of shapes.entries()) {
     // Whole and started tiles; nothing to do.
-    const { BM, BN } = i % 2 ? tile : small;
+    const { BM, BN } = turn(type) ? tile : small;
     const t = i === 0 ? 0 : BM + 1;
     const wide = i % 2 ? n : n + BN;
     const args = { ...weight(wide, k), x: floats(next, t * k, 3), ...output(next, t, wide, [0, 5, 2][i % 3]), k };
@@ -234,7 +238,7 @@ const products: readonly KernelCases[] = [
       kernel: matvecQuantisedKernels[type],
       tolerance: 1e-5,
       why: SUMS,
-      cases: (next, target) => matvecCases(next, target, shapesOf(next, type), (n, k) => blocks(stored(next, type, n * k))),
+      cases: (next, target) => matvecCases(next, target, type, shapesOf(next, type), (n, k) => blocks(stored(next, type, n * k))),
     },
     {
       kernel: matmulQuantisedKernels[type],
@@ -244,6 +248,7 @@ const products: readonly KernelCases[] = [
         matmulCases(
           next,
           target,
+          type,
           [...shapesOf(next, type), [3, FAMILIES[type].block]],
           (n, k) => blocks(stored(next, type, n * k)),
           (k) => ({ BQ: k % 64 === 0 ? 16 : 8 }),
@@ -255,7 +260,7 @@ const products: readonly KernelCases[] = [
       kernel: matvecFloatKernels[type],
       tolerance: 1e-5,
       why: SUMS,
-      cases: (next, target) => matvecCases(next, target, floatShapes(next), (n, k) => ({ w: floatWeight(next, type, n * k) })),
+      cases: (next, target) => matvecCases(next, target, type, floatShapes(next), (n, k) => ({ w: floatWeight(next, type, n * k) })),
     },
     {
       kernel: matmulFloatKernels[type],
@@ -265,6 +270,7 @@ const products: readonly KernelCases[] = [
         matmulCases(
           next,
           target,
+          type,
           floatShapes(next),
           (n, k) => ({ w: floatWeight(next, type, n * k) }),
           () => ({ BK: 32 }),

@@ -3,10 +3,12 @@ import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { GPU_INSTANCES } from "../../kernels/gpu/instances.ts";
 import { INSTANCES } from "../../kernels/instances.ts";
 import { KERNEL_CASES, type KernelReport, selftest } from "../../kernels/selftest/index.ts";
+import { metalHost } from "../metal-host/build.ts";
 import type { Device } from "../../src/runtime/device.ts";
 import { createDevice } from "../../src/runtime/index.ts";
 import { SEED } from "./runners.ts";
 
+const host = metalHost();
 // Kernels that no library holds are compiled when they are first used.
 setDefaultTimeout(600_000);
 
@@ -34,4 +36,18 @@ describe("compared with the interpreter", () => {
   const device = createDevice("cpu", { threads: 2 });
   afterAll(() => device.close());
   test("cpu", () => compareAll(device));
+
+  // With every access checked: races, bounds, what was never written, in the text that goes to Macs.
+  test.skipIf(!host.available)(host.available ? "metal" : `metal: ${host.why}`, async () => {
+    const before = process.env.ALLOY_METAL_SHIM;
+    if (host.available) process.env.ALLOY_METAL_SHIM = host.shim;
+    const metal = createDevice("metal");
+    if (before === undefined) delete process.env.ALLOY_METAL_SHIM;
+    else process.env.ALLOY_METAL_SHIM = before;
+    try {
+      await compareAll(metal);
+    } finally {
+      metal.close();
+    }
+  });
 });
