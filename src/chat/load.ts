@@ -37,7 +37,7 @@ export const loadChatFormat: LoadChatFormat = ({ template, tokenizer, architectu
   const plain = new Dialogue(builtin?.template ?? (main as string), variables);
   const withTools = own && named.tool_use !== undefined && named.tool_use !== main ? new Dialogue(named.tool_use, variables) : plain;
   const known = toolFormat(withTools.source, isToken);
-  // A template that lists no tools may still belong to a model that knows how calls are written.
+  // A template that lists no tools may still belong to a family that can be told of them, and whose answers have to be read its way.
   const calls = withTools.profile.tools || (own && known !== generic) ? known : hermes;
   const reasoning = calls.reasoning ?? reasoningMarkers(plain.source, isToken);
   return new TemplateFormat(plain, withTools, reasoning, calls, [...(builtin?.stops ?? []), ...(own ? (calls.stops ?? []) : [])]);

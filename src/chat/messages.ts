@@ -1,7 +1,8 @@
 /** Conversations in the shape that a template takes, with what it cannot show written another way. */
 import type { ChatMessage, ToolCall, ToolSpec } from "./api.ts";
 import type { ToolFormat } from "./formats/format.ts";
-import { argumentsObject, writeCalls } from "./formats/grammar.ts";
+import { argumentsObject, type CallGrammar, writeCalls } from "./formats/grammar.ts";
+import { hermes } from "./formats/hermes.ts";
 import type { TemplateProfile } from "./profile.ts";
 
 type CallStyle = Pick<ToolFormat, "grammar" | "instructions" | "callId">;
@@ -31,7 +32,7 @@ export function templateMessages(
   let list = messages.map((m): ChatMessage => (m.role === "developer" ? { ...m, role: "system" } : m));
   list = resultsInOrder(list);
   if (format.callId) list = withCallIds(list, format.callId);
-  if (tools.length > 0) list = withToolInstructions(list, (format.instructions ?? hermesInstructions)(tools));
+  if (tools.length > 0) list = withToolInstructions(list, format.instructions?.(tools) ?? defaultInstructions(tools, format.grammar));
   if (!profile.callHistory) list = list.map((m) => callsAsText(m, format));
   if (!profile.toolRole) list = list.map(resultAsUser);
   if (!profile.parallelCalls) list = oneCallAtATime(list);
@@ -212,9 +213,13 @@ function withToolInstructions(list: readonly ChatMessage[], text: string): ChatM
   return [{ role: "system", content: text }, ...list];
 }
 
-/** As Hermes models know it, and many others with them. */
-const hermesInstructions = (tools: readonly ToolSpec[]) =>
-  [
+/** The form in which Hermes models, and many others with them, were taught; calls in the words of the model's own format. */
+function defaultInstructions(tools: readonly ToolSpec[], grammar: CallGrammar): string {
+  const example = {
+    name: "<function-name>",
+    arguments: grammar.arguments.style === "json" ? "<arguments-object>" : '{"<argument>": "<value>"}',
+  };
+  return [
     "# Tools",
     "",
     "You may call one or more functions to help with the user's request. Their signatures are within <tools></tools>:",
@@ -222,8 +227,9 @@ const hermesInstructions = (tools: readonly ToolSpec[]) =>
     ...templateTools(tools).map((t) => JSON.stringify(t)),
     "</tools>",
     "",
-    "For each call, return a JSON object with the function's name and arguments within <tool_call></tool_call>:",
-    "<tool_call>",
-    '{"name": <function-name>, "arguments": <arguments-object>}',
-    "</tool_call>",
+    grammar === hermes.grammar
+      ? "For each call, return a JSON object with the function's name and arguments within <tool_call></tool_call>:"
+      : "Write calls in this form:",
+    writeCalls(grammar, [example]),
   ].join("\n");
+}

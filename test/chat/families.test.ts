@@ -75,6 +75,17 @@ const CASES: Record<string, Case[]> = {
       expected: { calls: [call('{"city": "</parameter> and <parameter=x>"}')] },
     },
     {
+      what: "even with the end of the call behind it",
+      output:
+        "<tool_call>\n<function=get_weather>\n<parameter=city>\n<a>\n</parameter>\n</function></a>\n</parameter>\n</function>\n</tool_call>",
+      expected: { text: "", calls: [call('{"city": "<a>\\n</parameter>\\n</function></a>"}')] },
+    },
+    {
+      what: "text where the outer tag should end",
+      output: "<tool_call>\n<function=get_weather>\n<parameter=days>\n1\n</parameter>\n</function>\nDone.",
+      expected: { text: "Done.", calls: [call('{"days": 1}')] },
+    },
+    {
       what: "the outer tag may be missing, or the function's end",
       output: "Ok.\n<function=now>\n</function>\n<tool_call>\n<function=now>\n</tool_call>\nDone.",
       expected: { text: "Ok.Done.", calls: [call("{}", "now"), call("{}", "now")] },
@@ -381,6 +392,11 @@ const CASES: Record<string, Case[]> = {
       expected: { calls: [call('{"city": "it\'s, \\"x\\" (y)", "at": "a\\n\'bü🎉"}')] },
     },
     {
+      what: "quotes before what looks like an argument but is none",
+      output: "<|tool_call_start|>[get_weather(city='f(x='a', y=\"b\")', days=1)]<|tool_call_end|>",
+      expected: { calls: [call('{"city": "f(x=\'a\', y=\\"b\\")", "days": 1}')] },
+    },
+    {
       what: "without the list, or its end",
       output: "<|tool_call_start|>now()<|tool_call_end|><|tool_call_start|>[get_weather(city='a')",
       expected: { text: "", calls: [call("{}", "now"), call('{"city": "a"}')] },
@@ -423,6 +439,11 @@ const CASES: Record<string, Case[]> = {
       tools: [],
       output: "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>Hi <|x|>.",
       expected: { reasoning: "Hm.", text: "Hi <|x|>.", calls: none },
+    },
+    {
+      what: "a call to nobody",
+      output: '<|channel|>commentary to=functions.<|message|>{"a": 1}<|call|>',
+      expected: { text: '{"a": 1}', calls: none },
     },
     { what: "no header at all", output: "assist me", expected: { text: "assist me", calls: none } },
     { what: "a header that never ends", output: "Hi.<|end|><|start|>assistant<|channel|>fin", expected: { text: "Hi.", calls: none } },

@@ -157,6 +157,20 @@ describe("tool calls", () => {
     expect(text).toContain('add<｜tool▁sep｜>{"x":1}<｜tool▁call▁end｜>');
   });
 
+  test("a template without tools, of a family with markup of its own, is told to use that", () => {
+    const harmony =
+      "{% for m in messages %}<|start|>{{ m.role }}<|channel|>final<|message|>{{ m.content }}<|end|>{% endfor %}<|start|>assistant";
+    const f = load(harmony);
+    const { text } = f.render([user("U")], { tools });
+    expect(text).toContain("<|channel|>commentary to=functions.<function-name> <|constrain|>json<|message|><arguments-object><|call|>");
+    const output =
+      '<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>commentary to=functions.add<|message|>{"x": 1}<|call|>';
+    expect(feed(f.parser({ tools, startsInReasoning: false }), [output])).toMatchObject({
+      reasoning: "Hm.",
+      calls: [{ name: "add", arguments: '{"x": 1}' }],
+    });
+  });
+
   test("another template for conversations with tools", () => {
     const f = load({ default: "plain{% for m in messages %}{{ m.content }}{% endfor %}", tool_use: `T${OPEN}` });
     expect(f.render([user("U")]).text).toBe("plainU");

@@ -210,7 +210,20 @@ function argumentsFor(row: Row): fc.Arbitrary<Arguments> {
     .oneof(
       word,
       fc.stringMatching(/^[ -~\n]{0,24}$/),
-      fc.constantFrom("", " ", "\n", "null", "True", "12", "[1]", "{}", "</parameter> <x>", "a\n"),
+      fc.constantFrom(
+        "",
+        " ",
+        "\n",
+        "null",
+        "True",
+        "12",
+        "[1]",
+        "{}",
+        "</parameter> <x>",
+        "</parameter>\n</function></a>",
+        "f(x='a', y=\"b\")",
+        "a\n",
+      ),
     )
     .filter((s) => !row.without?.test(s));
   const integer = fc.integer({ min: -1e6, max: 1e6 });

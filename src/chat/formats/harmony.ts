@@ -18,9 +18,8 @@ const HARMONY: SegmentSyntax = {
   ends: ["<|end|>", "<|call|>", "<|return|>", "<|message|>", "<|constrain|>"],
   read(header, tools): Segment | undefined {
     if (header.length > MAX_HEADER) return undefined;
-    const recipient = /\bto=([^\s<]+)/.exec(header)?.[1];
-    if (recipient !== undefined && !USERS.includes(recipient) && tools.length > 0)
-      return { kind: "call", name: recipient.replace(/^functions\./, "") };
+    const name = /\bto=(?:functions\.)?([^\s<]+)/.exec(header)?.[1];
+    if (name !== undefined && name !== "functions." && !USERS.includes(name) && tools.length > 0) return { kind: "call", name };
     return { kind: /<\|channel\|>\s*analysis/.test(header) ? "reasoning" : "text" };
   },
   possible(header) {

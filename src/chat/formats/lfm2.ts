@@ -2,6 +2,7 @@
 import type { CallReader, CallSink, ReaderState, MarkedFormat } from "./format.ts";
 import { JsonCalls } from "./json-calls.ts";
 import { LiteralReader, type LiteralSyntax, PYTHON } from "./literal.ts";
+import { SchemaView } from "./schema.ts";
 
 const START = "<|tool_call_start|>";
 const END = "<|tool_call_end|>";
@@ -24,15 +25,20 @@ export const lfm2: MarkedFormat = {
   },
 };
 
-/** The template does not escape quotes in texts: one that ends its text has an argument's name or the end of the call behind it. */
-const LITERAL: LiteralSyntax = {
+/**
+ * The template does not escape quotes in texts: one that ends its text has an argument of the tool or the end of the call
+ * behind it.
+ */
+const literal = (keys: readonly string[]): LiteralSyntax => ({
   ...PYTHON,
   closes(after) {
-    if (/^\s*(?:,\s*[A-Za-z_]\w*\s*=[^=]|\)\s*(?:,\s*[A-Za-z_][\w.-]*\(|\]))/.test(after)) return true;
+    const key = /^\s*,\s*([A-Za-z_]\w*)\s*=[^=]/.exec(after)?.[1];
+    if (key !== undefined) return keys.length === 0 || keys.includes(key);
+    if (/^\s*\)\s*(?:,\s*[A-Za-z_][\w.-]*\(|\])/.test(after)) return true;
     if (/^\s*(?:,\s*(?:[A-Za-z_]\w*\s*=?)?|\)\s*(?:,\s*(?:[A-Za-z_][\w.-]*)?)?)?$/.test(after)) return undefined;
     return false;
   },
-};
+});
 
 class PythonCalls implements CallReader {
   private raw = "";
@@ -40,6 +46,8 @@ class PythonCalls implements CallReader {
   private phase: "start" | "name" | "key" | "value" | "argument-end" | "call-end" = "start";
   private first = true;
   private listed = false;
+  /** Arguments of the tool, if it declares any. */
+  private keys: readonly string[] = [];
   private value: LiteralReader | undefined;
   private json: JsonCalls | undefined;
 
@@ -118,6 +126,7 @@ class PythonCalls implements CallReader {
     if (!name) return /^[A-Za-z_][\w.-]*\s*$/.test(s) && s.length < 300 ? "wait" : "failed";
     this.buffer = s.slice(name[0].length);
     this.calls.start(name[1]);
+    this.keys = SchemaView.of(this.calls.tool(name[1])).keys;
     this.first = true;
     this.phase = "key";
     return "moved";
@@ -133,7 +142,7 @@ class PythonCalls implements CallReader {
     this.buffer = s.slice(key[0].length);
     this.calls.arguments(`${this.first ? "{" : ", "}${JSON.stringify(key[1])}: `);
     this.first = false;
-    this.value = new LiteralReader(LITERAL, (json) => this.calls.arguments(json));
+    this.value = new LiteralReader(literal(this.keys), (json) => this.calls.arguments(json));
     this.phase = "value";
     return "moved";
   }

@@ -52,7 +52,7 @@ export class FunctionCalls implements CallReader {
     this.head += text;
     const start = this.head.trimStart();
     if (start.startsWith(this.inside)) {
-      this.inner = new TaggedCall(this.calls, this.tags);
+      this.inner = new TaggedCall(this.calls, { ...this.tags, behind: [this.closer, this.inside] });
       return this.inner.push(start.slice(this.inside.length));
     }
     if (start[0] === "{" || start[0] === "[") {

@@ -45,6 +45,12 @@ export class SchemaView {
     return types.size === 1 && types.has("string");
   }
 
+  /** Names of the declared properties. */
+  get keys(): string[] {
+    const named = this.nodes.map((n) => n.properties).filter((p) => p !== null && typeof p === "object");
+    return [...new Set(named.flatMap((p) => Object.keys(p as Node)))];
+  }
+
   property(key: string): SchemaView {
     return this.child((n) => {
       const own = (n.properties as Node | undefined)?.[key];
@@ -70,10 +76,7 @@ export class SchemaView {
     if (depth > MAX_DEPTH) return out;
     if (type === "array") out.items = this.items.plain(depth + 1, budget);
     if (type !== "object") return out;
-    const keys = new Set(
-      this.nodes.flatMap((n) => (n.properties !== null && typeof n.properties === "object" ? Object.keys(n.properties) : [])),
-    );
-    out.properties = Object.fromEntries([...keys].map((k) => [k, this.property(k).plain(depth + 1, budget)]));
+    out.properties = Object.fromEntries(this.keys.map((k) => [k, this.property(k).plain(depth + 1, budget)]));
     out.required = Array.isArray(said("required")) ? said("required") : [];
     return out;
   }

@@ -19,6 +19,8 @@ export interface TagSyntax {
   lines: boolean;
   /** What ends the call; the first one is the proper one. */
   ends: readonly string[];
+  /** What stands behind the proper end, if it is known: then a value may hold that end, too. */
+  behind?: readonly string[];
 }
 
 const ANY: ReadonlySet<JsonType> = new Set();
@@ -35,6 +37,7 @@ export class TaggedCall implements CallReader {
   private types: ReadonlySet<JsonType> = new Set();
   private streamed = false;
   private first = true;
+  private final = false;
   /** The line break before a value has been looked for. */
   private begun = false;
 
@@ -55,7 +58,11 @@ export class TaggedCall implements CallReader {
   }
 
   finish(): ReaderState {
-    return this.fail();
+    if (this.phase !== "value" || this.final) return this.fail();
+    // What should stand behind the end has not come.
+    this.final = true;
+    const state = this.push("");
+    return state.rest === undefined && state.failed === undefined ? this.fail() : state;
   }
 
   private fail(): ReaderState {
@@ -133,13 +140,22 @@ export class TaggedCall implements CallReader {
    * Not closed: `at` is up to where the buffer is certainly value, or all of it.
    */
   private valueEnd(): { at: number; closed: boolean } {
-    const { close, parameter, ends } = this.syntax;
+    const { close } = this.syntax;
     for (let at = this.buffer.indexOf(close); at >= 0; at = this.buffer.indexOf(close, at + 1)) {
-      const after = this.buffer.slice(at + close.length).trimStart();
-      const next = [parameter, ...ends];
-      if (next.some((n) => after.startsWith(n))) return { at, closed: true };
-      if (next.some((n) => n.startsWith(after))) return { at, closed: false };
+      const closed = this.follows(this.buffer.slice(at + close.length).trimStart());
+      if (closed !== false) return { at, closed: closed === true };
     }
     return { at: this.buffer.length, closed: false };
+  }
+
+  /** Whether this stands behind a value; undefined when more must be seen. */
+  private follows(after: string): boolean | undefined {
+    const { parameter, ends, behind } = this.syntax;
+    const next = [parameter, ...ends].find((n) => after.startsWith(n));
+    if (next === undefined) return [parameter, ...ends].some((n) => n.startsWith(after)) ? undefined : false;
+    if (next !== ends[0] || !behind || this.final) return true;
+    const rest = after.slice(next.length).trimStart();
+    if (behind.some((b) => rest.startsWith(b))) return true;
+    return behind.some((b) => b.startsWith(rest)) ? undefined : false;
   }
 }
