@@ -8,7 +8,12 @@ import { METAL_HEADER } from "../../../src/runtime/metal/programs.ts";
 import { print } from "../../../src/compiler/ir/print.ts";
 import type { Case, HostArray } from "../emit-c/harness.ts";
 import { check, seed } from "../emit-c/harness.ts";
+import { metalHost } from "../../metal-host/build.ts";
 import { compile, type Finding, type Library } from "../../metal-host/run.ts";
+
+/** Whether texts can be run here; tests that need it are skipped with the reason. */
+export const METAL = metalHost();
+if (!METAL.available) console.log(METAL.why);
 
 export type Arrays = Record<string, NodeJS.TypedArray | number | bigint | boolean>;
 

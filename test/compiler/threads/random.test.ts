@@ -7,6 +7,7 @@ import { verify } from "../../../src/compiler/ir/verify.ts";
 import { lockstepForm, optimize } from "../../../src/compiler/passes/index.ts";
 import type { Case } from "../emit-c/harness.ts";
 import { compare, TESTABLE } from "../emit-c/harness.ts";
+import { compareCases, METAL } from "../emit-metal/harness.ts";
 import { Random, seed } from "../random-kernels.ts";
 import { GROUPS, randomThreadArguments, randomThreads } from "../random-threads.ts";
 
@@ -54,3 +55,8 @@ describe.each([...TESTABLE])("on %s", (isa) => {
     }
   }, 240_000);
 });
+
+test.skipIf(!METAL.available)(`${COUNT} random kernels on the Metal host`, () => {
+  const { failures } = compareCases(cases);
+  expect(failures, `${sources.join("\n")}`).toEqual([]);
+}, 120_000);

@@ -2,6 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import { constexpr, f32, kernel, out } from "../../../src/compiler/language/index.ts";
 import { compare, TESTABLE } from "../emit-c/harness.ts";
+import { compareCases, METAL } from "../emit-metal/harness.ts";
 import { ran, run } from "./run.ts";
 
 const upTo = (n: number, f: (i: number) => number): number[] => Array.from({ length: n }, (_, i) => f(i));
@@ -332,3 +333,5 @@ describe.each([...TESTABLE])("all of these on %s", (isa) => {
     expect(ran.length).toBeGreaterThan(15);
   }, 240_000);
 });
+
+test.skipIf(!METAL.available)("all of these on the Metal host", () => expect(compareCases(ran).failures).toEqual([]), 120_000);

@@ -232,7 +232,7 @@ export class Layouts {
       return;
     }
     if (result && this.a.kind(result) === "symbolic") return;
-    if (info.elementwise || info.memory || info.level) {
+    if (op.args.length && (info.elementwise || info.memory || info.level)) {
       const layout = this.workLayout(op);
       for (const v of op.args) this.demand(v, layout);
     }

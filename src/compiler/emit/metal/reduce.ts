@@ -17,7 +17,10 @@ const HIGHEST: Partial<Record<DType, bigint | number>> = {
   f32: Infinity,
 };
 
-/** What a reduction or scan of this kind starts from. NaN for arg* of floats: any number is better, and among NaN the lower index. */
+/**
+ * What a reduction or scan of this kind starts from. For maxima and minima of floats NaN: any number is preferred to it, and what holds nothing
+ * but NaN gives NaN.
+ */
 export function neutral(kind: string, d: DType): string {
   const wide = d === "i64" || d === "u64";
   switch (kind) {
@@ -26,16 +29,22 @@ export function neutral(kind: string, d: DType): string {
     case "prod":
       return literal(d, wide ? 1n : 1);
     case "max":
-      return literal(d, LOWEST[d]!);
-    case "min":
-      return literal(d, HIGHEST[d]!);
     case "argmax":
       return isFloat(d) ? "NAN" : literal(d, LOWEST[d]!);
+    case "min":
     case "argmin":
       return isFloat(d) ? "NAN" : literal(d, HIGHEST[d]!);
     default:
       return kind === "all" ? "true" : "false";
   }
+}
+
+/** What an exclusive scan gives where nothing comes before. */
+export function identity(kind: string, d: DType): number | bigint {
+  if (kind === "max") return LOWEST[d]!;
+  if (kind === "min") return HIGHEST[d]!;
+  const n = kind === "sum" ? 0 : 1;
+  return d === "i64" || d === "u64" ? BigInt(n) : n;
 }
 
 /** a and b combined. Maxima and minima prefer numbers to NaN; integers wrap. */

@@ -1,12 +1,12 @@
 /** Prefix sums and the like along an axis: within a thread, then between lanes, then between simdgroups. */
 import type { Op } from "../../ir/types.ts";
-import { elements } from "../../ir/types.ts";
-import { bare, mslType } from "./expressions.ts";
+import { elements, isFloat } from "../../ir/types.ts";
+import { bare, literal, mslType } from "./expressions.ts";
 import { conditions, fromScratch, shuffled, speaker, toScratch } from "./convert.ts";
 import type { Emitter, Reg } from "./emitter.ts";
 import { linear } from "./emitter.ts";
 import { axisOf, bit, coveredSize, dropAxis, NONE, registers, runs, runsText } from "./layout.ts";
-import { asVariable, combine, neutral, registerText } from "./reduce.ts";
+import { asVariable, combine, identity, neutral, registerText } from "./reduce.ts";
 
 export function scan(e: Emitter, op: Op): void {
   const [x] = op.args;
@@ -15,7 +15,7 @@ export function scan(e: Emitter, op: Op): void {
   const { dtype, shape } = v.type;
   const T = mslType(dtype);
   const start = neutral(kind, dtype);
-  if (e.a.kind(v) === "unit") return e.setUnit(v, exclusive ? start : e.unit(x));
+  if (e.a.kind(v) === "unit") return e.setUnit(v, exclusive ? literal(dtype, identity(kind, dtype)) : e.unit(x));
   const l = e.layouts.scanLayout(op);
   const out = e.storage(v, l, "scan");
   const rest = dropAxis(l, axis);
@@ -124,6 +124,15 @@ export function scan(e: Emitter, op: Op): void {
         },
         "q",
       ),
+    );
+  }
+  // Nothing comes before the first element, which is not the same as NaN.
+  if (exclusive && isFloat(dtype) && (kind === "max" || kind === "min")) {
+    e.emit([], () =>
+      e.each(out.count, 1, (r) => {
+        const first = `${e.coordinate(l, axis, r)} == ${reverse ? shape[axis] - 1 : 0}`;
+        e.line(`if (${first}) ${e.element(out, l, r)} = ${literal(dtype, kind === "max" ? -Infinity : Infinity)};`);
+      }),
     );
   }
   e.addStored(v, out);
