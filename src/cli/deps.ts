@@ -65,7 +65,11 @@ export interface InspectableKernel {
   /** In order, with their types in the language's words: "ptr(f32)", "dim", "constexpr". */
   parameters: { name: string; type: string }[];
   /** Signature, tile IR as written, after each pass, and the target's source, in order. */
-  stages(options: { isa?: string; constexprs: Record<string, number | boolean | string> }): { name: string; text: string }[];
+  stages(options: {
+    isa?: string;
+    target?: string;
+    constexprs: Record<string, number | boolean | string>;
+  }): { name: string; text: string }[];
 }
 
 /** What `alloy pull` can be told beside the name. */

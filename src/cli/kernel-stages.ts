@@ -2,6 +2,7 @@
 import { GPU_INSTANCES } from "../../kernels/gpu/instances.ts";
 import { INSTANCES } from "../../kernels/instances.ts";
 import { emitFunction } from "../compiler/emit/c/index.ts";
+import { emitMetal } from "../compiler/emit/metal/index.ts";
 import { print } from "../compiler/ir/print.ts";
 import type { AnyKernel, Signature } from "../compiler/language/index.ts";
 import { lockstepForm, PASSES } from "../compiler/passes/index.ts";
@@ -18,13 +19,16 @@ export function inspectableKernels(): InspectableKernel[] {
     .map(({ kernel, constexprs }) => ({
       name: kernel.name,
       parameters: Object.entries(kernel.signature).map(([parameter, spec]) => ({ name: parameter, type: typeText(spec) })),
-      stages: (options: Parameters<InspectableKernel["stages"]>[0]) =>
-        stagesOf(kernel, { ...constexprs, ...options.constexprs }, options.isa ?? machineIsa()),
+      stages: (options: Parameters<InspectableKernel["stages"]>[0]) => stagesOf(kernel, { ...constexprs, ...options.constexprs }, options),
     }))
     .sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
-function stagesOf(kernel: AnyKernel, constexprs: Record<string, number | boolean | string>, isa: string): { name: string; text: string }[] {
+function stagesOf(
+  kernel: AnyKernel,
+  constexprs: Record<string, number | boolean | string>,
+  { isa, target }: Parameters<InspectableKernel["stages"]>[0],
+): { name: string; text: string }[] {
   const ir = kernel.specialize(constexprs);
   const symbol = kernel.symbol(constexprs);
   const values = Object.entries(kernel.constexprs(constexprs)).map(([name, value]) => `  ${name} = ${value}\n`);
@@ -35,12 +39,21 @@ function stagesOf(kernel: AnyKernel, constexprs: Record<string, number | boolean
     pass.run(lowered);
     irs.push({ name: pass.name, text: print(lowered) });
   }
-  if (ir.threads) irs.push({ name: "lockstep", text: print(lockstepForm(ir)) });
+  if (ir.threads && target !== "metal") irs.push({ name: "lockstep", text: print(lockstepForm(ir)) });
   return [
     { name: "signature", text: `${symbol}\n${types.join("")}${values.join("")}` },
     ...irs,
-    { name: "c", text: emitFunction(ir, isaByName(isa), symbol) },
+    target === "metal"
+      ? { name: "metal", text: metalText(kernel, constexprs) }
+      : { name: "c", text: emitFunction(ir, isaByName(isa ?? machineIsa()), symbol) },
   ];
+}
+
+/** The text for Metal, with how it is launched in front. */
+function metalText(kernel: AnyKernel, constexprs: Record<string, number | boolean | string>): string {
+  const p = emitMetal(kernel.specialize(constexprs, { keepConstants: true }), kernel.symbol(constexprs, { keepConstants: true }));
+  const size = p.perThread ? "a thread per program" : `${p.threads.join(" x ")} threads per program`;
+  return `// ${size}, ${p.sharedBytes} bytes of threadgroup memory\n${p.text}`;
 }
 
 /** The instruction set that kernels of this machine are made for. */

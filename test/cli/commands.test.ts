@@ -184,12 +184,13 @@ describe("inspect", () => {
     expect((await alloy("inspect rms_norm --stage c --isa avx2 --set BLOCK=64 --set FAST=true".split(" "), { kernels })).stdout).toBe(
       "c text\n",
     );
-    expect(seen.at(-1)).toEqual({ isa: "avx2", constexprs: { BLOCK: 64, FAST: true } });
+    expect(seen.at(-1)).toEqual({ isa: "avx2", target: undefined, constexprs: { BLOCK: 64, FAST: true } });
   });
 
   test("unknown kernels and stages, and --set without a value", async () => {
     expect((await alloy(["inspect", "rms_nrom"], { kernels })).stderr).toContain("did you mean rms_norm?");
     expect((await alloy("inspect rms_norm -s x".split(" "), { kernels })).stderr).toContain("stages are ir, c");
+    expect((await alloy("inspect rms_norm --target cuda".split(" "), { kernels })).stderr).toContain("targets are c and metal");
     expect((await alloy("inspect rms_norm --set BLOCK".split(" "), { kernels })).code).toBe(2);
   });
 });

@@ -6,10 +6,11 @@ import { strictCommand, UsageError } from "../strict.ts";
 export default strictCommand({
   name: "inspect",
   summary: "show a kernel at each stage of its compilation",
-  description: `Without an argument: the stock kernels. With one: its signature, its tile IR as written and after each pass, and the C source (without the helper functions that all kernels of an instruction set share).`,
+  description: `Without an argument: the stock kernels. With one: its signature, its tile IR as written and after each pass, and the C source (without the helper functions that all kernels of an instruction set share) or the Metal source.`,
   args: {
     kernel: { type: "positional", description: "Name of a stock kernel" },
     stage: { type: "string", alias: "s", hint: "name", description: "Print this stage only, for example ir or c (default: all)" },
+    target: { type: "string", alias: "t", hint: "name", description: "Language of the source: c or metal (default: c)" },
     isa: { type: "string", hint: "name", description: "Instruction set of the source, for example avx2 (default: this machine's)" },
     set: {
       type: "string",
@@ -22,6 +23,7 @@ export default strictCommand({
     ["alloy inspect", "list the kernels"],
     ["alloy inspect rms_norm", "all stages of one"],
     ["alloy inspect rms_norm --stage c --isa avx2", "the C source for AVX2"],
+    ["alloy inspect flash_f16 --target metal --stage metal", "the Metal source"],
   ],
   async run(args, { io, json, style, deps }: Context) {
     const kernels = await deps.kernels();
@@ -43,7 +45,9 @@ export default strictCommand({
         `${near === undefined ? "" : `did you mean ${near}? `}\`alloy inspect\` lists them`,
       );
     }
-    const all = kernel.stages({ isa: args.isa, constexprs: Object.fromEntries(args.set.map(assignment)) });
+    if (args.target !== undefined && args.target !== "c" && args.target !== "metal")
+      throw new UsageError(`there is no target "${args.target}"`, "targets are c and metal");
+    const all = kernel.stages({ isa: args.isa, target: args.target, constexprs: Object.fromEntries(args.set.map(assignment)) });
     const stages = args.stage === undefined ? all : all.filter((s) => s.name === args.stage);
     if (stages.length === 0) throw new UsageError(`there is no stage "${args.stage}"`, `stages are ${all.map((s) => s.name).join(", ")}`);
     if (json) printJson(io, { kernel: kernel.name, stages });

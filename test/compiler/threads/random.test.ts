@@ -56,7 +56,11 @@ describe.each([...TESTABLE])("on %s", (isa) => {
   }, 240_000);
 });
 
-test.skipIf(!METAL.available)(`${COUNT} random kernels on the Metal host`, () => {
-  const { failures } = compareCases(cases);
-  expect(failures, `${sources.join("\n")}`).toEqual([]);
-}, 120_000);
+test.skipIf(!METAL.available)(
+  `${COUNT} random kernels on the Metal host`,
+  () => {
+    const { failures } = compareCases(cases);
+    expect(failures, `${sources.join("\n")}`).toEqual([]);
+  },
+  120_000,
+);

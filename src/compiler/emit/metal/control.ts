@@ -28,9 +28,18 @@ function variable(e: Emitter, r: Value, init: Value | undefined, name: string | 
   if (target && init && e.storedOf(init).some((s) => s.name === target.name) && layoutKey(target.layout) === layoutKey(layout)) {
     return { of: r, name: target.name, stored: target };
   }
+  const taken = init && ownRegisters(e, init, layoutKey(layout));
+  if (taken) return { of: r, name: taken.name, stored: taken };
   const holder: Value = { ...r, name: r.name ?? name };
   const stored = e.storage(holder, layout, "carried");
   return { of: r, name: stored.name, stored };
+}
+
+/** The registers of an initial value that nothing else reads, made in the same turn: the loop may change them. */
+function ownRegisters(e: Emitter, init: Value, key: string): Stored | undefined {
+  const here = e.loops.map((l) => l.number).join();
+  if (e.a.kind(init) !== "regs" || e.a.usersOf(init).length !== 1 || e.a.loops(init).join() !== here) return undefined;
+  return e.storedOf(init).find((s) => s.count > 1 && layoutKey(s.layout) === key);
 }
 
 function bind(e: Emitter, v: Value, to: Variable): void {
@@ -95,7 +104,17 @@ function retarget(e: Emitter, body: Block, args: readonly Value[], ends: readonl
     if (op.op === "for" && (op.args.indexOf(arg) < 3 || op.args[3 + op.results.indexOf(end)] !== arg || insideUse(e, op, arg))) return;
     if (op.op !== "for" && !readsPlainly(e, op, arg)) return;
     e.targets.set(end, to);
+    retargetSum(e, body, op, arg, to);
   });
+}
+
+/** acc = dot(a, b, acc * s): what the product adds to is computed into the accumulator's registers too. */
+function retargetSum(e: Emitter, body: Block, op: Op, arg: Value, to: Stored): void {
+  const sum = op.op === "dot" ? op.args[2] : arg;
+  if (sum === arg || e.a.kind(sum) !== "regs" || e.a.usersOf(sum).length > 1 || e.targets.has(sum)) return;
+  const at = body.ops.findIndex((o) => o.results.includes(sum));
+  if (at < 0 || !ELEMENT.has(body.ops[at].op) || lastUse(e, body, arg) > at || !readsPlainly(e, body.ops[at], arg)) return;
+  e.targets.set(sum, to);
 }
 
 const ELEMENT = new Set(

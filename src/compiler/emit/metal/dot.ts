@@ -16,7 +16,7 @@ import type { Scratch } from "./text.ts";
 const BYTES: Partial<Record<DType, number>> = { f16: 2, bf16: 2, f32: 4 };
 
 /** An operand in threadgroup memory: rows of the tile as it is written in the kernel. */
-interface Staged {
+export interface Staged {
   memory: Scratch;
   /** Elements from one row to the next. */
   row: number;
@@ -48,8 +48,23 @@ function startFrom(e: Emitter, acc: Value, out: Stored): void {
 /** Rows are padded by 16 bytes, so that rows of one column do not fall into one bank. */
 const rowLength = (cols: number, d: DType): number => Math.ceil(cols / 8) * 8 + 16 / BYTES[d]!;
 
+/**
+ * Stages an operand that is used in deeper loops than it is made in right where it is made, once. Called when `v` has its registers.
+ */
+export function stageAhead(e: Emitter, v: Value): void {
+  if (e.own) return;
+  for (const op of e.a.usersOf(v)) {
+    const i = op.op === "dot" ? op.args.slice(0, 2).indexOf(v) : -1;
+    if (i < 0 || e.a.loops(op.results[0]).length <= e.loops.length || e.layouts.directOperand(op, v)) continue;
+    const zeros = e.layouts.products.has(op);
+    if (!e.staged.has(`${v.id} ${zeros}`)) e.staged.set(`${v.id} ${zeros}`, stage(e, op, i, zeros));
+  }
+}
+
 function stage(e: Emitter, op: Op, i: number, zeros: boolean): Staged {
   const v = op.args[i];
+  const ahead = e.staged.get(`${v.id} ${zeros}`);
+  if (ahead) return ahead;
   const [rows, cols] = v.type.shape;
   const { dtype } = v.type;
   const row = rowLength(cols, dtype);

@@ -4,6 +4,7 @@ import { elements } from "../../ir/types.ts";
 import { AlloyError } from "../../../support/errors.ts";
 import type { Analysis } from "./analysis.ts";
 import type { Layouts } from "./assign.ts";
+import type { Staged } from "./dot.ts";
 import type { Needs } from "./expressions.ts";
 import { bare, expression, literal, mslType, operand } from "./expressions.ts";
 import type { Bit, Layout, Threads } from "./layout.ts";
@@ -161,6 +162,8 @@ export class Emitter implements Needs {
     return `int(${name}_id)`;
   }
 
+  /** Operands of products that were put into threadgroup memory where they were made, by value and padding. */
+  readonly staged = new Map<string, Staged>();
   /** Loops around the place that is being written, innermost last. */
   readonly loops: LoopState[] = [];
 

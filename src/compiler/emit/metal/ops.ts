@@ -5,7 +5,7 @@ import { OPS } from "../../ir/ops.ts";
 import { bare, mslType } from "./expressions.ts";
 import { branch, forLoop, whileLoop } from "./control.ts";
 import { ensureLayouts, extractElement, moveView } from "./convert.ts";
-import { dot } from "./dot.ts";
+import { dot, stageAhead } from "./dot.ts";
 import type { Emitter } from "./emitter.ts";
 import type { Layout } from "./layout.ts";
 import { layoutKey, registers } from "./layout.ts";
@@ -87,7 +87,11 @@ export class Group {
       });
       e.local = undefined;
     });
-    for (const v of members) if (leaves(v)) ensureLayouts(e, v);
+    for (const v of members) {
+      if (!leaves(v)) continue;
+      ensureLayouts(e, v);
+      stageAhead(e, v);
+    }
   }
 }
 
@@ -129,7 +133,11 @@ function emitOp(e: Emitter, op: Op, group: Group): void {
   if (rule) rule(e, op);
   else if (OPS[op.op].level || op.op === "simdBarrier") simdOp(e, op);
   else throw e.error(`the Metal target has no rule for op ${op.op}`, op, "Report this as a bug of Alloy.");
-  for (const v of op.results) if (e.a.kind(v) === "regs") ensureLayouts(e, v);
+  for (const v of op.results) {
+    if (e.a.kind(v) !== "regs") continue;
+    ensureLayouts(e, v);
+    stageAhead(e, v);
+  }
 }
 
 /** Computes a symbolic value into registers. */

@@ -44,7 +44,7 @@ function pipelined(s: State, loop: Op): Op[] {
   const [body] = loop.regions;
   const loads = body.ops.filter((op) => op.op === "load" && feedsProduct(s, body, op) && !storedInside(loop, op));
   const chosen = loads.flatMap((op) => {
-    const chain = addressChain(body, op);
+    const chain = addressChain(loop, op);
     return chain ? [{ op, chain }] : [];
   });
   if (!chosen.length) return [loop];
@@ -64,19 +64,25 @@ function pipelined(s: State, loop: Op): Op[] {
   const first = emit(before, compare, [lower, upper], bool);
   const ahead = emit(next, "add", [iv, step], iv.type);
   const more = emit(next, compare, [ahead, upper], bool);
+  /** Operands of a load whose mask also asks for `guard`. */
+  const guarded = (to: Op[], [offset, mask, other]: Value[], shape: readonly number[], guard: Value, loc: Op["loc"]): Value[] => {
+    const type = { dtype: "bool", shape } as const;
+    const on = shape.length ? emit(to, "broadcast", [guard], type, { shape }, loc) : guard;
+    return [offset, mask ? emit(to, "and", [on, mask], type, {}, loc) : on, ...(other ? [other] : [])];
+  };
+  const maps = new Map([before, next].map((to) => [to, new Map<Value, Value>()]));
   const cloneLoad = (to: Op[], load: Op, chain: readonly Op[], at: Value, guard: Value): Value => {
-    const map = new Map<Value, Value>([[iv, at]]);
+    const map = maps.get(to)!.set(iv, at);
     const get = (v: Value): Value => map.get(v) ?? v;
     for (const op of chain) {
+      if (map.has(op.results[0])) continue;
       const results = op.results.map((r) => fresh(r.type));
+      const args = op.args.map(get);
       op.results.forEach((r, i) => map.set(r, results[i]));
-      to.push({ ...op, args: op.args.map(get), results });
+      to.push({ ...op, args: op.op === "load" ? guarded(to, args, op.results[0].type.shape, guard, op.loc) : args, results });
     }
-    const { shape } = load.results[0].type;
-    const on = emit(to, "broadcast", [guard], { dtype: "bool", shape }, { shape }, load.loc);
-    const mask = load.args[1] ? emit(to, "and", [on, get(load.args[1])], { dtype: "bool", shape }, {}, load.loc) : on;
-    const result = fresh(load.results[0].type);
-    to.push({ ...load, args: [get(load.args[0]), mask, ...(load.args[2] ? [get(load.args[2])] : [])], results: [result] });
+    const result = fresh(load.results[0].type, load.results[0].name && `${load.results[0].name}${to === before ? "" : "_next"}`);
+    to.push({ ...load, args: guarded(to, load.args.map(get), load.results[0].type.shape, guard, load.loc), results: [result] });
     return result;
   };
   const starts = chosen.map(({ op, chain }) => cloneLoad(before, op, chain, lower, first));
@@ -84,7 +90,7 @@ function pipelined(s: State, loop: Op): Op[] {
   const moved = new Set(chosen.map(({ op }) => op));
   const args = chosen.map(({ op }) => op.results[0]);
   const end = body.ops.at(-1)!;
-  const rest = body.ops.slice(0, -1).filter((op) => !moved.has(op));
+  const rest = withoutDead(body.ops.filter((op) => !moved.has(op))).slice(0, -1);
   const region: Block = {
     args: [iv, ...carried, ...args],
     ops: [...next, ...rest, { ...end, args: [...end.args, ...nexts] }],
@@ -94,6 +100,27 @@ function pipelined(s: State, loop: Op): Op[] {
     ...before,
     { ...loop, args: [lower, upper, step, ...inits, ...starts], results: [...loop.results, ...results], regions: [region] },
   ];
+}
+
+/** Ops of the body whose results are still read: addresses of what is loaded elsewhere now are not. */
+function withoutDead(ops: readonly Op[]): Op[] {
+  const read = new Set<Value>();
+  const note = (op: Op): void => op.args.forEach((a) => read.add(a));
+  return ops
+    .toReversed()
+    .filter((op) => {
+      const kept =
+        op.results.length === 0 ||
+        op.regions.length > 0 ||
+        !(OPS[op.op].pure || op.op === "load" || op.op === "const") ||
+        op.results.some((r) => read.has(r));
+      if (kept) {
+        note(op);
+        for (const r of op.regions) walk(r, note);
+      }
+      return kept;
+    })
+    .toReversed();
 }
 
 /** True if the tile reaches an operand of a product of the same block through elementwise ops, and nothing else reads it. */
@@ -120,7 +147,8 @@ function storedInside(loop: Op, load: Op): boolean {
 }
 
 /** The ops of the body that a load's operands are computed with, in order; undefined if they depend on more than the turn's number. */
-function addressChain(body: Block, load: Op): Op[] | undefined {
+function addressChain(loop: Op, load: Op): Op[] | undefined {
+  const [body] = loop.regions;
   const defs = new Map(body.ops.flatMap((op) => op.results.map((r) => [r, op] as const)));
   const carried = new Set(body.args.slice(1));
   const needed = new Set<Op>();
@@ -128,7 +156,9 @@ function addressChain(body: Block, load: Op): Op[] | undefined {
     if (carried.has(v)) return false;
     const op = defs.get(v);
     if (!op || needed.has(op)) return true;
-    if (!OPS[op.op].pure || op.op === "dot" || op.op === "reduce") return false;
+    // An address may itself be loaded, one element at a time: entries of block tables are.
+    const entry = op.op === "load" && elements(op.results[0].type.shape) === 1 && !storedInside(loop, op);
+    if (!entry && (!OPS[op.op].pure || op.op === "dot" || op.op === "reduce")) return false;
     if (!op.args.every(visit)) return false;
     needed.add(op);
     return true;
