@@ -112,6 +112,7 @@ export class Layouts {
 
   /** One layout for every class: products first, then large classes before small ones, each after what its neighbours suggest. */
   private choose(): void {
+    this.noteSources();
     const classes = new Map<Value, Op[]>();
     const note = (v: Value, op: Op): void => {
       if (this.a.kind(v) !== "regs") return;
@@ -131,30 +132,45 @@ export class Layouts {
     }
   }
 
+  /** Reductions into a class and views of it, by class. */
+  private readonly sources = new Map<Value, { reductions: Op[]; views: Op[] }>();
+
+  private noteSources(): void {
+    const of = (v: Value): { reductions: Op[]; views: Op[] } => {
+      const root = this.find(v);
+      let s = this.sources.get(root);
+      if (!s) this.sources.set(root, (s = { reductions: [], views: [] }));
+      return s;
+    };
+    this.each(this.ir.body, (op) => {
+      const [result] = op.results;
+      if (op.op === "reduce") of(result).reductions.push(op);
+      if (!result || this.a.kind(result) !== "view") return;
+      let [v] = op.args;
+      while (this.a.kind(v) === "view") [v] = this.a.def(v)!.args;
+      of(v).views.push(op);
+    });
+  }
+
   /** The layout that a class takes over from a larger tile that it is spread over or comes from. */
   private derived(root: Value): Layout | undefined {
-    let found: Layout | undefined;
-    this.each(this.ir.body, (op) => {
-      if (found) return;
-      if (op.op === "reduce" && this.find(op.results[0]) === root) {
-        const source = this.layoutIfKnown(op.args[0]);
-        if (source) found = dropAxis(source, op.attrs.axis as number);
-      }
-      const result = op.results[0];
-      if (!result || this.a.kind(result) !== "view" || op.args.length !== 1) return;
+    const from = this.sources.get(root);
+    for (const op of from?.reductions ?? []) {
+      const source = this.layoutIfKnown(op.args[0]);
+      if (source) return dropAxis(source, op.attrs.axis as number);
+    }
+    for (const op of from?.views ?? []) {
       // A chain of views down to a value of this class, read by someone whose layout is known.
-      const target = this.layoutOfReader(result);
-      if (!target) return;
-      let layout = viewLayout(op, target);
-      let v = op.args[0];
+      let layout = this.layoutOfReader(op.results[0]);
+      let v = op.results[0];
       while (layout && this.a.kind(v) === "view") {
         const inner = this.a.def(v)!;
         layout = viewLayout(inner, layout);
         v = inner.args[0];
       }
-      if (layout && this.a.kind(v) === "regs" && this.find(v) === root && !layout.fixed?.length) found = this.complete(v, compact(layout));
-    });
-    return found;
+      if (layout && !layout.fixed?.length) return this.complete(v, compact(layout));
+    }
+    return undefined;
   }
 
   /** Adds bits that a view leaves out to the registers, so that every element has a place. */

@@ -3,7 +3,7 @@
  * last one (read after write, write after read, write after write), over the turns of loops too. Control flow at the tile level is the same
  * for all threads, so a barrier may stand in any block.
  */
-import type { BarrierNode, Effect, Node, Scratch } from "./text.ts";
+import type { BarrierNode, Effect, Node, Scratch, Statement } from "./text.ts";
 import { lifetimes, scratchBytes } from "./text.ts";
 
 /** An access since the last barrier. `phase` 1: of the turn before, which used the other copy of rotating memory. */
@@ -12,9 +12,31 @@ interface Pending extends Effect {
 }
 type State = readonly Pending[];
 
-/** Inserts barriers into `nodes`. `mayAlias`: whether parameters p (read) and q (written) can be the same memory held by other threads. */
+/** Inserts barriers into `nodes`. */
 export function placeBarriers(nodes: Node[]): void {
+  const written = new Set<number | Scratch>();
+  const types = new Set<string | undefined>();
+  visit(nodes, (e) => {
+    if (e.kind === "read") return;
+    written.add(e.memory);
+    if (typeof e.memory === "number") types.add(e.dtype);
+  });
+  // What nothing writes needs no waiting for.
+  visit(nodes, (e, s) => {
+    if (typeof e.memory === "number" && !written.has(e.memory) && !types.has(e.dtype)) s.effects = s.effects.filter((x) => x !== e);
+  });
   run(nodes, []);
+}
+
+function visit(nodes: readonly Node[], f: (e: Effect, s: Statement) => void): void {
+  for (const n of nodes) {
+    if (n.kind === "statement") for (const e of n.effects) f(e, n);
+    else if (n.kind === "loop") visit(n.body, f);
+    else if (n.kind === "branch") {
+      visit(n.taken, f);
+      visit(n.otherwise, f);
+    }
+  }
 }
 
 function run(nodes: Node[], before: State): State {
@@ -69,7 +91,7 @@ function pendingAtBreak(body: Node[], entry: State): State {
   return at < 0 ? run([...body], entry) : run(body.slice(0, at), entry);
 }
 
-const same = (a: Pending, b: Pending): boolean => a.memory === b.memory && a.kind === b.kind && a.key === b.key && a.phase === b.phase;
+const same = (a: Pending, b: Pending): boolean => a.memory === b.memory && a.kind === b.kind && a.key === b.key && a.place === b.place && a.phase === b.phase;
 
 function merge(a: State, b: State): State {
   const out = [...a];
@@ -86,6 +108,10 @@ function nextTurn(p: Pending, loop: number): Pending {
 function conflict(p: Pending, e: Effect): boolean {
   if (p.kind === "read" && e.kind === "read") return false;
   if (p.kind === "atomic" && e.kind === "atomic") return false;
+  if (typeof p.memory === "number" && typeof e.memory === "number" && p.memory !== e.memory) {
+    // Two parameters may be one memory if every element is read before it is written: by the same thread, or else a barrier must stand between.
+    return p.kind === "read" && e.kind !== "read" && p.dtype === e.dtype && (p.place === undefined || p.place !== e.place);
+  }
   if (typeof p.memory === "number" || typeof e.memory === "number") {
     return p.memory === e.memory && (p.key === undefined || p.key !== e.key);
   }

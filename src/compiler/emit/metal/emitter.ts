@@ -419,8 +419,10 @@ export class Emitter implements Needs {
     const offset = op.args[0];
     const memory = op.attrs.param as number;
     const copies = layout && replicas(layout);
-    if (!copies || copies.lane || copies.group || !this.a.isAffine(offset)) return { memory, kind };
-    return { memory, kind, key: `${layoutKey(layout)}@${offset.id}`, varies: this.a.loopsBehind(offset) };
+    const { dtype } = this.ir.params[memory];
+    if (!copies || copies.lane || copies.group || !this.a.isAffine(offset)) return { memory, kind, dtype };
+    const place = layoutKey(layout);
+    return { memory, kind, dtype, place, key: `${place}@${offset.id}`, varies: this.a.loopsBehind(offset) };
   }
 
   scratch(name: string, dtype: DType, count: number, rotates?: number): Scratch {

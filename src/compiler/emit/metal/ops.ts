@@ -35,14 +35,10 @@ export class Group {
   }
 
   /** Does anything of `v` come from a member of the group? */
-  reads(v: Value, seen = new Set<Value>()): boolean {
+  reads(v: Value): boolean {
     if (this.members.has(v)) return true;
-    // Addresses share their parts: without this, every path to each would be walked.
-    if (seen.has(v)) return false;
-    seen.add(v);
-    const op = this.e.a.def(v);
-    const lazy = this.e.a.kind(v) === "view" || this.e.a.kind(v) === "symbolic";
-    return lazy && op !== undefined && op.args.some((x) => this.reads(x, seen));
+    // Symbolic values come from scalars alone.
+    return this.e.a.kind(v) === "view" && this.e.a.def(v)!.args.some((x) => this.reads(x));
   }
 
   flush(): void {

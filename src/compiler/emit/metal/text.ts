@@ -22,6 +22,10 @@ export interface Effect {
   kind: "read" | "write" | "atomic";
   /** Accesses of one parameter with equal keys are by the same thread per element; undefined: by anyone. */
   key?: string;
+  /** Element type of a parameter: others of the same type may be bound to the same memory. */
+  dtype?: string;
+  /** The layout that says which thread does it, where exactly one does. */
+  place?: string;
   /** Loops (by number) that the addresses depend on: the key says nothing about other turns of these. */
   varies?: ReadonlySet<number>;
 }
