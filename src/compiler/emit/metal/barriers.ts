@@ -91,7 +91,8 @@ function pendingAtBreak(body: Node[], entry: State): State {
   return at < 0 ? run([...body], entry) : run(body.slice(0, at), entry);
 }
 
-const same = (a: Pending, b: Pending): boolean => a.memory === b.memory && a.kind === b.kind && a.key === b.key && a.place === b.place && a.phase === b.phase;
+const same = (a: Pending, b: Pending): boolean =>
+  a.memory === b.memory && a.kind === b.kind && a.key === b.key && a.place === b.place && a.phase === b.phase;
 
 function merge(a: State, b: State): State {
   const out = [...a];

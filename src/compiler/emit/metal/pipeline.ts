@@ -42,7 +42,9 @@ function rewrite(s: State, block: Block): Block {
 /** The loop, with what must stand in front of it. */
 function pipelined(s: State, loop: Op): Op[] {
   const [body] = loop.regions;
-  const loads = body.ops.filter((op) => op.op === "load" && feedsProduct(s, body, op) && !storedInside(loop, op));
+  if (!body.ops.some((op) => op.op === "dot")) return [loop];
+  const inBlock = new Set(body.ops);
+  const loads = body.ops.filter((op) => op.op === "load" && feedsProduct(s, inBlock, op) && !storedInside(loop, op));
   const chosen = loads.flatMap((op) => {
     const chain = addressChain(loop, op);
     return chain ? [{ op, chain }] : [];
@@ -124,9 +126,8 @@ function withoutDead(ops: readonly Op[]): Op[] {
 }
 
 /** True if the tile reaches an operand of a product of the same block through elementwise ops, and nothing else reads it. */
-function feedsProduct(s: State, body: Block, load: Op): boolean {
+function feedsProduct(s: State, inBlock: ReadonlySet<Op>, load: Op): boolean {
   if (elements(load.results[0].type.shape) === 1) return false;
-  const inBlock = new Set(body.ops);
   const reaches = (v: Value): boolean => {
     const list = s.users.get(v) ?? [];
     return (
