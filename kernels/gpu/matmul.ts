@@ -36,7 +36,14 @@ const matmulQuantised = (type: QuantisedType) => {
   const { decode, scales } = reader(type);
   const { quads } = BLOCKS[type];
   const { block, group, offset } = FAMILIES[type];
-  const Q = { BLOCK: block, QUADS: block / 4, GROUP: group / 4, OFF: offset, MIN: hasMinimum(type) };
+  const Q = {
+    BLOCK: block,
+    QUADS: block / 4,
+    QUAD_BITS: Math.log2(block / 4),
+    GROUP_BITS: Math.log2(group / 4),
+    OFF: offset,
+    MIN: hasMinimum(type),
+  };
   return kernel(
     `matmul_${type}`,
     { b: ptr(u8), h: ptr(u16), ...OUTPUT, ...SIZES, BM: constexpr(32), BN: constexpr(64), BQ: constexpr(8) },
@@ -49,9 +56,9 @@ const matmulQuantised = (type: QuantisedType) => {
       let sums = al.zeros([BM, BN], al.f32);
       for (let s = 0; s < al.idiv(k, 4); s += BQ) {
         const quad = al.row(s + al.arange(BQ));
-        const block = from + al.idiv(quad, Q.QUADS);
-        const inside = quad % Q.QUADS;
-        const [scale, minimum] = scales(b, h, block, al.idiv(inside, Q.GROUP));
+        const block = from + (quad >> Q.QUAD_BITS);
+        const inside = quad & (Q.QUADS - 1);
+        const [scale, minimum] = scales(b, h, block, inside >> Q.GROUP_BITS);
         const words = decode(quads(b, h, block, inside));
         for (const j of al.unroll(4)) {
           const u = al.cast(((words >> (8 * j)) & 255) - Q.OFF, al.f32);

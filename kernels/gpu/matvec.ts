@@ -49,8 +49,11 @@ const matvecQuantised = (type: QuantisedType) => {
     BLOCK: block,
     // Quads of a group; lanes that share a block, and a set of fields.
     GROUP: group / 4,
+    GROUP_BITS: Math.log2(group / 4),
     PER: block / 4 / (RUN * fields),
+    PER_BITS: Math.log2(block / 4 / (RUN * fields)),
     SET: distance / RUN,
+    SET_BITS: Math.log2(distance / RUN),
     OFF: offset,
     MIN: hasMinimum(type),
   };
@@ -72,10 +75,11 @@ const matvecQuantised = (type: QuantisedType) => {
       for (let i = 0; i < chunks; i += LANES) {
         const inside = i + lanes < chunks;
         const chunk = al.min(i + lanes, chunks - 1);
-        const at = al.idiv(chunk, Q.PER);
-        const lane = chunk % Q.PER;
-        const set = al.idiv(lane, Q.SET);
-        const quad = (lane % Q.SET) * Q.RUN;
+        // Shifts: a GPU takes several operations for a quotient of signed integers.
+        const at = chunk >> Q.PER_BITS;
+        const lane = chunk & (Q.PER - 1);
+        const set = lane >> Q.SET_BITS;
+        const quad = (lane & (Q.SET - 1)) * Q.RUN;
         // words[r · RUN + q]: the quads of all fields.
         const words: (readonly Tile[])[] = [];
         for (const r of al.unroll(ROWS)) for (const q of al.unroll(Q.RUN)) words.push(read(b, h, rows[r] + at, set, quad + q));
@@ -94,7 +98,7 @@ const matvecQuantised = (type: QuantisedType) => {
           }
           // A run lies within one group; so do both nibbles of a byte, or they are whole groups apart.
           const firstGroup = Q.DIST < Q.GROUP ? set : set * ((Q.FIELDS * Q.DIST) / Q.GROUP) + (f * Q.DIST) / Q.GROUP;
-          const group = Q.BLOCK === 32 ? 0 : firstGroup + al.idiv(quad, Q.GROUP);
+          const group = Q.BLOCK === 32 ? 0 : firstGroup + (quad >> Q.GROUP_BITS);
           for (const r of al.unroll(ROWS)) {
             const [scale, minimum] = scales(b, h, rows[r] + at, group);
             const dots: Tile[] = [];

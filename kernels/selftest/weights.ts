@@ -224,7 +224,7 @@ function* matmulCases(
   for (const [i, [n, k]] of shapes.entries()) {
     // Whole and started tiles; nothing to do.
     const { BM, BN } = turn(type) ? tile : small;
-    const t = i === 0 ? 0 : BM + 1;
+    const t = [0, BM + 1, 3][i];
     const wide = i % 2 ? n : n + BN;
     const args = { ...weight(wide, k), x: floats(next, t * k, 3), ...output(next, t, wide, [0, 5, 2][i % 3]), k };
     const grid = [Math.ceil(wide / BN), Math.ceil(t / BM), 1] as const;
