@@ -1,5 +1,5 @@
 /**
- * Where a step's time goes, by op: bun bench/profile.ts MODEL [TOKENS=1] [DEPTH=0] [THREADS].
+ * Where a step's time goes, by op: bun bench/profile.ts MODEL [TOKENS=1] [DEPTH=0] [THREADS]. ALLOY_DEVICE chooses the device.
  * Random tokens; the third run of the step is timed dispatch by dispatch.
  */
 import { openModel } from "../src/formats/open.ts";
@@ -9,7 +9,7 @@ import { createDevice } from "../src/runtime/index.ts";
 const [model, tokens = "1", depth = "0", threads] = process.argv.slice(2);
 if (!model) throw new Error("usage: bun bench/profile.ts MODEL [TOKENS] [DEPTH] [THREADS]");
 const [T, D] = [Number(tokens), Number(depth)];
-const device = createDevice("cpu", threads ? { threads: Number(threads) } : {});
+const device = createDevice(undefined, threads ? { threads: Number(threads) } : {});
 let start = performance.now();
 const runner = (await loadRunner(openModel(model), {
   device,
