@@ -10,7 +10,7 @@ import { feed, pieces, random, seed } from "./helpers.ts";
 
 const start = seed("tool-call formats");
 const next = random(start);
-const runs = Number(process.env.ALLOY_TEST_RUNS ?? 60);
+const runs = Number(process.env.ALLOY_TEST_RUNS ?? 40);
 
 const tools: ToolSpec[] = [
   {

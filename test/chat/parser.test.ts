@@ -134,6 +134,12 @@ const CASES: Case[] = [
     expected: { text: "ok", calls: [call("get_weather", '{"a": [1]}')] },
   },
   {
+    name: "a closing marker in the middle of something else",
+    format: hermes,
+    output: '<tool_call>{"name": "get_weather", "list": ["a" b </tool_call>',
+    expected: { text: '{"name": "get_weather", "list": ["a" b', calls: [call("get_weather", "", false)] },
+  },
+  {
     name: "a closing marker forgotten at the end",
     format: hermes,
     output: '<tool_call>{"name": "get_weather", "arguments": {"a": 1}}',

@@ -116,7 +116,8 @@ export class JsonCalls implements CallReader {
   /** The closing marker has come. What the model left open is closed for it. */
   private closed(rest: string): ReaderState {
     if (this.phase === "after") return { rest };
-    if (this.name === undefined) return this.fail();
+    const midway = !this.argumentsSeen && this.phase !== "object" && this.phase !== "arguments";
+    if (this.name === undefined || midway) return this.fail();
     if (this.phase === "arguments") {
       this.text += this.open
         .splice(0)

@@ -5,9 +5,7 @@ import { type JsonType, SchemaView } from "./schema.ts";
 import { escaped, jsonValue, wholeLength } from "./values.ts";
 
 export interface TagSyntax {
-  /** Stands before the name; not where the opener contains it. */
-  name?: string;
-  /** All before the first parameter, from `name` on; the first group is the tool. It must not match before it is complete. */
+  /** All before the first parameter; the first group is the tool. It must not match before it is complete. */
   call: RegExp;
   /** How a parameter begins. */
   parameter: string;
@@ -72,7 +70,7 @@ export class TaggedCall implements CallReader {
 
   private inHead(): "moved" | "wait" | "failed" {
     const match = this.syntax.call.exec(this.buffer);
-    if (!match) return this.couldBe(this.syntax.name ? [this.syntax.name] : [""]);
+    if (!match) return this.buffer.length > MAX_TAG ? "failed" : "wait";
     this.buffer = this.buffer.slice(match[0].length);
     this.calls.start(match[1]);
     this.schema = SchemaView.of(this.calls.tool(match[1]));
