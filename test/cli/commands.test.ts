@@ -32,6 +32,15 @@ describe("list and show", () => {
     const info = { ...DEMO_INFO, template: "{{ messages }}" };
     const deps = { describeModel: async () => info };
     expect((await alloy(["show", "demo"], deps)).stdout).toContain("  parameters    10M\n");
+    const preset = {
+      system: "Be brief.\nAlways.",
+      messages: [{ role: "user", content: "hi" }],
+      parameters: { stop: ["<x>"], num_ctx: 512 },
+    };
+    const tuned = (await alloy(["show", "demo"], { describeModel: async () => ({ ...info, preset }) })).stdout;
+    expect(tuned).toContain(
+      '  system        Be brief.\n  messages      1 in front of each conversation\n  parameter     stop ["<x>"]\n  parameter     num_ctx 512\n',
+    );
     expect(JSON.parse((await alloy(["show", "demo", "--json"], deps)).stdout)).toEqual(info);
     expect((await alloy(["show", "demo", "--template"], deps)).stdout).toBe("{{ messages }}\n");
   });

@@ -130,7 +130,9 @@ test("rm: each name, what it freed; other people's models; unfinished downloads"
     deleted: [{ name: "a:latest", freed: 5 * MB }],
   });
   expect(await alloy(["rm", "theirs"], { removeModel })).toMatchObject({ code: 1, stderr: expect.stringContaining("ollama rm theirs") });
-  expect((await alloy(["rm", "--unfinished"], { removeUnfinished })).stdout).toBe("deleted 1 unfinished download (2.0 MB freed)\n");
+  expect((await alloy(["rm", "--unfinished"], { removeUnfinished })).stdout).toBe(
+    "deleted 1 file of unfinished downloads (2.0 MB freed)\n",
+  );
   expect((await alloy(["rm"])).code).toBe(2);
 });
 

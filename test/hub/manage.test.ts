@@ -1,6 +1,17 @@
 /** Copying, making and deleting models in Alloy's own store, and what stays untouched in others. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { openModel } from "../../src/formats/open.ts";
 import { modelInfo } from "../../src/hub/info.ts";
@@ -215,15 +226,24 @@ describe("remove", () => {
     expect(existsSync(outside)).toBe(true);
   });
 
-  test("what unfinished downloads left, but not those under way", () => {
+  test("what unfinished downloads left, but not those under way", async () => {
     mkdirSync(join(root, "blobs"), { recursive: true });
     for (const name of ["a", "b"]) for (const end of ["", ".json"]) writeFileSync(join(root, "blobs", `sha256-${name}.partial${end}`), "x");
     const lock = tryLock(join(root, "blobs", "sha256-b.partial.lock"))!;
-    expect(removeUnfinished({ env }).files).toBe(1);
+    expect((await removeUnfinished({ env })).files).toBe(1);
     expect(blobs().filter((f) => f.endsWith(".partial"))).toEqual(["sha256-b.partial"]);
     lock.release();
-    expect(removeUnfinished({ env }).files).toBe(1);
+    expect((await removeUnfinished({ env })).files).toBe(1);
     expect(blobs()).toEqual([]);
+
+    // Blobs without a model: old ones go, unless a model has them.
+    await create({ name: "a", from: "demo", system: "kept" });
+    const [lost, fresh] = ["lost", "fresh"].map((text) => putBlob(root, text).digest);
+    for (const name of blobs()) if (!name.includes(fresh)) utimesSync(join(root, "blobs", name), 1, 1);
+    expect(await removeUnfinished({ env })).toEqual({ files: 1, freed: 4 });
+    expect(blobs()).not.toContain(`sha256-${lost}`);
+    expect(blobs()).toContain(`sha256-${fresh}`);
+    expect((await resolved("a")).layers?.system).toBe("kept");
   });
 });
 

@@ -10,7 +10,7 @@ export default strictCommand({
 another model shares stay.`,
   args: {
     models: { type: "positional", rest: true, label: "[MODEL...]", description: "Names that `alloy list` shows" },
-    unfinished: { type: "boolean", description: "Delete what interrupted downloads left" },
+    unfinished: { type: "boolean", description: "Delete what interrupted downloads left, and files that no model has" },
   },
   examples: [
     ["alloy rm qwen3:0.6b", "delete one model"],
@@ -28,6 +28,8 @@ another model shares stay.`,
     const parts = unfinished ? await deps.removeUnfinished() : undefined;
     if (json) printJson(io, { deleted, ...(parts ? { unfinished: parts } : {}) });
     else if (parts)
-      io.out(`deleted ${parts.files} unfinished ${parts.files === 1 ? "download" : "downloads"} (${formatBytes(parts.freed)} freed)\n`);
+      io.out(
+        `deleted ${parts.files} ${parts.files === 1 ? "file" : "files"} of unfinished downloads (${formatBytes(parts.freed)} freed)\n`,
+      );
   },
 });

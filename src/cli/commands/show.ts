@@ -36,6 +36,10 @@ export default strictCommand({
       ["modified", info.modified],
       ["path", info.path],
     ];
+    const { system, messages, parameters = {} } = info.preset ?? {};
+    if (system !== undefined) rows.push(["system", system.split("\n")[0]]);
+    if (messages?.length) rows.push(["messages", `${messages.length} in front of each conversation`]);
+    for (const [name, value] of Object.entries(parameters)) rows.push(["parameter", `${name} ${JSON.stringify(value)}`]);
     if (info.license !== undefined) rows.push(["license", info.license.split("\n")[0]]);
     io.out(`${style.bold(info.name)}\n`);
     for (const [name, value] of rows) io.out(`  ${name.padEnd(13)} ${value}\n`);

@@ -19,7 +19,7 @@ import { lock, tryLock, type Lock } from "../../support/lock.ts";
 import { diskError } from "../download/file.ts";
 import { blobsOf } from "../manifest.ts";
 import { blobPath, manifestNames, readManifest } from "../manifests.ts";
-import { statOf } from "../stores.ts";
+import { entries, statOf } from "../stores.ts";
 
 export { blobPath };
 
@@ -151,6 +151,14 @@ export async function dropBlobs(root: string, digests: readonly string[]): Promi
       rmSync(blobPath(root, digest), { force: true });
     }
     return freed;
+  });
+}
+
+/** Blobs that are older than `ms`: what was sent or fetched just now may be about to get its manifest. */
+export function blobsOlderThan(root: string, ms: number): string[] {
+  return entries(join(root, "blobs")).flatMap(({ name }) => {
+    const digest = /^sha256-[0-9a-f]{64}$/.test(name) ? name.slice("sha256-".length) : undefined;
+    return digest !== undefined && Date.now() - (statOf(blobPath(root, digest))?.mtimeMs ?? 0) > ms ? [digest] : [];
   });
 }
 

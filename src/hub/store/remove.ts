@@ -9,7 +9,11 @@ import { journalPath } from "../download/journal.ts";
 import { shardPaths } from "../gguf-files.ts";
 import { resolveModel } from "../resolve.ts";
 import { alloyRoot, entries, statOf } from "../stores.ts";
+import { blobsOlderThan, dropBlobs, hasBlob } from "./blobs.ts";
 import { unpublish } from "./publish.ts";
+
+/** A blob as young as this may belong to a model that is being made. */
+const FRESH_MS = 3600_000;
 
 export interface Removed {
   name: string;
@@ -54,9 +58,10 @@ function notOurs({ name, source, path }: ResolvedModel): AlloyError {
   return new AlloyError("forbidden", `${name} ${why}`, { hint });
 }
 
-/** Deletes what unfinished pulls left, except those that are under way. */
-export function removeUnfinished({ env = process.env }: HubOptions = {}): { files: number; freed: number } {
-  const folder = join(alloyRoot(env), "blobs");
+/** Deletes what unfinished pulls and creations left, except those that are under way: partial files, and blobs that no model has. */
+export async function removeUnfinished({ env = process.env }: HubOptions = {}): Promise<{ files: number; freed: number }> {
+  const root = alloyRoot(env);
+  const folder = join(root, "blobs");
   let files = 0;
   let freed = 0;
   for (const { name } of entries(folder)) {
@@ -71,5 +76,8 @@ export function removeUnfinished({ env = process.env }: HubOptions = {}): { file
     rmSync(journalPath(path), { force: true });
     lock.release();
   }
+  const old = blobsOlderThan(root, FRESH_MS);
+  freed += await dropBlobs(root, old);
+  files += old.filter((digest) => !hasBlob(root, digest)).length;
   return { files, freed };
 }
