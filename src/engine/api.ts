@@ -44,6 +44,8 @@ export type Prompt =
       continueLast?: boolean;
       /** Leave out the system message and the first messages that come with the model. */
       bare?: boolean;
+      /** Chat template to render instead of the model's own. */
+      template?: string;
       templateExtra?: Record<string, unknown>;
     }
   | { kind: "text"; text: string; /** Add BOS etc. Default true. */ addSpecial?: boolean }

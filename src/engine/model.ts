@@ -114,8 +114,8 @@ export class Model {
   }
 
   /** Tokenises a prompt. Throws `template_error`, `unsupported_capability`, `invalid_value`. */
-  prepare(prompt: Prompt): PreparedPrompt {
-    if (prompt.kind === "chat") return this.prepareChat(prompt);
+  prepare(prompt: Prompt, chat = this.chatOf(prompt)): PreparedPrompt {
+    if (prompt.kind === "chat") return this.prepareChat(prompt, chat);
     if (prompt.kind === "ids") return { ids: this.checkedIds(prompt.ids), tools: [], startsInReasoning: false };
     const ids = this.tokenizer.encode(prompt.text, { addSpecial: prompt.addSpecial ?? true });
     return { ids, text: prompt.text, tools: [], startsInReasoning: false };
@@ -123,7 +123,8 @@ export class Model {
 
   /** Tokenises, checks and queues a request, and emits its start event. Returns how to cancel it. Throws what is wrong with it. */
   submit(request: GenerateRequest, events: EventQueue, clock: { created: number; loadMs: number }, onOver: () => void): () => void {
-    const prompt = this.prepare(request.prompt);
+    const chat = this.chatOf(request.prompt);
+    const prompt = this.prepare(request.prompt, chat);
     const { ids } = prompt;
     if (ids.length === 0 && this.tokenizer.bos !== undefined) ids.push(this.tokenizer.bos);
     if (ids.length === 0)
@@ -132,7 +133,6 @@ export class Model {
     if (ids.length >= window) throw this.overflow(ids.length, window, request);
     const layers = [request.sampling, ...this.defaults, request.samplingDefaults ?? {}];
     const sampling = resolveSampling(layers, this.runner.vocabSize);
-    const chat = request.prompt.kind === "chat" ? this.chat : undefined;
     const hiddenStops = [...this.stops, ...(chat?.stops ?? [])];
     const { maxTokens = presetMaxTokens(this.info.preset), ignoreEos = false, logprobs, deadline, priority = 0 } = request;
     const sequence = new Sequence({
@@ -178,15 +178,22 @@ export class Model {
     this.file.close();
   }
 
-  private prepareChat(prompt: Extract<Prompt, { kind: "chat" }>): PreparedPrompt {
-    if (!this.chat) {
+  /** How a prompt is written and its answer is read: the model's own way, or by a template that came with the request. */
+  private chatOf(prompt: Prompt): ChatFormat | undefined {
+    if (prompt.kind !== "chat") return undefined;
+    const { template } = prompt;
+    return template === undefined ? this.chat : this.parts.loadChat(this.file, { ...this.info, template }, this.tokenizer);
+  }
+
+  private prepareChat(prompt: Extract<Prompt, { kind: "chat" }>, chat: ChatFormat | undefined): PreparedPrompt {
+    if (!chat) {
       throw new AlloyError("unsupported_capability", `${this.info.name} has no chat template`, {
         hint: "use it with a plain prompt, or take a model that was made for chat",
       });
     }
     const tools = offeredTools(prompt);
     const messages = prompt.bare ? prompt.messages : withPreset(prompt.messages, this.info.preset);
-    const rendered = this.chat.render(messages, {
+    const rendered = chat.render(messages, {
       tools: tools.length > 0 ? tools : undefined,
       thinking: prompt.thinking,
       addGenerationPrompt: !(prompt.continueLast && endsWithAssistant(prompt.messages)),

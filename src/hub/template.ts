@@ -2,7 +2,9 @@
 
 /** Whether a template is in Go's language, as Ollama has them. Those have no `{% %}`. */
 export function isGoTemplate(template: string): boolean {
-  return !template.includes("{%") && /\{\{-?\s*(?:(?:if|range|with)\b|\.[A-Z]|end\b)/.test(template);
+  return (
+    !template.includes("{%") && /\{\{-?\s*(?:(?:if|range|with|define|block)\b|\.[A-Z]|\$\w|end\b)|\{\{[^}"']*[\s(]\.[A-Z]/.test(template)
+  );
 }
 
 /**

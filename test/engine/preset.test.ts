@@ -79,6 +79,11 @@ describe("with the demo model", () => {
     expect((await engine.tokenize("go", chat([system, user]))).text).toBe("(system)asked(user)hi");
   });
 
+  test("a template that comes with a request wins", async () => {
+    const template = "{{ range .Messages }}<{{ .Role }}>{{ .Content }}{{ end }}";
+    expect((await engine.tokenize("framed", { kind: "chat", messages: [user], template })).text).toBe("<user>hi");
+  });
+
   test("num_ctx is the window, num_predict the longest answer", async () => {
     const run = async (prompt: Prompt, maxTokens?: number) => {
       let end;

@@ -123,9 +123,12 @@ test("raw, system, context, template and debug rendering", async () => {
   expect((await failure(client(h).generate({ model: "demo", prompt: "x", raw: true, system: "s" }))).message).toContain(
     "raw mode does not support template, system, or context",
   );
-  expect((await failure(client(h).generate({ model: "demo", prompt: "x", template: "{{ .Prompt }}" }))).message).toContain(
-    "'template' is not supported yet",
-  );
+  await client(h).generate({ model: "demo", prompt: "x", template: "{{ .Prompt }}" });
+  expect(h.engine.requests[3].prompt).toMatchObject({ kind: "chat", template: "{{ .Prompt }}" });
+  for (const template of ["{{ if .Prompt }}", "{{ frobnicate .Prompt }}", "{% if %}"]) {
+    const r = await h.post("/api/generate", { model: "demo", prompt: "x", template });
+    expect([r.status, ((await r.json()) as { error: string }).error]).toEqual([400, expect.stringContaining("The chat template")]);
+  }
   expect((await failure(client(h).generate({ model: "demo", prompt: "x", suffix: "y" }))).message).toContain(
     "registry.ollama.ai/library/demo:latest does not support insert",
   );

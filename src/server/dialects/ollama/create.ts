@@ -1,17 +1,15 @@
 /** POST /api/create (spec 4.9). */
 import { Type } from "@sinclair/typebox";
-import { compileGoTemplate } from "../../../chat/go/template.ts";
-import { compileTemplate } from "../../../chat/jinja.ts";
 import { pullModel } from "../../../hub/pull/pull.ts";
 import { resolveModel } from "../../../hub/resolve.ts";
 import { createModel } from "../../../hub/store/create.ts";
-import { isGoTemplate } from "../../../hub/template.ts";
 import { AlloyError } from "../../../support/errors.ts";
 import { readJson } from "../../body.ts";
 import type { RequestContext } from "../../context.ts";
 import { fieldError } from "../../errors.ts";
 import { opt, validate } from "../../validate.ts";
 import { parseOptions } from "./options.ts";
+import { checkTemplate } from "./template.ts";
 import { answerWithProgress, unloadStale, type StatusLine } from "./progress.ts";
 
 const Files = Type.Record(Type.String(), Type.String());
@@ -75,11 +73,6 @@ export async function create(context: RequestContext): Promise<Response> {
 
 function refuse(param: string, given: string | readonly string[] | null | undefined, hint: string): void {
   if (given && given.length > 0) throw fieldError("unsupported_feature", param, "is not supported", hint);
-}
-
-/** Throws `template_error` for a template that does not parse. */
-function checkTemplate(template: string | null | undefined): void {
-  if (template) (isGoTemplate(template) ? compileGoTemplate : compileTemplate)(template);
 }
 
 async function pullUnlessHere(context: RequestContext, from: string, emit: (line: StatusLine) => void): Promise<void> {

@@ -15,6 +15,7 @@ import { jsonResponse, ndjson, streamResponse } from "../../stream.ts";
 import { opt, validate } from "../../validate.ts";
 import * as common from "./common.ts";
 import { parseOptions } from "./options.ts";
+import { checkTemplate } from "./template.ts";
 
 const Body = Type.Object({
   ...common.SharedFields,
@@ -114,9 +115,6 @@ function refuseUnsupported(body: Body, info: ModelInfo): void {
     );
   }
   if (body.images?.length) throw imageError("images", info.name);
-  if (body.template) {
-    throw fieldError("unsupported_feature", "template", "is not supported yet", "Render the prompt yourself and send it with raw: true.");
-  }
 }
 
 /**
@@ -131,7 +129,8 @@ async function promptOf(context: RequestContext, info: ModelInfo, body: Body): P
     ...(body.system ? [{ role: "system" as const, content: body.system }] : []),
     { role: "user", content: text },
   ];
-  const turn: Prompt = { kind: "chat", messages, thinking };
+  checkTemplate(body.template);
+  const turn: Prompt = { kind: "chat", messages, thinking, ...(body.template ? { template: body.template } : {}) };
   if (!body.context?.length) return turn;
   // The earlier answer's ids begin with what comes with the model.
   return { kind: "ids", ids: [...body.context, ...(await context.engine.tokenize(info.name, { ...turn, bare: true })).ids] };
