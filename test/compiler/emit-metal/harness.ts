@@ -96,8 +96,17 @@ export function worst(want: ArrayLike<number | bigint>, got: ArrayLike<number | 
 /** Elements of several cases' kernels in one library: compiling is the slow part. */
 const BATCH = 24;
 
-/** True for a kernel that Metal can express: no f64. */
-export const onMetal = (ir: KernelIR): boolean => !/\bf64\b/.test(print(ir));
+/** True for a kernel that Metal can express: no f64, and tiles that fit the memory of a threadgroup where they must move through it. */
+export function onMetal(ir: KernelIR): boolean {
+  if (/\bf64\b/.test(print(ir))) return false;
+  try {
+    emitMetal(ir, "k");
+    return true;
+  } catch (e) {
+    if (e instanceof Error && e.message.includes("bytes of threadgroup memory")) return false;
+    throw e;
+  }
+}
 
 /**
  * Runs cases on the Metal host, many kernels to a library, and on the interpreter; compares all memory and expects no findings. Returns how

@@ -15,7 +15,11 @@ export function pipeline(ir: KernelIR): KernelIR {
   if (ir.threads) return ir;
   const users = new Map<Value, Op[]>();
   walk(ir.body, (op) => {
-    for (const a of op.args) users.set(a, [...(users.get(a) ?? []), op]);
+    for (const a of op.args) {
+      const list = users.get(a);
+      if (list) list.push(op);
+      else users.set(a, [op]);
+    }
   });
   const out: KernelIR = { ...ir };
   const state: State = { ir: out, users, changed: false };
