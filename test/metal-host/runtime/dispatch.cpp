@@ -126,7 +126,7 @@ int run_dispatch(Pass& pass, const Pipeline& p, const mh_dispatch& d, std::strin
   }
   guard_end();
   end_dispatch();
-  // Ids go up to 2^32; long before they run out everything known is forgotten, and a pass that is open then begins anew.
+  // Ids go up to 2^32 threadgroups in the life of a process, which is days of running.
   set_next_group_id(first + total);
   g_running.image = nullptr;
   error = g_running.report;

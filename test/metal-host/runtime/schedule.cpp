@@ -57,9 +57,11 @@ void ready(Simdgroup& simd, unsigned s, uint32_t lanes) {
 void start(Thread* t) {
   unsigned x = mh_now.threads[0], y = mh_now.threads[1];
   mh_now.index = t->index;
-  mh_now.position[0] = t->index % x;
-  mh_now.position[1] = t->index / x % y;
-  mh_now.position[2] = t->index / x / y;
+  // Most threadgroups are rows, and divisions are most of what a small kernel's thread costs.
+  bool row = t->index < x;
+  mh_now.position[0] = row ? t->index : t->index % x;
+  mh_now.position[1] = row ? 0 : t->index / x % y;
+  mh_now.position[2] = row ? 0 : t->index / x / y;
   Simdgroup& s = g_group.simdgroups[t->simdgroup];
   s.fresh &= ~(1u << t->lane);
   g_launch();
