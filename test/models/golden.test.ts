@@ -1,5 +1,5 @@
 /** Golden checkpoints: logits and greedy tokens of transformers and llama.cpp, through our kernels, graph and cache. */
-import { afterAll, describe, expect, test } from "bun:test";
+import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { openModel } from "../../src/formats/open.ts";
@@ -7,6 +7,8 @@ import { evaluate } from "../../src/models/evaluate.ts";
 import { loadRunner } from "../../src/models/runner.ts";
 import { createDevice } from "../../src/runtime/index.ts";
 
+// Kernels that no library holds are compiled when they are first used.
+setDefaultTimeout(120_000);
 const ROOT = join(import.meta.dir, "../fixtures/golden");
 const device = createDevice("cpu", { threads: 2 });
 afterAll(() => device.close());
