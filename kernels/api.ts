@@ -4,6 +4,7 @@
  */
 import type { AnyKernel } from "../src/compiler/language/index.ts";
 import type { TensorType } from "../src/formats/weights.ts";
+import type { FloatType } from "./families.ts";
 import type { DeviceBuffer, Dispatch, Program, Slot } from "../src/runtime/device.ts";
 
 export type ConstexprValues = Record<string, number | string | boolean>;
@@ -110,6 +111,8 @@ export interface KernelSet {
   readonly name: "cpu" | "gpu";
   /** Tokens of a step by default. */
   readonly batchTokens: number;
+  /** Types of weights that are multiplied in float32 throughout: what the exact mode reads in place. */
+  readonly exactTypes: readonly FloatType[];
   readonly blocks: BlockSizes;
   /** Constexprs of the sampling kernels (./sample.ts). */
   readonly sampling: { partials: ConstexprValues; rows: ConstexprValues };

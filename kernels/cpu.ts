@@ -7,6 +7,7 @@ import { cpuSampling } from "./sample.ts";
 export const cpuKernels: KernelSet = {
   name: "cpu",
   batchTokens: 256,
+  exactTypes: ["f32", "f16", "bf16"],
   blocks: { elementwise: 256, norm: 64, rope: 16, kvStore: 16 },
   sampling: cpuSampling,
   releasesPages: true,

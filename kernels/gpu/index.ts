@@ -11,6 +11,8 @@ import { DEBUG_TUNING, GPU_TUNING, type GpuTuning } from "./tuning.ts";
 const gpuSet = (tuning: GpuTuning): KernelSet => ({
   name: "gpu",
   batchTokens: 512,
+  // Tiles of float16 weights are multiplied with float16 activations.
+  exactTypes: ["f32", "bf16"],
   blocks: { elementwise: 1024, norm: 1024, rope: 32, kvStore: 64 },
   sampling: gpuSampling,
   releasesPages: false,

@@ -130,7 +130,10 @@ export class WeightStore {
     const [n, k] = t.shape;
     const inPlace = this.#mapped(t);
     const readable = isQuantised(t.type) && k % FAMILIES[t.type].block === 0;
-    if (isFloatType(t.type) || (readable && !this.#exact && !this.packs(ref))) {
+    const asIs = this.#exact
+      ? isFloatType(t.type) && this.kernels.exactTypes.includes(t.type)
+      : isFloatType(t.type) || (readable && !this.packs(ref));
+    if (asIs) {
       this.#inPlace.add(t.name);
       return { type: t.type, n, k, buffer: inPlace, packed: false };
     }

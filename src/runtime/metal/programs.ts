@@ -48,7 +48,10 @@ export class Programs {
   load(programs: readonly MetalKernel[]): number {
     const missing = [...new Set(programs)].filter((p) => !p.pipeline);
     if (!missing.length) return 0;
-    this.compile(new Map(missing.map((p) => [p.metal.entry, p.metal.text] as const).filter(([entry]) => !this.libraries.has(entry))));
+    const fresh = new Map(missing.filter((p) => !this.libraries.has(p.metal.entry)).map((p) => [p.metal.entry, p.metal]));
+    // Every text numbers its function constants from 0.
+    const { alone = [], together = [] } = Object.groupBy(fresh.values(), (m) => (m.constants.length ? "alone" : "together"));
+    for (const group of [together, ...alone.map((m) => [m])]) this.compile(group);
     let compiled = 0;
     for (const p of missing) {
       const { entry, constants, threads } = p.metal;
@@ -69,24 +72,23 @@ export class Programs {
     return compiled;
   }
 
-  private compile(texts: ReadonlyMap<string, string>): void {
-    if (texts.size === 0) return;
+  private compile(programs: readonly MetalProgram[]): void {
+    if (programs.length === 0) return;
     try {
-      const library = this.shim.library(METAL_HEADER + [...texts.values()].join("\n"));
-      for (const entry of texts.keys()) this.libraries.set(entry, library);
+      const library = this.shim.library(METAL_HEADER + programs.map((m) => m.text).join("\n"));
+      for (const { entry } of programs) this.libraries.set(entry, library);
     } catch (error) {
-      throw texts.size > 1 ? this.culprit(texts, error) : error;
+      throw programs.length > 1 ? this.culprit(programs, error) : named(programs[0], error);
     }
   }
 
   /** Which text of a batch the compiler refuses, with its words about that text alone. */
-  private culprit(texts: ReadonlyMap<string, string>, together: unknown): unknown {
-    for (const [entry, text] of texts) {
+  private culprit(programs: readonly MetalProgram[], together: unknown): unknown {
+    for (const program of programs) {
       try {
-        this.shim.freeLibrary(this.shim.library(METAL_HEADER + text));
+        this.shim.freeLibrary(this.shim.library(METAL_HEADER + program.text));
       } catch (error) {
-        const { code, message, hint } = AlloyError.from(error);
-        return new AlloyError(code, `kernel ${entry}: ${message}`, { hint, cause: error });
+        return named(program, error);
       }
     }
     return together;
@@ -97,4 +99,9 @@ export class Programs {
     for (const library of new Set(this.libraries.values())) this.shim.freeLibrary(library);
     this.known.clear();
   }
+}
+
+function named({ entry }: MetalProgram, error: unknown): AlloyError {
+  const { code, message, hint } = AlloyError.from(error);
+  return new AlloyError(code, `kernel ${entry}: ${message}`, { hint, cause: error });
 }
