@@ -141,6 +141,23 @@ describe("Ollama's registry", () => {
     expect(cdn.requests.every((r) => r.headers.authorization === undefined)).toBe(true);
   });
 
+  test("a token that runs out in the middle is fetched again; one from elsewhere without encryption is not asked for", async () => {
+    const big = new Uint8Array(500_000).map((_, i) => i * 5);
+    const { manifest, blobPath } = server.ollama("library/m", [["model", big]]);
+    let token = 0;
+    let served = 0;
+    const challenge = (realm: string) => ({ status: 401, headers: { "www-authenticate": `Bearer realm="${realm}",scope="pull"` } });
+    server.on("/token", () => ({ body: Buffer.from(JSON.stringify({ token: `t${++token}` })) }));
+    const allowed = (answer: { body: Uint8Array }) => (seen: { headers: Record<string, unknown> }) =>
+      seen.headers.authorization === `Bearer t${served++ < 4 ? 1 : 2}` ? answer : challenge(`${server.url}/token`);
+    server.on("/v2/library/m/manifests/latest", allowed({ body: manifest }));
+    server.on(blobPath(0), allowed({ body: big }));
+    await pull("m", { download: { partBytes: 50_000, connections: 1 } });
+    expect(token).toBe(2);
+    server.on("/v2/library/m/manifests/latest", challenge("http://127.0.0.1:1/token"));
+    expect((await refused("m")).message).toContain("sends for a token to http://127.0.0.1:1, without encryption");
+  });
+
   test("manifests that make no sense, or too much of it", async () => {
     const path = "/v2/library/m/manifests/latest";
     const body = (value: unknown) => server.on(path, { body: Buffer.from(typeof value === "string" ? value : JSON.stringify(value)) });

@@ -15,6 +15,8 @@ export type Pin = { sha256: string } | { git: string };
 export interface FileSource {
   url: string;
   headers?: Readonly<Record<string, string>>;
+  /** New headers, for a server whose leave ends while a long download runs; asked for when it answers 401. */
+  renew?: () => Promise<Readonly<Record<string, string>>>;
   size: number;
   /** Without one the entity tag tells whether the file is still the same. */
   pin?: Pin;
@@ -84,6 +86,7 @@ class SetbackError extends Error {
 class Attempt {
   private readonly group = new AbortController();
   private handle!: FileHandle;
+  private headers: FileSource["headers"];
   private saved = -Infinity;
   private saving: Promise<void> = Promise.resolve();
   /** Resolved when the front moves, and when all is over. */
@@ -96,7 +99,9 @@ class Attempt {
     private readonly journal: Journal,
     /** The server knows no ranges: one stream of everything. */
     private readonly whole: boolean,
-  ) {}
+  ) {
+    this.headers = source.headers;
+  }
 
   async run(): Promise<string | Setback> {
     const { signal } = this.options;
@@ -180,13 +185,23 @@ class Attempt {
         if (at < end) throw new TransferError(`the connection for ${this.source.url} was closed after ${at} bytes`, { retry: true });
       } catch (e) {
         failures = at - before >= PROGRESS_BYTES ? 1 : failures + 1;
+        // A second refusal in a row is one.
+        if (failures === 1 && (await this.renewed(e))) continue;
         await net.pause(e, failures, signal);
       }
     }
   }
 
+  private async renewed(error: unknown): Promise<boolean> {
+    const { renew } = this.source;
+    if (!renew || !(error instanceof TransferError) || error.detail.status !== 401) return false;
+    this.headers = await renew();
+    return true;
+  }
+
   private async request(at: number, end: number): Promise<Reply> {
-    const { url, headers, size, pin } = this.source;
+    const { headers } = this;
+    const { url, size, pin } = this.source;
     const ranged = !this.whole && !(at === 0 && end === size);
     const etag = pin === undefined ? this.journal.etag : undefined;
     const reply = await this.options.net.open(url, {

@@ -4,7 +4,7 @@
  */
 import { isObject } from "../../formats/json.ts";
 import { AlloyError } from "../../support/errors.ts";
-import { TransferError } from "../download/net.ts";
+import { type Net, TransferError } from "../download/net.ts";
 import { blobsOf, FILE_TYPE, layerKind, MANIFEST_TYPE, MAX_MANIFEST_BYTES, parseManifest } from "../manifest.ts";
 import { blobPath } from "../manifests.ts";
 import { DEFAULT_HOST, displayName, type ModelName } from "../names.ts";
@@ -24,54 +24,69 @@ export function registryUrl(name: ModelName, env: Surroundings["env"], scheme: "
 export async function planFromRegistry(name: ModelName, scheme: "http" | "https", around: Surroundings): Promise<PullPlan> {
   const base = registryUrl(name, around.env, scheme);
   const repository = `${base}/v2/${name.namespace}/${name.model}`;
-  const { bytes, headers } = await readManifest(`${repository}/manifests/${name.tag}`, name, around);
+  const { bytes, headers, renew } = await readManifest(`${repository}/manifests/${name.tag}`, name, around);
   const manifest = parseManifest(bytes, `the manifest of ${displayName(name)} from ${new URL(base).host}`, { strict: true });
   if (!manifest.layers.some((layer) => layerKind(layer) === "model" || layer.mediaType === FILE_TYPE))
     throw new AlloyError("unsupported_model", `${displayName(name)} has no GGUF weights`, {
       hint: "It is a cloud model, or one for another engine; take another tag of it.",
     });
   const files = blobsOf(manifest).map(({ digest, size }) => ({
-    source: { url: `${repository}/blobs/sha256:${digest}`, headers, size, pin: { sha256: digest } },
+    source: { url: `${repository}/blobs/sha256:${digest}`, headers, renew, size, pin: { sha256: digest } },
     label: digest.slice(0, 12),
     copies: [blobPath(ollamaRoot(around.env), digest)],
   }));
   return { name, files, manifest: () => bytes };
 }
 
-/** The manifest, and the headers that the layers have to be asked for with. */
-async function readManifest(url: string, name: ModelName, { net, signal }: Surroundings) {
-  const get = (headers: Record<string, string>) => net.text(url, MAX_MANIFEST_BYTES, { signal, headers: { accept: ACCEPT, ...headers } });
-  const failed = (e: unknown): unknown => {
-    if (!(e instanceof TransferError)) return e;
-    const { host } = new URL(url);
-    const { status } = e.detail;
-    if (status === 404 || status === 400)
-      return new NotThere(
-        host,
-        `${host} has no model ${displayName(name)}`,
-        "Check the name and the tag; https://ollama.com/search lists them.",
-      );
-    if (status === 401 || status === 403)
-      return new NotThere(host, `${host} does not give ${displayName(name)} to everybody (${status})`, "It does not exist, or is private.");
-    return e;
+type Headers = Record<string, string>;
+
+/** The manifest, the headers that the layers have to be asked for with, and how to get new ones. */
+async function readManifest(
+  url: string,
+  name: ModelName,
+  { net, signal }: Surroundings,
+): Promise<{ bytes: Uint8Array; headers: Headers; renew?: () => Promise<Headers> }> {
+  const get = async (headers: Headers): Promise<Uint8Array> => {
+    const { bytes } = await net.text(url, MAX_MANIFEST_BYTES, { signal, headers: { accept: ACCEPT, ...headers } });
+    return bytes;
   };
   try {
-    return { bytes: (await get({})).bytes, headers: {} };
+    return { bytes: await get({}), headers: {} };
   } catch (e) {
     const challenge = e instanceof TransferError && e.detail.status === 401 ? e.detail.headers?.get("www-authenticate") : undefined;
-    if (!challenge) throw failed(e);
-    const headers = { authorization: `Bearer ${await anonymousToken(challenge, url, { net, signal })}` };
-    const { bytes } = await get(headers).catch((e2: unknown) => Promise.reject(failed(e2)));
-    return { bytes, headers };
+    if (!challenge) throw explained(e, url, name);
+    const login = async (until?: AbortSignal) => ({ authorization: `Bearer ${await anonymousToken(challenge, url, net, until)}` });
+    const headers = await login(signal);
+    const bytes = await get(headers).catch((refused: unknown) => Promise.reject(explained(refused, url, name)));
+    // The download may outlive the one who asked for it first: others share it.
+    return { bytes, headers, renew: () => login() };
   }
 }
 
+function explained(e: unknown, url: string, name: ModelName): unknown {
+  const { host } = new URL(url);
+  const status = e instanceof TransferError ? e.detail.status : undefined;
+  if (status === 404 || status === 400) {
+    return new NotThere(
+      host,
+      `${host} has no model ${displayName(name)}`,
+      "Check the name and the tag; https://ollama.com/search lists them.",
+    );
+  }
+  if (status === 401 || status === 403) {
+    return new NotThere(host, `${host} does not give ${displayName(name)} to everybody (${status})`, "It does not exist, or is private.");
+  }
+  return e;
+}
+
 /** Asks where a `Bearer realm="...",service="...",scope="..."` challenge points to. */
-async function anonymousToken(challenge: string, from: string, { net, signal }: Pick<Surroundings, "net" | "signal">): Promise<string> {
+async function anonymousToken(challenge: string, from: string, net: Net, signal?: AbortSignal): Promise<string> {
   const values = Object.fromEntries([...challenge.matchAll(/(\w+)="([^"]*)"/g)].map(([, key, value]) => [key, value]));
   if (!/^bearer\s/i.test(challenge) || !URL.canParse(values.realm ?? "", from))
     throw new AlloyError("download_failed", `${new URL(from).host} wants a login that Alloy does not know: ${challenge.slice(0, 80)}`);
   const realm = new URL(values.realm, from);
+  if (realm.protocol !== "https:" && realm.origin !== new URL(from).origin)
+    throw new AlloyError("download_failed", `${new URL(from).host} sends for a token to ${realm.origin}, without encryption`);
   for (const key of ["service", "scope"]) if (values[key]) realm.searchParams.set(key, values[key]);
   const { bytes } = await net.text(realm.href, MAX_TOKEN_BYTES, { signal });
   const json = parseAnswer(bytes, realm.host);
