@@ -109,8 +109,9 @@ async function bind(app: { fetch(request: Request): Response | Promise<Response>
 async function stop(server: Bun.Server<undefined>, dispatcher: Dispatcher, graceMs: number): Promise<void> {
   // Resolves when the last response is sent; from here on new connections are refused, and idle ones closed.
   const drained = server.stop(false);
-  await idle(dispatcher, graceMs);
   const reason = new AlloyError("shutting_down", "the server is shutting down", { hint: "Try again in a moment." });
+  for (const context of dispatcher.active) if (context.resumable) context.abort(reason);
+  await idle(dispatcher, graceMs);
   for (const context of dispatcher.active) context.abort(reason);
   await idle(dispatcher, FLUSH_MS);
   await Promise.race([drained, Bun.sleep(50)]);

@@ -31,6 +31,8 @@ export class RequestContext {
   readonly headers = new Headers();
   /** True once a streaming response took over the request's lifetime. */
   held = false;
+  /** Nothing is lost when it is cut and asked again: a server that stops does not wait for it. */
+  resumable = false;
   /** For the log: status of the response, and what went wrong, also after its first byte. */
   outcome: { status: number; error?: AlloyError } = { status: 200 };
   readonly #controller = new AbortController();

@@ -128,6 +128,18 @@ describe("pull (row 86)", () => {
   });
 });
 
+test("a server that stops does not wait for a pull: what came is kept, and the client is told", async () => {
+  const big = new Uint8Array(400_000).map((_, i) => i * 3);
+  const { blobPath, digests } = registry.ollama("library/big", [["model", big]]);
+  registry.fault = (seen) => (seen.path === blobPath(0) ? { slowMs: 100 } : undefined);
+  const pulling = h.post("/api/pull", { model: "big" }).then((r) => r.text());
+  const partial = join(root(), "blobs", `sha256-${digests[0]}.partial`);
+  await until(() => existsSync(`${partial}.json`), "it runs");
+  await h.server.stop(60_000);
+  expect((await pulling).trim().split("\n").at(-1)).toBe('{"error":"the server is shutting down. Try again in a moment."}');
+  expect([existsSync(partial), existsSync(`${partial}.lock`)]).toEqual([true, false]);
+});
+
 describe("create (row 87)", () => {
   test("from, with system and parameters; show; delete", async () => {
     const parts = await Array.fromAsync(

@@ -22,6 +22,7 @@ export async function pull(context: RequestContext): Promise<Response> {
   const reference = body.model || body.name;
   if (!reference) throw fieldError("missing_parameter", "model", "is required");
   const stream = body.stream ?? true;
+  context.resumable = true;
   return answerWithProgress(context, stream, async (onEvent) => {
     try {
       const name = await pullModel(reference, {
