@@ -1,6 +1,7 @@
 /** Runs the ops of tile IR one after the other: a program of a tile-level kernel, or one thread (interpret-threads.ts). */
 import { AlloyError } from "../../support/errors.ts";
 import type { Bound } from "./interpret.ts";
+import { sourceText } from "./source.ts";
 import type { Block, KernelIR, Loc, Op, Value } from "./types.ts";
 import { elements } from "./types.ts";
 import { OPS } from "./ops.ts";
@@ -188,8 +189,8 @@ export class Machine {
 
 /** The line of the user's source that `loc` points at, for messages. */
 export function sourceLine(ir: KernelIR, loc: Loc | undefined): string {
-  const line = loc && ir.source?.split("\n")[loc.line - 1];
-  return line === undefined ? "" : `\n  ${line.trim()}`;
+  const line = sourceText(ir.source, loc);
+  return line && `\n  ${line}`;
 }
 
 const RULES: Readonly<Record<string, (m: Machine, op: Op) => void>> = {

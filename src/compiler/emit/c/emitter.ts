@@ -1,4 +1,5 @@
 /** State shared by the parts of the C emitter: where values live, how one vector of a value is read, and the text so far. */
+import { sourceText } from "../../ir/source.ts";
 import type { Block, DType, KernelIR, Loc, Op, Value } from "../../ir/types.ts";
 import { DTYPE_BYTES, elements } from "../../ir/types.ts";
 import { AlloyError } from "../../../support/errors.ts";
@@ -15,22 +16,19 @@ export class Emitter {
   private depth = 1;
   private temps = 0;
   private stack = 0;
-  private lastLine = 0;
+  private lastComment = "";
   private readonly taken = new Set<string>();
   private readonly reps: (Rep | undefined)[] = [];
   /** While a loop over a large tile is being written: the locals that hold the current vector of its values. */
   local: Map<Value, string> | undefined;
   /** Values that the loop around them yields, with the variable they become in the next turn. */
   readonly next = new Map<Value, { variable: Value; array: string; body: Block }>();
-  readonly sourceLines: readonly string[];
 
   constructor(
     readonly ir: KernelIR,
     readonly isa: Isa,
     readonly analysis: Analysis,
-  ) {
-    this.sourceLines = ir.source?.split("\n") ?? [];
-  }
+  ) {}
 
   get text(): string {
     return this.lines.join("\n");
@@ -51,10 +49,10 @@ export class Emitter {
 
   /** The user's source line as a comment, when it differs from the last one written. */
   comment(loc: Loc | undefined): void {
-    if (!loc || loc.line === this.lastLine) return;
-    this.lastLine = loc.line;
-    const text = this.sourceLines[loc.line - 1]?.trim();
-    if (text) this.line(`// ${loc.line}: ${text.replace(/\\/g, "/")}`);
+    const text = sourceText(this.ir.source, loc);
+    if (!loc || text === "" || text === this.lastComment) return;
+    this.lastComment = text;
+    this.line(`// ${loc.line}: ${text.replace(/\\/g, "/")}`);
   }
 
   /** The name, with a number behind it if it was asked for before: one value may be needed in several forms. */
@@ -96,10 +94,10 @@ export class Emitter {
   reserve(bytes: number, loc?: Loc): void {
     this.stack += bytes;
     if (this.stack > STACK_LIMIT) {
-      const line = loc && this.sourceLines[loc.line - 1];
+      const line = sourceText(this.ir.source, loc);
       throw new AlloyError(
         "kernel_error",
-        `kernel ${this.ir.name}: its tiles need more than ${STACK_LIMIT >> 10} KiB of local memory on a CPU${line ? `\n  ${line.trim()}` : ""}`,
+        `kernel ${this.ir.name}: its tiles need more than ${STACK_LIMIT >> 10} KiB of local memory on a CPU${line ? `\n  ${line}` : ""}`,
         {
           hint: this.ir.lanes
             ? "Use fewer threads, or less shared and local memory and smaller tiles in each."

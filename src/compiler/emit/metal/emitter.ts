@@ -1,4 +1,5 @@
 /** State shared by the parts of the Metal emitter: where values live, how one element of a value is read, and the text so far. */
+import { sourceText } from "../../ir/source.ts";
 import type { DType, KernelIR, Loc, Op, Value } from "../../ir/types.ts";
 import { elements } from "../../ir/types.ts";
 import { AlloyError } from "../../../support/errors.ts";
@@ -51,8 +52,7 @@ export class Emitter implements Needs {
   /** Builtin arguments of the kernel function that the text uses. */
   readonly builtins = new Set<string>();
   readonly names: Names;
-  private lastLine = 0;
-  private readonly sourceLines: readonly string[];
+  private lastComment = "";
 
   constructor(
     readonly ir: KernelIR,
@@ -63,7 +63,6 @@ export class Emitter implements Needs {
     readonly own: boolean,
     readonly options: { perThread: boolean; rotate: boolean; entry: string },
   ) {
-    this.sourceLines = ir.source?.split("\n") ?? [];
     this.names = new Names(ir.params.map((p) => p.name));
   }
 
@@ -134,15 +133,15 @@ export class Emitter implements Needs {
 
   /** The user's source line as a comment, when it differs from the last one written. */
   comment(loc: Loc | undefined): void {
-    if (!loc || loc.line === this.lastLine) return;
-    this.lastLine = loc.line;
-    const text = this.sourceLines[loc.line - 1]?.trim();
-    if (text) this.line(`// ${loc.line}: ${text.replace(/\\/g, "/")}`);
+    const text = sourceText(this.ir.source, loc);
+    if (!loc || text === "" || text === this.lastComment) return;
+    this.lastComment = text;
+    this.line(`// ${loc.line}: ${text.replace(/\\/g, "/")}`);
   }
 
   error(message: string, op: Op | undefined, hint: string): AlloyError {
-    const line = op?.loc && this.sourceLines[op.loc.line - 1];
-    return new AlloyError("kernel_error", `kernel ${this.ir.name}: ${message}${line ? `\n  ${line.trim()}` : ""}`, { hint });
+    const line = sourceText(this.ir.source, op?.loc);
+    return new AlloyError("kernel_error", `kernel ${this.ir.name}: ${message}${line ? `\n  ${line}` : ""}`, { hint });
   }
 
   helper(name: string): string {
