@@ -1,5 +1,5 @@
 /** One file from a server that does what servers do: cut, stall, lie, refuse ranges, ask for patience. */
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,6 +9,9 @@ import { proxyFor } from "../../src/hub/download/proxy.ts";
 import { Ranges } from "../../src/hub/download/ranges.ts";
 import { AlloyError } from "../../src/support/errors.ts";
 import { gitSha1, sha256, StandIn } from "./stand-in.ts";
+
+// Machines that run tests are busy.
+setDefaultTimeout(30_000);
 
 const SIZE = 1_000_003;
 const seed = Number(process.env.ALLOY_TEST_SEED ?? Math.floor(Math.random() * 2 ** 31));

@@ -1,5 +1,5 @@
 /** Copying, making and deleting models in Alloy's own store, and what stays untouched in others. */
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import {
   cpSync,
   existsSync,
@@ -25,6 +25,9 @@ import { AlloyError } from "../../src/support/errors.ts";
 import { tryLock } from "../../src/support/lock.ts";
 import { Machine } from "./machine.ts";
 import { sha256 } from "./stand-in.ts";
+
+// Machines that run tests are busy.
+setDefaultTimeout(30_000);
 
 const FIXTURES = join(import.meta.dir, "../fixtures/golden");
 

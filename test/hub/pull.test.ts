@@ -1,5 +1,5 @@
 /** Pulling from stand-ins of Ollama's registry and the Hugging Face hub into a store in a temporary folder. */
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, realpathSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { openModel } from "../../src/formats/open.ts";
@@ -10,6 +10,9 @@ import { AlloyError } from "../../src/support/errors.ts";
 import { until } from "../server/harness.ts";
 import { Machine } from "./machine.ts";
 import { sha256, StandIn } from "./stand-in.ts";
+
+// Machines that run tests are busy.
+setDefaultTimeout(30_000);
 
 const CAN_MOUNT = process.platform === "linux" && process.getuid?.() === 0;
 const FIXTURES = join(import.meta.dir, "../fixtures/golden");

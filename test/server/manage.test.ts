@@ -1,5 +1,5 @@
 /** Model management over Ollama's API with the official client: pull, create, copy, show, ps, delete, blobs, push (acceptance rows 14, 85 to 88). */
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
@@ -10,6 +10,9 @@ import { listModels, resolveModel } from "../../src/hub/resolve.ts";
 import { Machine } from "../hub/machine.ts";
 import { sha256, StandIn } from "../hub/stand-in.ts";
 import { failure, type Harness, start, until } from "./harness.ts";
+
+// Machines that run tests are busy.
+setDefaultTimeout(30_000);
 
 let machine: Machine;
 let registry: StandIn;
