@@ -82,7 +82,30 @@ export function readManifest(root: string, name: ModelName): Manifest & { bytes:
   return { ...parseManifest(bytes, path), bytes, modified: stat.mtimeMs };
 }
 
+interface Loaded {
+  /** Changes when the manifest does; blobs never change. */
+  stamp: string;
+  model: ResolvedModel;
+}
+
+const MAX_LOADED = 1000;
+/** By store and manifest: lists of models are asked for with every request. */
+const loaded = new Map<string, Loaded>();
+
 function load(root: string, name: ModelName, source: ModelSource): ResolvedModel {
+  const path = manifestPath(root, name);
+  const stat = statOf(path);
+  const stamp = `${stat?.ino}:${stat?.size}:${stat?.mtimeMs}`;
+  const key = `${source}\n${path}`;
+  const known = loaded.get(key);
+  if (known?.stamp === stamp && existsSync(known.model.path)) return { ...known.model };
+  const model = read(root, name, source);
+  if (loaded.size >= MAX_LOADED) loaded.clear();
+  loaded.set(key, { stamp, model });
+  return { ...model };
+}
+
+function read(root: string, name: ModelName, source: ModelSource): ResolvedModel {
   const display = displayName(name);
   const manifest = readManifest(root, name);
   const ofKind = (kind: string) => manifest.layers.find((layer) => layerKind(layer) === kind);
