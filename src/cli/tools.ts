@@ -18,8 +18,6 @@ export interface Tool {
   install: string;
   /** Context below which the tool's own prompt hardly fits, in tokens. */
   needsContext: number;
-  /** Route that it cannot do without, if not one that every Alloy serves. */
-  needsRoute?: string;
   env(endpoint: Endpoint): Record<string, string>;
   /** Arguments that go before the user's own. */
   args(endpoint: Endpoint, user: readonly string[]): string[];
@@ -56,11 +54,10 @@ export const TOOLS: Readonly<Record<string, Tool>> = Object.assign(Object.create
     summary: "Codex CLI (OpenAI Responses API)",
     install: "npm install -g @openai/codex",
     needsContext: 16_384,
-    needsRoute: "/v1/responses",
     env: ({ key }) => ({ ALLOY_LAUNCH_KEY: key }),
     // Codex reads its configuration as TOML values; a provider of our own leaves the user's file alone.
     args: ({ url, model, context }, user) => {
-      const settings: [string, string | number][] = [
+      const settings: [string, string | number | boolean][] = [
         ["model_provider", "alloy"],
         ["model_providers.alloy.name", "Alloy"],
         ["model_providers.alloy.base_url", `${url}/v1`],
@@ -68,6 +65,7 @@ export const TOOLS: Readonly<Record<string, Tool>> = Object.assign(Object.create
         ["model_providers.alloy.env_key", "ALLOY_LAUNCH_KEY"],
         ["model_providers.alloy.stream_idle_timeout_ms", 3_600_000],
         ["model_context_window", context],
+        ["analytics.enabled", false],
       ];
       return [...settings.flatMap(([name, value]) => ["-c", `${name}=${JSON.stringify(value)}`]), "-m", model, ...user];
     },

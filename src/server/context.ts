@@ -2,6 +2,7 @@
 import type { Engine } from "../engine/api.ts";
 import { AlloyError } from "../support/errors.ts";
 import type { Dialect } from "./errors.ts";
+import type { ServerState } from "./state.ts";
 
 /** Settings of a running server, fixed at start. */
 export interface ServerSettings {
@@ -42,6 +43,7 @@ export class RequestContext {
   constructor(
     readonly engine: Engine,
     readonly settings: ServerSettings,
+    readonly state: ServerState,
     readonly request: Request,
     /** Tidy path: no duplicate or trailing slashes, still URL-encoded. */
     readonly path: string,

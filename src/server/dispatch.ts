@@ -6,6 +6,7 @@ import { type Dialect, errorResponse } from "./errors.ts";
 import type { Guard } from "./guard.ts";
 import { randomId } from "./request-id.ts";
 import { dialectOf, findRoute, tidyPath } from "./routes.ts";
+import { ServerState } from "./state.ts";
 
 /** One line per finished request, for the log. `status` 499: the client left first. */
 export interface AccessEntry {
@@ -19,6 +20,7 @@ export interface AccessEntry {
 
 export class Dispatcher {
   readonly active = new Set<RequestContext>();
+  readonly state = new ServerState();
 
   constructor(
     private readonly engine: Engine,
@@ -72,7 +74,7 @@ export class Dispatcher {
 
   #context(request: Request, path: string, rest: string, dialect: Dialect, id: string): RequestContext {
     const started = performance.now();
-    const context = new RequestContext(this.engine, this.settings, request, path, rest, dialect, id, (c) => {
+    const context = new RequestContext(this.engine, this.settings, this.state, request, path, rest, dialect, id, (c) => {
       this.active.delete(c);
       this.log({ id, method: request.method, path, ...c.outcome, ms: performance.now() - started });
     });

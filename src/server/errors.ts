@@ -58,7 +58,8 @@ export function errorBody(dialect: Dialect, error: AlloyError, requestId: string
       message,
       type: status >= 500 ? "server_error" : "invalid_request_error",
       param: error.param ?? OPENAI_PARAMS[error.code] ?? null,
-      code: known === undefined ? error.code : known,
+      // An error that OpenAI has a code of its own for carries it in its data.
+      code: typeof error.data?.code === "string" ? error.data.code : known === undefined ? error.code : known,
     },
   };
 }

@@ -175,7 +175,8 @@ function joined(blocks: Block[], type: "text" | "reasoning"): string {
   return blocks.map((b) => (b.type === type ? b.text : "")).join("");
 }
 
-function isJson(text: string): boolean {
+/** Whether a text is one whole JSON value. */
+export function isJson(text: string): boolean {
   try {
     JSON.parse(text);
     return true;

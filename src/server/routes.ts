@@ -14,6 +14,8 @@ import { pull, push } from "./dialects/ollama/pull.ts";
 import { chatCompletions } from "./dialects/openai/chat.ts";
 import { completions } from "./dialects/openai/completions.ts";
 import { listModels, retrieveModel } from "./dialects/openai/models.ts";
+import { createResponse, responseInputTokens } from "./dialects/openai/responses/create.ts";
+import { deleteResponse, getResponse, postBelowResponse } from "./dialects/openai/responses/stored.ts";
 import { type Dialect, errorResponse } from "./errors.ts";
 import { health, root } from "./small.ts";
 
@@ -27,6 +29,11 @@ const SERVED: Route[] = [
 
   { method: "POST", path: "/v1/chat/completions", dialect: "openai", handle: chatCompletions },
   { method: "POST", path: "/v1/completions", dialect: "openai", handle: completions },
+  { method: "POST", path: "/v1/responses", dialect: "openai", handle: createResponse },
+  { method: "POST", path: "/v1/responses/input_tokens", dialect: "openai", handle: responseInputTokens },
+  { method: "GET", path: "/v1/responses/*", dialect: "openai", handle: getResponse },
+  { method: "DELETE", path: "/v1/responses/*", dialect: "openai", handle: deleteResponse },
+  { method: "POST", path: "/v1/responses/*", dialect: "openai", handle: postBelowResponse },
   { method: "GET", path: "/v1/models", dialect: "openai", handle: listModels },
   { method: "GET", path: "/v1/models/*", dialect: "openai", handle: retrieveModel },
 
@@ -57,10 +64,6 @@ const SERVED: Route[] = [
 /** In the contract, not built yet: answers 501 in the dialect's shape instead of pretending that the path is unknown. */
 const NOT_BUILT: [Method, string, Dialect][] = [
   ["POST", "/v1/embeddings", "openai"],
-  ["POST", "/v1/responses", "openai"],
-  ["GET", "/v1/responses/*", "openai"],
-  ["DELETE", "/v1/responses/*", "openai"],
-  ["POST", "/v1/responses/*", "openai"],
   ["POST", "/v1/chat/completions/input_tokens", "openai"],
   ["POST", "/v1/chat/completions/control", "openai"],
   ["POST", "/v1/audio/transcriptions", "openai"],

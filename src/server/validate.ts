@@ -10,12 +10,15 @@ export const opt = <T extends TSchema>(schema: T) => Type.Optional(Type.Union([s
 
 const compiled = new WeakMap<TSchema, TypeCheck<TSchema>>();
 
-/** `value` as the schema's type. Unknown fields pass. Throws `missing_parameter`, `invalid_type` or `invalid_value` with `param`. */
-export function validate<T extends TSchema>(schema: T, value: unknown): Static<T> {
+/**
+ * `value` as the schema's type. Unknown fields pass. Throws `missing_parameter`, `invalid_type` or `invalid_value` with `param`.
+ * @param at where in the body the value lies (`input[3]`), "" for the whole
+ */
+export function validate<T extends TSchema>(schema: T, value: unknown, at = ""): Static<T> {
   let check = compiled.get(schema);
   if (!check) compiled.set(schema, (check = TypeCompiler.Compile(schema as TSchema)));
   if (check.Check(value)) return value as Static<T>;
-  throw toAlloyError(deepest(check.Errors(value).First()!));
+  throw toAlloyError(deepest(check.Errors(value).First()!), at);
 }
 
 /** Errors of a value that has the right type: a branch that fails like this is the one that was meant. */
@@ -44,8 +47,8 @@ function deepest(error: ValueError): ValueError {
   return best;
 }
 
-function toAlloyError(error: ValueError): AlloyError {
-  const param = fieldPath(error.path);
+function toAlloyError(error: ValueError, at: string): AlloyError {
+  const param = fieldPath(error.path, at);
   if (param === "") return new AlloyError("invalid_type", `the request body must be a JSON object, not ${describeValue(error.value)}`);
   switch (error.type) {
     case ValueErrorType.ObjectRequiredProperty:
@@ -97,10 +100,10 @@ export function describeValue(value: unknown): string {
 }
 
 /** JSON pointer to the notation of error messages: `/messages/0/content` -> `messages[0].content`. */
-function fieldPath(pointer: string): string {
+function fieldPath(pointer: string, at: string): string {
   return pointer
     .split("/")
     .slice(1)
     .map((part) => part.replaceAll("~1", "/").replaceAll("~0", "~"))
-    .reduce((path, part) => (/^\d+$/.test(part) ? `${path}[${part}]` : path === "" ? part : `${path}.${part}`), "");
+    .reduce((path, part) => (/^\d+$/.test(part) ? `${path}[${part}]` : path === "" ? part : `${path}.${part}`), at);
 }

@@ -193,6 +193,7 @@ describe("launch", () => {
       'model_providers.alloy.env_key="ALLOY_LAUNCH_KEY"',
       "model_providers.alloy.stream_idle_timeout_ms=3600000",
       "model_context_window=65536",
+      "analytics.enabled=false",
     ];
     const codex = ["codex", ...settings.flatMap((s) => ["-c", s]), "-m", "demo", "exec", "hi"];
     expect((await plan("codex", "exec", "hi")).command).toEqual(codex);
@@ -222,14 +223,22 @@ describe("launch", () => {
     expect(tool.report()).toMatchObject({ args: "--flag", ALLOY_MODEL: "demo" });
   });
 
-  test("a tool that needs a route which is not served is refused before it starts", async () => {
-    const tool = fakeTool("codex", []);
-    const { engine, deps } = parts();
-    const { code, stderr } = await alloy(["launch", "codex"], deps, { env: { ...nowhere, PATH: tool.PATH } });
-    expect(code).toBe(1);
-    expect(stderr).toContain("codex needs /v1/responses, which this version of Alloy does not serve");
-    expect(tool.report).toThrow();
-    expect(engine.closed).toBe(true);
+  test("codex: a stand-in asks /v1/responses as its settings say", async () => {
+    const folder = mkdtempSync(join(work, "tool-"));
+    const answer = join(folder, "answer");
+    const script = [
+      `#!${process.execPath}`,
+      "const settings = Object.fromEntries(process.argv.filter((a) => a.includes('=')).map((a) => a.split(/=(.*)/)));",
+      "const url = JSON.parse(settings['model_providers.alloy.base_url']) + '/responses';",
+      "const headers = { authorization: 'Bearer ' + process.env[JSON.parse(settings['model_providers.alloy.env_key'])] };",
+      "const body = JSON.stringify({ model: process.argv.at(-2), input: process.argv.at(-1), stream: true });",
+      `await Bun.write(${JSON.stringify(answer)}, await (await fetch(url, { method: 'POST', headers, body })).text());`,
+    ];
+    writeFileSync(join(folder, "codex"), script.join("\n"), { mode: 0o755 });
+    const { deps } = parts();
+    const { code } = await alloy(["launch", "codex", "--", "hello"], deps, { env: { ...nowhere, PATH: `${folder}:/usr/bin:/bin` } });
+    expect(code).toBe(0);
+    expect(readFileSync(answer, "utf8")).toContain('"text":"echo: hello"');
   });
 
   test("a small context is warned of, and a tool that a signal ended reports as shells do", async () => {

@@ -186,7 +186,6 @@ test("what is in the contract but not built says so with 501, and asks not to re
   await using h = await start();
   for (const [path, dialect] of [
     ["/v1/embeddings", "openai"],
-    ["/v1/responses", "openai"],
     ["/v1/audio/transcriptions", "openai"],
     ["/tokenize", "openai"],
     ["/api/embed", "ollama"],

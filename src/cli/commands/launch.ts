@@ -69,7 +69,6 @@ exec starts any other program with the variables that OpenAI, Anthropic and Olla
       }
     }
     try {
-      if (tool.needsRoute !== undefined && !args.print) await requireRoute(server, tool.needsRoute, args.tool);
       const endpoint = await prepare(server, model, io.env.ALLOY_API_KEY?.split(",")[0].trim() || "alloy");
       if (endpoint.context < tool.needsContext && !json) {
         io.err(
@@ -105,15 +104,6 @@ function findTool(name: string, rest: readonly string[]) {
       ? `tools are ${Object.keys(TOOLS).join(", ")}; any other program: alloy launch exec -- ${name}`
       : `did you mean ${near}?`,
   );
-}
-
-/** Refuses to start a tool that could only fail. A route that is served answers an empty request with 400. */
-async function requireRoute(url: string, route: string, tool: string): Promise<void> {
-  const { status } = await fetch(url + route, { method: "POST", body: "{}" });
-  if (status !== 404 && status !== 501) return;
-  throw new AlloyError("unsupported_feature", `${tool} needs ${route}, which this version of Alloy does not serve`, {
-    hint: "use another tool: `alloy launch` lists them",
-  });
 }
 
 /** Loads the model and asks the server for its true window, so that the tool can be told. */

@@ -13,10 +13,10 @@ import { resolveModel } from "../../names.ts";
 import { jsonResponse, ndjson, streamResponse } from "../../stream.ts";
 import { argumentsObject, argumentsText } from "../../tool-json.ts";
 import { OLLAMA_SAMPLING } from "../../sampling.ts";
+import { openTruncating } from "../../truncate.ts";
 import { opt, validate } from "../../validate.ts";
 import * as common from "./common.ts";
 import { parseOptions } from "./options.ts";
-import { openTruncating } from "./truncate.ts";
 
 const JsonObject = Type.Record(Type.String(), Type.Unknown());
 const Message = Type.Object({
@@ -90,7 +90,7 @@ export async function chat(context: RequestContext): Promise<Response> {
     keepAlive,
     contextLimit: options.contextLimit,
   };
-  const generation = await openTruncating(context, request, prompt, body.truncate ?? true);
+  const generation = await openTruncating(context, request, prompt, { truncate: body.truncate ?? true });
   if (body.stream ?? true) {
     return streamResponse(context, lines(generation, head), {
       kind: "ndjson",

@@ -111,7 +111,7 @@ function partText(part: Part, where: string, image: { model: string; history: bo
 }
 
 /** Text of an attached file given as a data URL or bare base64. */
-function fileText(data: string, where: string): string {
+export function fileText(data: string, where: string): string {
   const base64 = data.replace(/^data:[^,]*;base64,/i, "");
   try {
     const text = new TextDecoder("utf-8", { fatal: true }).decode(Uint8Array.from(atob(base64), (c) => c.charCodeAt(0)));

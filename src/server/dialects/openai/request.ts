@@ -61,21 +61,21 @@ export function stopStrings(stop: string | string[] | null | undefined): string[
 }
 
 /** Constrained output is not there yet: refused rather than ignored, since callers parse the answer. */
-export function refuseResponseFormat(format: Shared["response_format"]): void {
+export function refuseResponseFormat(format: Shared["response_format"], param = "response_format"): void {
   if (!format || format.type === "text") return;
   if (format.type !== "json_object" && format.type !== "json_schema") {
     throw fieldError(
       "invalid_value",
-      "response_format.type",
+      `${param}.type`,
       `must be "text", "json_object" or "json_schema", not ${JSON.stringify(format.type)}`,
     );
   }
   if (format.type === "json_schema" && !format.json_schema?.schema) {
-    throw fieldError("missing_parameter", "response_format.json_schema.schema", "is required");
+    throw fieldError("missing_parameter", `${param}.json_schema.schema`, "is required");
   }
   throw fieldError(
     "unsupported_feature",
-    "response_format",
+    param,
     `of type '${format.type}' is not supported yet`,
     "Ask for JSON in the prompt and check the answer.",
   );
