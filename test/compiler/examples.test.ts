@@ -39,16 +39,13 @@ const EXAMPLES: Readonly<Record<string, [run: () => Promise<void>, prints: RegEx
   mlp: [() => mlp(3, 8, 12, 4), /dotTransposeB \+ add \+ relu/],
 };
 
-/** What the Metal emitter cannot compile yet: threads. */
-const NOT_ON_METAL = ["matmul-threads", "histogram", "nbody"];
-
 test("every example has its test", () => {
   const files = readdirSync(FOLDER).map((f) => f.replace(/\.ts$/, ""));
   expect(files.filter((f) => f !== "check").sort()).toEqual(Object.keys(EXAMPLES).sort());
 });
 
-describe.each(DEVICES)("on $name", ({ name: target, device }) => {
-  test.each(Object.entries(EXAMPLES).filter(([name]) => target !== "metal" || !NOT_ON_METAL.includes(name)))(
+describe.each(DEVICES)("on $name", ({ device }) => {
+  test.each(Object.entries(EXAMPLES))(
     "%s",
     async (_, [run, prints]) => {
       const log = spyOn(console, "log").mockImplementation(() => {});
