@@ -41,6 +41,7 @@ const kvStore = (name: string, type: typeof f16 | typeof f32) =>
         al.store(values + base + offset * D + d, v, { mask: d < D });
       }
     },
+    { distinct: true },
   );
 
 /** slots[t] = block · BT + position in block of token t; x: [T, stride] float32 rows with keys and values at the given columns. */

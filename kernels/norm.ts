@@ -24,7 +24,7 @@ export const rmsNorm = kernel(
       al.store(y + row + k, v * scale * al.load(w + k, { mask: k < D }), { mask: k < D });
     }
   },
-  { simdgroups },
+  { simdgroups, distinct: true },
 );
 
 /** y[r, :] = (x[r, :] - mean) / sqrt(var + eps) · w + b. x, y: [rows, D]; w, b: [D]. The variance is the biased one. */
@@ -52,7 +52,7 @@ export const layerNorm = kernel(
       al.store(y + row + k, al.fma(v, al.load(w + k, { mask: k < D }), al.load(b + k, { mask: k < D })), { mask: k < D });
     }
   },
-  { simdgroups },
+  { simdgroups, distinct: true },
 );
 
 export const instances: Instance[] = [

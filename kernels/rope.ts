@@ -64,6 +64,7 @@ export const ropeHeads = kernel(
       }
     }
   },
+  { distinct: true },
 );
 
 export const instances: Instance[] = [false, true].flatMap((INTERLEAVED) =>

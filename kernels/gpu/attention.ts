@@ -111,6 +111,7 @@ const flash = (name: string, type: typeof f16 | typeof f32) => {
       uses: { toHalf, HALF },
       // Eight rows of a matrix unit to each: maxima and sums of a row stay within a simdgroup.
       simdgroups: (c: { BM: number }) => Math.min(8, Math.max(1, c.BM / 8)),
+      distinct: true,
     },
   );
 };
@@ -152,6 +153,7 @@ export const attentionCombine = kernel(
     const to = al.load(tiles + tile * 4) * (KVH * G * D) + head * D;
     al.store(y + to + d, sums / total, { mask: d < D });
   },
+  { distinct: true },
 );
 
 const upTo = (n: number, multiple: number): number => Math.ceil(n / multiple) * multiple;

@@ -69,7 +69,7 @@ const matmulQuantised = (type: QuantisedType) => {
       }
       finish(sums, y, bias, residual, tokens, rows, t, n, stride, offset, epilogue);
     },
-    { uses: { quads, decode, scales, toHalf, finish, Q }, simdgroups },
+    { uses: { quads, decode, scales, toHalf, finish, Q }, simdgroups, distinct: true },
   );
 };
 
@@ -96,7 +96,7 @@ const matmulFloat = (type: FloatType) => {
       }
       finish(sums, y, bias, residual, tokens, rows, t, n, stride, offset, epilogue);
     },
-    { uses: { toHalf, finish, HALF }, simdgroups },
+    { uses: { toHalf, finish, HALF }, simdgroups, distinct: true },
   );
 };
 

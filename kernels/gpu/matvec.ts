@@ -126,7 +126,7 @@ const matvecQuantised = (type: QuantisedType) => {
         }
       }
     },
-    { uses: { read, decode, scales, finish, Q }, simdgroups },
+    { uses: { read, decode, scales, finish, Q }, simdgroups, distinct: true },
   );
 };
 
@@ -177,7 +177,7 @@ const matvecFloat = (type: FloatType) =>
         }
       }
     },
-    { uses: { finish }, simdgroups },
+    { uses: { finish }, simdgroups, distinct: true },
   );
 
 export const matvecQuantisedKernels = Object.fromEntries(QUANTISED_TYPES.map((type) => [type, matvecQuantised(type)])) as Readonly<

@@ -7,7 +7,7 @@ export class Builder {
   readonly params: Param[] = [];
   readonly body: Block = { args: [], ops: [] };
   /** What the kernel is besides its body: threads, simdgroups, prints. */
-  readonly facts: Pick<KernelIR, "threads" | "simdgroups" | "prints"> = {};
+  readonly facts: Pick<KernelIR, "threads" | "simdgroups" | "distinct" | "prints"> = {};
   /** Where the ops being built come from. */
   loc: Loc | undefined;
   private block: Block = this.body;

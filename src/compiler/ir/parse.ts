@@ -42,6 +42,7 @@ class Parser {
     const constexprs = this.attributes() as KernelIR["constexprs"];
     const threads = this.take("threads") ? (this.attribute() as unknown as KernelIR["threads"]) : undefined;
     const simdgroups = this.take("simdgroups") ? Number(this.next()) : undefined;
+    const distinct = this.take("distinct");
     const lanes = this.take("lanes") ? Number(this.next()) : undefined;
     while (this.take("param")) this.params.push(this.param());
     const prints: PrintSite[] = [];
@@ -52,6 +53,7 @@ class Parser {
     const ir: KernelIR = { name, params: this.params, body, constexprs, source, nextId: ids.reduce((a, b) => Math.max(a, b), -1) + 1 };
     if (threads) ir.threads = threads;
     if (simdgroups !== undefined) ir.simdgroups = simdgroups;
+    if (distinct) ir.distinct = true;
     if (lanes !== undefined) ir.lanes = lanes;
     if (prints.length) ir.prints = prints;
     return ir;

@@ -11,6 +11,7 @@ export function print(ir: KernelIR): string {
   const lines = [`kernel ${word(ir.name)} {${constexprs.join(", ")}}`];
   if (ir.threads) lines.push(`  threads ${attrText(ir.threads)}`);
   if (ir.simdgroups !== undefined) lines.push(`  simdgroups ${ir.simdgroups}`);
+  if (ir.distinct) lines.push("  distinct");
   if (ir.lanes !== undefined) lines.push(`  lanes ${ir.lanes}`);
   for (const p of ir.params) {
     const kind = p.output ? "out" : p.kind;

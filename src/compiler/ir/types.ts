@@ -90,6 +90,8 @@ export interface KernelIR {
   threads?: readonly [number, number, number];
   /** Tile-level kernels: how many simdgroups of 32 threads a GPU should give to one program. A hint. */
   simdgroups?: number;
+  /** No memory that the kernel writes is accessed through two of its pointers: targets need no order between accesses through different ones. */
+  distinct?: boolean;
   /** Lockstep form of a thread-level kernel (passes/lockstep.ts): the last axis of a varying value is the thread; this many threads. */
   lanes?: number;
   /** The kernel's prints, by the number that their records carry. */

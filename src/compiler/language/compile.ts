@@ -64,10 +64,11 @@ function declareUses(c: Compiler, uses: Uses, scope: Scope, outer: Scope): void 
 const typedConstant = (c: Compiler, dtype: DType, value: Constexpr): CT =>
   runTime(c.constant({ dtype, shape: [] }, value as number | boolean));
 
-/** Threads of a threadgroup, or the simdgroups hint of a tile-level kernel. */
+/** What a kernel's options say of its IR: threads of a threadgroup, or the simdgroups hint of a tile-level kernel; pointers that do not overlap. */
 export interface Level {
   threads?: readonly [number, number, number];
   simdgroups?: number;
+  distinct?: boolean;
 }
 
 /** Compiles a kernel for given constexpr values, without optimising it. With `keepConstants` function constants stay parameters. */
@@ -83,6 +84,7 @@ export function lowerFunction(
   const c = new Compiler(source);
   if (level.threads) c.builder.facts.threads = level.threads;
   if (level.simdgroups !== undefined) c.builder.facts.simdgroups = level.simdgroups;
+  if (level.distinct) c.builder.facts.distinct = true;
   const base = globals(c);
   const scope = new Scope(base);
   declareUses(c, uses, scope, base);

@@ -76,6 +76,11 @@ export interface KernelOptions<U extends Uses = Uses> {
   threads?: FromConstexprs<Threads>;
   /** Tile-level kernels: simdgroups of 32 threads that a GPU gives to one program. A hint; may depend on the constexprs. */
   simdgroups?: FromConstexprs<number>;
+  /**
+   * Promises that memory which is written is accessed through one pointer only (as C's restrict; more may be bound to it). GPUs then need no barriers between a
+   * read through one pointer and a write through another.
+   */
+  distinct?: boolean;
 }
 
 /**
@@ -169,7 +174,7 @@ export class Kernel<S extends Signature = Signature> {
   /** The IR as written, before any pass; made anew each time, so that passes may be tried on it. Throws as `specialize` does. */
   lower(given: Constexprs = {}, options: SpecializeOptions = {}): KernelIR {
     const constexprs = this.constexprs(given);
-    const level = { threads: this.threads(constexprs), simdgroups: this.simdgroups(constexprs) };
+    const level = { threads: this.threads(constexprs), simdgroups: this.simdgroups(constexprs), distinct: this.options.distinct };
     return lowerFunction(this.name, this.signature, this.source, this.uses, constexprs, level, options);
   }
 

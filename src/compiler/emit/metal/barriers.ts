@@ -111,7 +111,14 @@ function conflict(p: Pending, e: Effect): boolean {
   if (p.kind === "atomic" && e.kind === "atomic") return false;
   if (typeof p.memory === "number" && typeof e.memory === "number" && p.memory !== e.memory) {
     // Two parameters may be one memory if every element is read before it is written: by the same thread, or else a barrier must stand between.
-    return p.kind === "read" && e.kind !== "read" && p.dtype === e.dtype && (p.place === undefined || p.place !== e.place);
+    // (Kernels that promise distinct pointers have no types here.)
+    return (
+      p.dtype !== undefined &&
+      p.kind === "read" &&
+      e.kind !== "read" &&
+      p.dtype === e.dtype &&
+      (p.place === undefined || p.place !== e.place)
+    );
   }
   if (typeof p.memory === "number" || typeof e.memory === "number") {
     return p.memory === e.memory && (p.key === undefined || p.key !== e.key);

@@ -418,7 +418,7 @@ export class Emitter implements Needs {
     const offset = op.args[0];
     const memory = op.attrs.param as number;
     const copies = layout && replicas(layout);
-    const { dtype } = this.ir.params[memory];
+    const dtype = this.ir.distinct ? undefined : this.ir.params[memory].dtype;
     if (!copies || copies.lane || copies.group || !this.a.isAffine(offset)) return { memory, kind, dtype };
     const place = layoutKey(layout);
     return { memory, kind, dtype, place, key: `${place}@${offset.id}`, varies: this.a.loopsBehind(offset) };
