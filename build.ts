@@ -1,11 +1,12 @@
 /**
- * Builds `dist/alloy`: one executable with everything in it (kernels library, Metal shim on Apple silicon, demo model, workers).
+ * Builds `dist/alloy`: one executable with everything in it (kernels library, Metal shim on Apple silicon, demo model, workers,
+ * chat page).
  *
  *   bun build.ts                          for this machine
  *   bun build.ts --target darwin-arm64    for another one (repeatable)
  *   bun build.ts --release                archives and checksums, in dist/release/, of every target that has a C compiler here
  *
- * No minification anywhere: kernels are compiled from their functions' text, and stack traces stay readable.
+ * Nothing but the chat page is minified: kernels are compiled from their functions' text, and stack traces stay readable.
  */
 import { chmodSync, copyFileSync, existsSync, mkdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
@@ -17,6 +18,7 @@ import { buildShim, darwinCompiler } from "./objc-shim/build.ts";
 import manifest from "./package.json" with { type: "json" };
 import { buildKernelsLibrary } from "./src/compiler/aot.ts";
 import { developmentLibrary } from "./src/runtime/cpu/development.ts";
+import { buildPage, embedPage } from "./src/server/web/bundle.ts";
 import { AlloyError } from "./src/support/errors.ts";
 
 const ROOT = import.meta.dir;
@@ -148,6 +150,7 @@ async function buildExecutable(target: Target, outfile: string, native: Native):
       embed("cpu", "embeddedLibrary", native.kernels),
       ...(native.shim === undefined ? [] : [embed("metal", "embeddedShim", native.shim)]),
       keepKernelSources,
+      embedPage(await buildPage()),
     ],
     // A dependency of Elysia's has a computed import() that is never reached; a test keeps our own sources free of them.
     allowUnresolved: [""],

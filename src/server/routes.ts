@@ -17,11 +17,14 @@ import { listModels, retrieveModel } from "./dialects/openai/models.ts";
 import { createResponse, responseInputTokens } from "./dialects/openai/responses/create.ts";
 import { deleteResponse, getResponse, postBelowResponse } from "./dialects/openai/responses/stored.ts";
 import { type Dialect, errorResponse } from "./errors.ts";
-import { health, root } from "./small.ts";
+import { health } from "./small.ts";
+import { pageFile, rootOrPage } from "./web/page.ts";
 
 const SERVED: Route[] = [
-  { method: "GET", path: "/", dialect: "ollama", handle: root, open: true },
-  { method: "HEAD", path: "/", dialect: "ollama", handle: root, open: true },
+  { method: "GET", path: "/", dialect: "ollama", handle: rootOrPage, open: true },
+  { method: "HEAD", path: "/", dialect: "ollama", handle: rootOrPage, open: true },
+  { method: "GET", path: "/web/*", dialect: "ollama", handle: pageFile, open: true },
+  { method: "HEAD", path: "/web/*", dialect: "ollama", handle: pageFile, open: true },
   { method: "GET", path: "/health", dialect: "openai", handle: health, open: true },
   { method: "GET", path: "/v1/health", dialect: "openai", handle: health, open: true },
   { method: "GET", path: "/healthz", dialect: "openai", handle: health, open: true },

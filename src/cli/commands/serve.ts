@@ -110,6 +110,7 @@ function welcome(url: string, model: string, style: Context["style"]): string {
   const body = JSON.stringify({ model, messages: [{ role: "user", content: "What is the capital of France?" }] });
   return `${style.bold(`Alloy ${VERSION}`)} listens on ${style.green(url)}
 
+  Browser    ${url}
   OpenAI     ${url}/v1
   Anthropic  ${url}
   Ollama     ${url}
