@@ -248,7 +248,14 @@ setup_tests() {
   [ -e /etc/ssl/certs/ca-certificates.crt ] || [ "$(uname -s)" != Linux ] || missing="$missing ca-certificates"
   # shellcheck disable=SC2086
   [ -z "$missing" ] || add_packages "the tests" $missing || say "these are missing, and tests that need them will be skipped:$missing"
+  setup_browser
   setup_metal
+}
+
+# The chat page is tested in Chromium; a Chrome that is there will do (test/server/web/browser.ts looks in the same places).
+setup_browser() {
+  if have chromium || have chromium-browser || have google-chrome || [ -n "${CHROMIUM:-}" ] || [ "$(uname -s)" != Linux ]; then return 0; fi
+  add_packages "the tests of the chat page" chromium || say "Chromium is missing, and the tests of the chat page will be skipped"
 }
 
 # Metal kernels are tested on Linux by a stand-in for Metal that clang builds; the same clang builds the dylib for Macs.
