@@ -216,7 +216,8 @@ function metaOf({ model, stats }: AssistantTurn): string {
   if (!stats) return model;
   const rate = stats.tokensPerSecond;
   const parts = [model, `${stats.tokens.toLocaleString("en")} token${stats.tokens === 1 ? "" : "s"}`];
-  if (rate > 0) parts.push(`${rate < 10 ? rate.toFixed(1) : Math.round(rate)} tok/s`);
+  // The rate of a handful of tokens says nothing.
+  if (rate > 0 && stats.tokens >= 5) parts.push(`${rate < 10 ? rate.toFixed(1) : Math.round(rate)} tok/s`);
   if (stats.promptTokens > 0) {
     parts.push(
       `prompt ${stats.promptTokens.toLocaleString("en")}${stats.cachedTokens > 0 ? ` (${stats.cachedTokens.toLocaleString("en")} cached)` : ""}`,
