@@ -48,7 +48,14 @@ export type Prompt =
       template?: string;
       templateExtra?: Record<string, unknown>;
     }
-  | { kind: "text"; text: string; /** Add BOS etc. Default true. */ addSpecial?: boolean }
+  | {
+      kind: "text";
+      text: string;
+      /** Add BOS etc. Default true. */
+      addSpecial?: boolean;
+      /** Read control tokens that the text spells out (`<|im_end|>`). Default true. */
+      parseSpecial?: boolean;
+    }
   | { kind: "ids"; ids: number[] };
 
 export interface GenerateRequest {
@@ -156,6 +163,23 @@ export interface LoadedModel {
   expires?: number;
   running: number;
   queued: number;
+  /** What it computes on: "cpu", "metal". */
+  device: string;
+  /** Requests that may generate at once, and that may wait. */
+  limits: { running: number; queued: number };
+  /** The paged cache: blocks of so many tokens, and how many of them running requests hold. The others may hold cached prefixes. */
+  cache: { blocks: number; blockTokens: number; used: number; bytes: number };
+  /** Since it was loaded. */
+  work: ModelWork;
+}
+
+/** What a model's scheduler has done so far. */
+export interface ModelWork {
+  steps: number;
+  /** Steps' requests that were past their prompt, summed up. */
+  decoded: number;
+  /** Requests that had to give their cache blocks back and wait again. */
+  preemptions: number;
 }
 
 export interface Engine {
@@ -175,6 +199,8 @@ export interface Engine {
   /** Token ids of a prompt as `generate` would see it. Does not need a KV slot. */
   tokenize(model: string, prompt: Prompt): Promise<{ ids: number[]; text?: string }>;
   detokenize(model: string, ids: number[]): Promise<string>;
+  /** Bytes of each token as they appear in running text; may be parts of characters. */
+  tokenBytes(model: string, ids: number[]): Promise<Uint8Array[]>;
   /** Stops admitting, lets running requests finish up to `graceMs`, then cancels them and frees everything. */
   close(graceMs?: number): Promise<void>;
 }

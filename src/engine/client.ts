@@ -59,6 +59,10 @@ export class EngineClient implements Engine {
     return this.call("detokenize", [model, ids]);
   }
 
+  tokenBytes(model: string, ids: number[]): Promise<Uint8Array[]> {
+    return this.call("tokenBytes", [model, ids]);
+  }
+
   generate(request: GenerateRequest, signal?: AbortSignal): AsyncIterableIterator<GenerateEvent> {
     if (this.closing) return failed(shuttingDown());
     if (signal?.aborted) return failed(new AlloyError("cancelled", "the request was cancelled before it started"));

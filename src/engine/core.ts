@@ -148,7 +148,11 @@ export class EngineCore implements Engine {
   }
 
   async detokenize(reference: string, ids: number[]): Promise<string> {
-    return this.withModel(reference, (model) => model.tokenizer.decode(ids));
+    return this.withModel(reference, (model) => model.tokenizer.decode(model.checkedIds(ids)));
+  }
+
+  async tokenBytes(reference: string, ids: number[]): Promise<Uint8Array[]> {
+    return this.withModel(reference, (model) => model.checkedIds(ids).map((id) => model.tokenizer.bytes(id)));
   }
 
   /** Throws unless the book-keeping of every loaded model agrees with itself. */

@@ -72,7 +72,21 @@ export class ModelManager {
     return [...this.entries.values()].flatMap(({ info, ready, expires }) => {
       if (!ready) return [];
       const { contextLength, memoryBytes, scheduler } = ready;
-      return [{ name: info.name, info, contextLength, memoryBytes, expires, ...scheduler.counts }];
+      const { blockCount: blocks, blockTokens, available } = scheduler.cache;
+      return [
+        {
+          name: info.name,
+          info,
+          contextLength,
+          memoryBytes,
+          expires,
+          ...scheduler.counts,
+          device: this.device.properties.kind,
+          limits: scheduler.limits,
+          cache: { blocks, blockTokens, used: blocks - available, bytes: ready.cacheBytes },
+          work: { ...scheduler.work },
+        },
+      ];
     });
   }
 

@@ -108,6 +108,11 @@ export class Model {
     return this.scheduler.cache.untouched * this.planned.kvBytesPerToken;
   }
 
+  /** Bytes of the cache, in use or not. */
+  get cacheBytes(): number {
+    return this.scheduler.cache.capacity * this.planned.kvBytesPerToken;
+  }
+
   /** Most tokens of one sequence. */
   get contextLength(): number {
     return Math.min(this.runner.contextLength, this.scheduler.cache.capacity);
@@ -117,7 +122,7 @@ export class Model {
   prepare(prompt: Prompt, chat = this.chatOf(prompt)): PreparedPrompt {
     if (prompt.kind === "chat") return this.prepareChat(prompt, chat);
     if (prompt.kind === "ids") return { ids: this.checkedIds(prompt.ids), tools: [], startsInReasoning: false };
-    const ids = this.tokenizer.encode(prompt.text, { addSpecial: prompt.addSpecial ?? true });
+    const ids = this.tokenizer.encode(prompt.text, { addSpecial: prompt.addSpecial ?? true, parseSpecial: prompt.parseSpecial });
     return { ids, text: prompt.text, tools: [], startsInReasoning: false };
   }
 
@@ -206,7 +211,8 @@ export class Model {
     return { ids, text: rendered.text, tools, startsInReasoning: rendered.startsInReasoning };
   }
 
-  private checkedIds(ids: readonly number[]): number[] {
+  /** The ids, all of them in the vocabulary. Throws `invalid_value`. */
+  checkedIds(ids: readonly number[]): number[] {
     const wrong = ids.find((id) => !(Number.isInteger(id) && id >= 0 && id < this.runner.vocabSize));
     if (wrong === undefined) return [...ids];
     throw new AlloyError("invalid_value", `token id ${wrong} does not exist in ${this.info.name}`, {

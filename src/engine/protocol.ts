@@ -4,7 +4,7 @@ import type { Engine, GenerateEvent, GenerateRequest } from "./api.ts";
 import type { EngineOptions } from "./core.ts";
 
 /** Engine methods that are one question and one answer. */
-export type Callable = "loaded" | "load" | "unload" | "tokenize" | "detokenize" | "close";
+export type Callable = "loaded" | "load" | "unload" | "tokenize" | "detokenize" | "tokenBytes" | "close";
 
 export type CallArguments<M extends Callable> = Parameters<Engine[M]>;
 export type CallResult<M extends Callable> = Awaited<ReturnType<Engine[M]>>;

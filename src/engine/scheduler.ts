@@ -5,6 +5,7 @@
  */
 import type { ModelRunner, SequenceStep } from "../models/api.ts";
 import { AlloyError } from "../support/errors.ts";
+import type { ModelWork } from "./api.ts";
 import { KvCache, type Lease } from "./cache/kv.ts";
 import type { Sequence } from "./sequence.ts";
 
@@ -27,6 +28,7 @@ const PREFILL_SHARE = 4;
 
 export class Scheduler {
   readonly cache: KvCache;
+  readonly work: ModelWork = { steps: 0, decoded: 0, preemptions: 0 };
   private readonly queue: Sequence[] = [];
   /** In the order of `before`: what a preemption takes first stands last. */
   private readonly running: Sequence[] = [];
@@ -42,6 +44,10 @@ export class Scheduler {
 
   get counts(): { running: number; queued: number } {
     return { running: this.running.length, queued: this.queue.length };
+  }
+
+  get limits(): { running: number; queued: number } {
+    return { running: this.o.parallel, queued: this.o.maxQueue };
   }
 
   /** Queues a request. Throws `queue_full`. */
@@ -99,6 +105,8 @@ export class Scheduler {
     this.admit();
     const batch = this.compose();
     if (batch.length === 0) return;
+    this.work.steps++;
+    this.work.decoded += batch.filter((p) => p.sequence.state === "decode").length;
     try {
       const result = await this.runner.step(batch.map((p) => p.step));
       let row = 0;
@@ -172,6 +180,7 @@ export class Scheduler {
     while (s.state === "decode" && !this.cache.grow(s.lease!, s.length)) {
       const victim = this.running.pop()!;
       victim.preempt(this.cache);
+      this.work.preemptions++;
       this.enqueue(victim);
     }
     return s.state === "decode";

@@ -20,14 +20,16 @@ export interface AccessEntry {
 
 export class Dispatcher {
   readonly active = new Set<RequestContext>();
-  readonly state = new ServerState();
+  readonly state: ServerState;
 
   constructor(
     private readonly engine: Engine,
     private readonly settings: ServerSettings,
     private readonly guard: Guard,
     private readonly log: (entry: AccessEntry) => void,
-  ) {}
+  ) {
+    this.state = new ServerState(settings.version);
+  }
 
   /** Never rejects: every failure becomes a response in the path's dialect. */
   async dispatch(request: Request): Promise<Response> {
@@ -49,7 +51,7 @@ export class Dispatcher {
     const found = findRoute(request.method, path);
     const route = "route" in found ? found.route : undefined;
     const dialect = errorDialect(route?.dialect ?? dialectOf(path), path, request);
-    const context = this.#context(request, path, "rest" in found ? found.rest : "", dialect, id);
+    const context = this.#context(request, path, "rest" in found ? found.rest : "", dialect, id, route?.path ?? "other");
     const handle = route?.handle ?? refuse("allow" in found ? found.allow : [], path);
     const response = await this.#run(context, handle, route?.open ?? false);
     return decorate(response, [...verdict.cors, ...context.headers]);
@@ -72,11 +74,15 @@ export class Dispatcher {
     }
   }
 
-  #context(request: Request, path: string, rest: string, dialect: Dialect, id: string): RequestContext {
+  #context(request: Request, path: string, rest: string, dialect: Dialect, id: string, route: string): RequestContext {
     const started = performance.now();
     const context = new RequestContext(this.engine, this.settings, this.state, request, path, rest, dialect, id, (c) => {
       this.active.delete(c);
-      this.log({ id, method: request.method, path, ...c.outcome, ms: performance.now() - started });
+      const ms = performance.now() - started;
+      // Anything may be written as a method.
+      const method = route === "other" ? "other" : request.method;
+      this.state.metrics.http({ route, method, status: c.outcome.status, ms });
+      this.log({ id, method: request.method, path, ...c.outcome, ms });
     });
     this.active.add(context);
     return context;

@@ -3,6 +3,8 @@ import type { ChatDelta } from "../chat/api.ts";
 import type { GenerateEvent, GenerateRequest, TokenLogprob } from "../engine/api.ts";
 import { AlloyError } from "../support/errors.ts";
 import type { RequestContext } from "./context.ts";
+import { isJson } from "./json.ts";
+import { metered } from "./metrics/meter.ts";
 
 export type StartEvent = Extract<GenerateEvent, { type: "start" }>;
 export type DeltaEvent = Extract<GenerateEvent, { type: "delta" }>;
@@ -20,12 +22,13 @@ export interface GenerationOptions {
 }
 
 /** Hands a request to the engine and waits until it is admitted and tokenised, so that errors until then keep their HTTP status. */
-export async function openGeneration(
-  context: RequestContext,
-  request: GenerateRequest,
-  options: GenerationOptions = {},
-): Promise<Generation> {
-  const source = context.engine.generate(request, context.signal);
+export function openGeneration(context: RequestContext, request: GenerateRequest, options: GenerationOptions = {}): Promise<Generation> {
+  context.state.metrics.choices(1);
+  return open(context, request, options);
+}
+
+async function open(context: RequestContext, request: GenerateRequest, options: GenerationOptions): Promise<Generation> {
+  const source = metered(context.engine.generate(request, context.signal), context.state.metrics.begin(request));
   context.own(source);
   try {
     for (;;) {
@@ -49,7 +52,8 @@ export async function openAll(
     context.abort(AlloyError.from(e));
     throw e;
   };
-  return Promise.all(requests.map((r) => openGeneration(context, r, options).catch(refuse)));
+  context.state.metrics.choices(requests.length);
+  return Promise.all(requests.map((r) => open(context, r, options).catch(refuse)));
 }
 
 async function* follow(
@@ -173,14 +177,4 @@ function append(blocks: Block[], tools: Map<number, ToolBlock>, delta: ChatDelta
 
 function joined(blocks: Block[], type: "text" | "reasoning"): string {
   return blocks.map((b) => (b.type === type ? b.text : "")).join("");
-}
-
-/** Whether a text is one whole JSON value. */
-export function isJson(text: string): boolean {
-  try {
-    JSON.parse(text);
-    return true;
-  } catch {
-    return false;
-  }
 }

@@ -3,6 +3,8 @@ import { AlloyError } from "../support/errors.ts";
 import type { Handler, Method, Route } from "./context.ts";
 import { countTokens } from "./dialects/anthropic/count-tokens.ts";
 import { createMessage } from "./dialects/anthropic/create.ts";
+import { loraAdapters, props, ready, slots } from "./dialects/llama/props.ts";
+import { applyTemplate, chatInputTokens, detokenize, tokenize } from "./dialects/llama/tokenize.ts";
 import { account, recommendations, status } from "./dialects/ollama/account.ts";
 import { headBlob, postBlob } from "./dialects/ollama/blobs.ts";
 import { chat as ollamaChat } from "./dialects/ollama/chat.ts";
@@ -17,6 +19,7 @@ import { listModels, retrieveModel } from "./dialects/openai/models.ts";
 import { createResponse, responseInputTokens } from "./dialects/openai/responses/create.ts";
 import { deleteResponse, getResponse, postBelowResponse } from "./dialects/openai/responses/stored.ts";
 import { type Dialect, errorResponse } from "./errors.ts";
+import { metrics } from "./metrics/metrics.ts";
 import { health } from "./small.ts";
 import { pageFile, rootOrPage } from "./web/page.ts";
 
@@ -29,8 +32,10 @@ const SERVED: Route[] = [
   { method: "GET", path: "/v1/health", dialect: "openai", handle: health, open: true },
   { method: "GET", path: "/healthz", dialect: "openai", handle: health, open: true },
   { method: "GET", path: "/livez", dialect: "openai", handle: health, open: true },
+  { method: "GET", path: "/readyz", dialect: "openai", handle: ready, open: true },
 
   { method: "POST", path: "/v1/chat/completions", dialect: "openai", handle: chatCompletions },
+  { method: "POST", path: "/v1/chat/completions/input_tokens", dialect: "openai", handle: chatInputTokens },
   { method: "POST", path: "/v1/completions", dialect: "openai", handle: completions },
   { method: "POST", path: "/v1/responses", dialect: "openai", handle: createResponse },
   { method: "POST", path: "/v1/responses/input_tokens", dialect: "openai", handle: responseInputTokens },
@@ -42,6 +47,14 @@ const SERVED: Route[] = [
 
   { method: "POST", path: "/v1/messages", dialect: "anthropic", handle: createMessage },
   { method: "POST", path: "/v1/messages/count_tokens", dialect: "anthropic", handle: countTokens },
+
+  { method: "GET", path: "/metrics", dialect: "openai", handle: metrics },
+  { method: "GET", path: "/props", dialect: "openai", handle: props },
+  { method: "GET", path: "/slots", dialect: "openai", handle: slots },
+  { method: "GET", path: "/lora-adapters", dialect: "openai", handle: loraAdapters },
+  { method: "POST", path: "/tokenize", dialect: "openai", handle: tokenize },
+  { method: "POST", path: "/detokenize", dialect: "openai", handle: detokenize },
+  { method: "POST", path: "/apply-template", dialect: "openai", handle: applyTemplate },
 
   { method: "POST", path: "/api/chat", dialect: "ollama", handle: ollamaChat },
   { method: "POST", path: "/api/generate", dialect: "ollama", handle: generate },
@@ -67,7 +80,6 @@ const SERVED: Route[] = [
 /** In the contract, not built yet: answers 501 in the dialect's shape instead of pretending that the path is unknown. */
 const NOT_BUILT: [Method, string, Dialect][] = [
   ["POST", "/v1/embeddings", "openai"],
-  ["POST", "/v1/chat/completions/input_tokens", "openai"],
   ["POST", "/v1/chat/completions/control", "openai"],
   ["POST", "/v1/audio/transcriptions", "openai"],
   ["POST", "/v1/audio/translations", "openai"],
@@ -75,17 +87,9 @@ const NOT_BUILT: [Method, string, Dialect][] = [
   ["POST", "/v1/reranking", "openai"],
   ["POST", "/rerank", "openai"],
   ["POST", "/reranking", "openai"],
-  ["GET", "/readyz", "openai"],
-  ["GET", "/metrics", "openai"],
-  ["GET", "/props", "openai"],
   ["POST", "/props", "openai"],
-  ["GET", "/slots", "openai"],
   ["POST", "/slots/*", "openai"],
-  ["GET", "/lora-adapters", "openai"],
   ["POST", "/lora-adapters", "openai"],
-  ["POST", "/tokenize", "openai"],
-  ["POST", "/detokenize", "openai"],
-  ["POST", "/apply-template", "openai"],
   ["POST", "/completion", "openai"],
   ["POST", "/infill", "openai"],
   ["POST", "/embedding", "openai"],

@@ -98,6 +98,7 @@ export function fakeEngine(reply?: (request: GenerateRequest, signal?: AbortSign
     },
     tokenize: async () => ({ ids: [] }),
     detokenize: async () => "",
+    tokenBytes: async () => [],
     close: async () => void engine.closed++,
   };
   return engine;

@@ -197,7 +197,7 @@ export function fakeParts(o: FakeRunnerOptions & { freeMemory?: () => number; lo
   const runners: FakeRunner[] = [];
   const device = { closed: false };
   const parts: EngineParts = {
-    createDevice: () => ({ close: () => (device.closed = true) }) as unknown as Device,
+    createDevice: () => ({ properties: { kind: "cpu" }, close: () => (device.closed = true) }) as unknown as Device,
     freeMemory: o.freeMemory ?? (() => 2 ** 40),
     listModels: () => Promise.resolve([modelInfo("a"), modelInfo("b")]),
     findModel: (name) => {

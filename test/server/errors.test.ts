@@ -187,7 +187,7 @@ test("what is in the contract but not built says so with 501, and asks not to re
   for (const [path, dialect] of [
     ["/v1/embeddings", "openai"],
     ["/v1/audio/transcriptions", "openai"],
-    ["/tokenize", "openai"],
+    ["/infill", "openai"],
     ["/api/embed", "ollama"],
   ] as const) {
     const response = await h.post(path, {});

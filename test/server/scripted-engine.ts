@@ -132,6 +132,10 @@ export class ScriptedEngine implements Engine {
       memoryBytes: info.fileBytes * 2,
       running: 0,
       queued: 0,
+      device: "cpu",
+      limits: { running: this.#options.slots, queued: this.#options.queueLimit },
+      cache: { blocks: 4096, blockTokens: 16, used: 0, bytes: 2 ** 20 },
+      work: { steps: 0, decoded: 0, preemptions: 0 },
       keepAlive: keepAlive ?? known?.keepAlive ?? 300_000,
     });
   }
@@ -149,6 +153,10 @@ export class ScriptedEngine implements Engine {
 
   async detokenize(_model: string, ids: number[]): Promise<string> {
     return this.#text(ids);
+  }
+
+  async tokenBytes(_model: string, ids: number[]): Promise<Uint8Array[]> {
+    return ids.map((id) => new TextEncoder().encode(this.#pieces[id] ?? ""));
   }
 
   async close(): Promise<void> {

@@ -50,8 +50,15 @@ export interface ChatReply {
   includeUsage: boolean;
 }
 
-export async function chatCompletions(context: RequestContext): Promise<Response> {
-  const body = validate(Body, await readJson(context));
+interface ParsedChat {
+  body: Body;
+  tools: ToolSet;
+  request: GenerateRequest;
+}
+
+/** Checks a body and makes it a request to the engine. */
+export async function parseChat(context: RequestContext, value: unknown): Promise<ParsedChat> {
+  const body = validate(Body, value);
   if (body.messages.length === 0) throw new AlloyError("invalid_value", "[] is too short - 'messages'", { param: "messages" });
   refuseResponseFormat(body.response_format);
   if (body.modalities?.includes("audio") || (body.audio !== null && body.audio !== undefined)) {
@@ -61,7 +68,11 @@ export async function chatCompletions(context: RequestContext): Promise<Response
   const tools = toolSet(body);
   const info = await resolveModel(context, body.model);
   requireCompletion(info);
-  const request = generateRequest(context, info, body, tools);
+  return { body, tools, request: generateRequest(context, info, body, tools) };
+}
+
+export async function chatCompletions(context: RequestContext): Promise<Response> {
+  const { body, tools, request } = await parseChat(context, await readJson(context));
   const seed = request.sampling.seed;
   const requests = Array.from({ length: body.n ?? 1 }, (_, i) => ({
     ...request,

@@ -1,7 +1,7 @@
 /** Deltas to output items and the events that announce them (spec 2.9, 2.10). */
 import type { ChatDelta } from "../../../../chat/api.ts";
 import type { TokenLogprob } from "../../../../engine/api.ts";
-import { isJson } from "../../../generation.ts";
+import { isJson } from "../../../json.ts";
 import { randomId } from "../../../request-id.ts";
 import { argumentsObject } from "../../../tool-json.ts";
 import { logprobEntry } from "../format.ts";

@@ -1,0 +1,85 @@
+/** llama-server's routes. */
+import { expect, test } from "bun:test";
+import { type Harness, start } from "./harness.ts";
+import { scriptedModel } from "./scripted-engine.ts";
+
+const json = async (h: Harness, path: string, body: unknown) => (await h.post(path, body)).json();
+
+test("tokenize and detokenize round trip", async () => {
+  await using h = await start();
+  const content = "some words, and 🎉";
+  const { tokens } = await json(h, "/tokenize", { model: "demo", content });
+  expect(tokens).toHaveLength(4);
+  expect(await json(h, "/detokenize", { model: "demo", tokens })).toEqual({ content });
+  const pieces = await json(h, "/tokenize", { model: "demo", content, with_pieces: true });
+  expect(pieces.tokens.map((t: { piece: string }) => t.piece).join("")).toBe(content);
+  expect(pieces.tokens.map((t: { id: number }) => t.id)).toEqual(tokens);
+});
+
+test("apply-template and input_tokens take a body of chat completions", async () => {
+  await using h = await start();
+  const tools = [{ type: "function", function: { name: "weather" } }];
+  const body = { model: "demo", messages: [{ role: "user", content: "one two" }], tools };
+  const { prompt } = await json(h, "/apply-template", body);
+  expect(prompt).toContain("<user>one two");
+  expect(prompt).toContain("weather");
+  const count = await json(h, "/v1/chat/completions/input_tokens", body);
+  const answer = await json(h, "/v1/chat/completions", body);
+  expect(count).toEqual({ object: "response.input_tokens", input_tokens: answer.usage.prompt_tokens });
+});
+
+test("the model may be left out when it is clear which is meant", async () => {
+  const models = [scriptedModel("a"), scriptedModel("b")];
+  await using h = await start({ models });
+  const nothing = await h.post("/tokenize", { content: "x" });
+  expect(nothing.status).toBe(400);
+  expect(await nothing.json()).toMatchObject({ error: { param: "model", code: "missing_required_parameter" } });
+  await h.engine.load("a");
+  expect((await h.post("/tokenize", { content: "x" })).status).toBe(200);
+  expect((await h.post("/apply-template", { messages: [{ role: "user", content: "x" }] })).status).toBe(200);
+  await h.engine.load("b");
+  expect((await h.post("/tokenize", { content: "x" })).status).toBe(400);
+  await using d = await start({ models }, { env: { ALLOY_DEFAULT_MODEL: "b" } });
+  expect(await (await fetch(`${d.url}/props`)).json()).toMatchObject({ model_alias: "b", is_sleeping: true, total_slots: 0 });
+  expect(await d.engine.loaded()).toEqual([]);
+  expect((await h.post("/tokenize", { model: "nope", content: "x" })).status).toBe(404);
+});
+
+test("props of a loaded model", async () => {
+  await using h = await start({ slots: 3 });
+  await h.engine.load("demo");
+  expect(await (await fetch(`${h.url}/props`)).json()).toMatchObject({
+    default_generation_settings: { params: { temperature: 1 }, n_ctx: 65_536 },
+    total_slots: 3,
+    model_alias: "demo",
+    chat_template: "{{ messages }}",
+    is_sleeping: false,
+    modalities: { vision: false, audio: false },
+  });
+  expect(await (await fetch(`${h.url}/slots`)).json()).toHaveLength(3);
+  expect(await (await fetch(`${h.url}/lora-adapters`)).json()).toEqual([]);
+});
+
+test("readyz: the engine answers and the default model is there", async () => {
+  await using h = await start({}, { env: { ALLOY_DEFAULT_MODEL: "demo" } });
+  expect((await fetch(`${h.url}/readyz`)).status).toBe(200);
+  await using missing = await start({}, { env: { ALLOY_DEFAULT_MODEL: "gone" } });
+  const response = await fetch(`${missing.url}/readyz`);
+  expect(response.status).toBe(503);
+  expect(await response.json()).toMatchObject({ error: { code: 503, type: "unavailable_error" } });
+});
+
+test("what is missing or wrong is named", async () => {
+  await using h = await start();
+  for (const [path, body, param] of [
+    ["/tokenize", { model: "demo" }, "content"],
+    ["/tokenize", { model: "demo", content: 5 }, "content"],
+    ["/detokenize", { model: "demo", tokens: ["x"] }, "tokens[0]"],
+    ["/apply-template", { model: "demo" }, "messages"],
+  ] as const) {
+    const response = await h.post(path, body);
+    expect(response.status).toBe(400);
+    expect(await response.json()).toMatchObject({ error: { param } });
+  }
+  expect((await h.post("/apply-template", "[]")).status).toBe(400);
+});
