@@ -44,10 +44,11 @@ function parse(text: string): unknown {
   }
 }
 
-async function readBytes(request: Request, limit: number): Promise<Uint8Array> {
+/** A body of at most `limit` bytes as it was sent. Throws `request_too_large`. */
+export async function readBytes(request: Request, limit: number): Promise<Uint8Array<ArrayBuffer>> {
   if (Number(request.headers.get("content-length") ?? 0) > limit) throw tooLarge(limit);
   if (!request.body) return new Uint8Array(0);
-  const chunks: Uint8Array[] = [];
+  const chunks: Uint8Array<ArrayBuffer>[] = [];
   let size = 0;
   for await (const chunk of request.body) {
     size += chunk.byteLength;

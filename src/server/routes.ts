@@ -1,24 +1,28 @@
 /** Every endpoint, one line each. A new one is a file with its handler and a line here. */
-import { AlloyError } from "../support/errors.ts";
-import type { Handler, Method, Route } from "./context.ts";
+import type { Method, Route } from "./context.ts";
 import { countTokens } from "./dialects/anthropic/count-tokens.ts";
 import { createMessage } from "./dialects/anthropic/create.ts";
 import { loraAdapters, props, ready, slots } from "./dialects/llama/props.ts";
+import { rerank } from "./dialects/llama/rerank.ts";
 import { applyTemplate, chatInputTokens, detokenize, tokenize } from "./dialects/llama/tokenize.ts";
 import { account, recommendations, status } from "./dialects/ollama/account.ts";
 import { headBlob, postBlob } from "./dialects/ollama/blobs.ts";
 import { chat as ollamaChat } from "./dialects/ollama/chat.ts";
 import { create } from "./dialects/ollama/create.ts";
 import { generate } from "./dialects/ollama/generate.ts";
+import { embed } from "./dialects/ollama/embed.ts";
 import { copy, remove } from "./dialects/ollama/manage.ts";
 import { ps, show, tags, version } from "./dialects/ollama/models.ts";
 import { pull, push } from "./dialects/ollama/pull.ts";
+import { transcriptions } from "./dialects/openai/audio.ts";
 import { chatCompletions } from "./dialects/openai/chat.ts";
 import { completions } from "./dialects/openai/completions.ts";
+import { embeddings } from "./dialects/openai/embeddings.ts";
 import { listModels, retrieveModel } from "./dialects/openai/models.ts";
 import { createResponse, responseInputTokens } from "./dialects/openai/responses/create.ts";
 import { deleteResponse, getResponse, postBelowResponse } from "./dialects/openai/responses/stored.ts";
-import { type Dialect, errorResponse } from "./errors.ts";
+import type { Dialect } from "./errors.ts";
+import { notBuilt } from "./not-built.ts";
 import { metrics } from "./metrics/metrics.ts";
 import { health } from "./small.ts";
 import { pageFile, rootOrPage } from "./web/page.ts";
@@ -42,6 +46,9 @@ const SERVED: Route[] = [
   { method: "GET", path: "/v1/responses/*", dialect: "openai", handle: getResponse },
   { method: "DELETE", path: "/v1/responses/*", dialect: "openai", handle: deleteResponse },
   { method: "POST", path: "/v1/responses/*", dialect: "openai", handle: postBelowResponse },
+  { method: "POST", path: "/v1/embeddings", dialect: "openai", handle: embeddings },
+  { method: "POST", path: "/v1/audio/transcriptions", dialect: "openai", handle: transcriptions },
+  { method: "POST", path: "/v1/audio/translations", dialect: "openai", handle: transcriptions },
   { method: "GET", path: "/v1/models", dialect: "openai", handle: listModels },
   { method: "GET", path: "/v1/models/*", dialect: "openai", handle: retrieveModel },
 
@@ -55,9 +62,17 @@ const SERVED: Route[] = [
   { method: "POST", path: "/tokenize", dialect: "openai", handle: tokenize },
   { method: "POST", path: "/detokenize", dialect: "openai", handle: detokenize },
   { method: "POST", path: "/apply-template", dialect: "openai", handle: applyTemplate },
+  ...["/v1/rerank", "/v1/reranking", "/rerank", "/reranking"].map((path): Route => ({
+    method: "POST",
+    path,
+    dialect: "openai",
+    handle: rerank,
+  })),
 
   { method: "POST", path: "/api/chat", dialect: "ollama", handle: ollamaChat },
   { method: "POST", path: "/api/generate", dialect: "ollama", handle: generate },
+  { method: "POST", path: "/api/embed", dialect: "ollama", handle: embed },
+  { method: "POST", path: "/api/embeddings", dialect: "ollama", handle: embed },
   { method: "GET", path: "/api/tags", dialect: "ollama", handle: tags },
   { method: "HEAD", path: "/api/tags", dialect: "ollama", handle: tags },
   { method: "POST", path: "/api/show", dialect: "ollama", handle: show },
@@ -79,32 +94,16 @@ const SERVED: Route[] = [
 
 /** In the contract, not built yet: answers 501 in the dialect's shape instead of pretending that the path is unknown. */
 const NOT_BUILT: [Method, string, Dialect][] = [
-  ["POST", "/v1/embeddings", "openai"],
   ["POST", "/v1/chat/completions/control", "openai"],
-  ["POST", "/v1/audio/transcriptions", "openai"],
-  ["POST", "/v1/audio/translations", "openai"],
-  ["POST", "/v1/rerank", "openai"],
-  ["POST", "/v1/reranking", "openai"],
-  ["POST", "/rerank", "openai"],
-  ["POST", "/reranking", "openai"],
   ["POST", "/props", "openai"],
   ["POST", "/slots/*", "openai"],
   ["POST", "/lora-adapters", "openai"],
   ["POST", "/completion", "openai"],
   ["POST", "/infill", "openai"],
   ["POST", "/embedding", "openai"],
-  ["POST", "/api/embed", "ollama"],
-  ["POST", "/api/embeddings", "ollama"],
   ["GET", "/api/experimental/*", "ollama"],
   ["POST", "/api/experimental/*", "ollama"],
 ];
-
-function notBuilt(what: string): Handler {
-  return (context) => {
-    const error = new AlloyError("unsupported_feature", `${what} is not supported by this version of alloy`);
-    return errorResponse(context.dialect, error, context.id, 501);
-  };
-}
 
 export const ROUTES: readonly Route[] = [
   ...SERVED,

@@ -68,15 +68,16 @@ function toAlloyError(error: ValueError, at: string): AlloyError {
     case ValueErrorType.StringMinLength:
       return fieldError("invalid_value", param, "must not be empty");
     default: {
-      const wrongValue = (alternatives(error.schema) ?? []).some((s) => s.const !== undefined && typeof s.const === typeof error.value);
+      const wrongValue = alternatives(error.schema).some((s) => s.const !== undefined && typeof s.const === typeof error.value);
       const code = wrongValue ? "invalid_value" : "invalid_type";
       return fieldError(code, param, `must be ${expected(error.schema)}, not ${describeValue(error.value)}`);
     }
   }
 }
 
-function alternatives(schema: TSchema): TSchema[] | undefined {
-  return schema.const !== undefined ? [schema] : (schema.anyOf as TSchema[] | undefined);
+/** What a schema allows, unions within unions opened up. */
+function alternatives(schema: TSchema): TSchema[] {
+  return schema.anyOf ? (schema.anyOf as TSchema[]).flatMap(alternatives) : [schema];
 }
 
 function expected(schema: TSchema): string {

@@ -1,0 +1,27 @@
+/** POST /api/embed and /api/embeddings (spec 4.12): bodies and models are checked; no model that Alloy loads today embeds. */
+import { Type } from "@sinclair/typebox";
+import { AlloyError } from "../../../support/errors.ts";
+import { readJson } from "../../body.ts";
+import type { RequestContext } from "../../context.ts";
+import { resolveModel } from "../../names.ts";
+import { notSupported } from "../../not-built.ts";
+import { opt, validate } from "../../validate.ts";
+import { requireEmbedding } from "../openai/embeddings.ts";
+
+const Body = Type.Object({
+  model: Type.String({ minLength: 1 }),
+  input: Type.Optional(Type.Unknown()),
+  prompt: opt(Type.String()),
+  truncate: opt(Type.Boolean()),
+  dimensions: opt(Type.Integer()),
+});
+
+export async function embed(context: RequestContext): Promise<Response> {
+  const { model, input } = validate(Body, await readJson(context));
+  const given = input ?? "";
+  if (typeof given !== "string" && !(Array.isArray(given) && given.every((v) => typeof v === "string"))) {
+    throw new AlloyError("invalid_type", "invalid input type", { param: "input" });
+  }
+  requireEmbedding(await resolveModel(context, model));
+  return notSupported(context, "running embedding models");
+}
