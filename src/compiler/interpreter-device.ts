@@ -2,8 +2,7 @@
  * The interpreter as a device: slow, and the most careful one. Every access is checked against its buffer, and an error names the program and
  * the line of the kernel. `ALLOY_DEVICE=interpreter` runs kernels on it.
  */
-import { ptr, toArrayBuffer } from "bun:ffi";
-import type { Pointer } from "bun:ffi";
+import { ptr } from "bun:ffi";
 import { AlloyError } from "../support/errors.ts";
 import type {
   Argument,
@@ -17,6 +16,7 @@ import type {
   Program,
   Slot,
 } from "../runtime/device.ts";
+import { checkWindow, viewOf } from "../runtime/host-memory.ts";
 import { interpret } from "./ir/interpret.ts";
 import type { HostMemory } from "./ir/memory.ts";
 import { isArgument } from "./ir/types.ts";
@@ -31,22 +31,17 @@ class HostBuffer implements DeviceBuffer {
   ) {}
 
   slice(offset: number, bytes: number): DeviceBuffer {
-    this.check(offset, bytes);
+    checkWindow(offset, bytes, this.bytes);
     return new HostBuffer(this.address + offset, bytes, this.owner);
   }
 
   view(offset = 0, bytes = this.bytes - offset): Uint8Array {
-    this.check(offset, bytes);
-    return bytes === 0 ? new Uint8Array(0) : new Uint8Array(toArrayBuffer((this.address + offset) as Pointer, 0, bytes));
+    checkWindow(offset, bytes, this.bytes);
+    return viewOf(this.address + offset, bytes);
   }
 
   free(): void {
     this.owner = undefined;
-  }
-
-  private check(offset: number, bytes: number): void {
-    if (offset < 0 || bytes < 0 || offset + bytes > this.bytes)
-      throw new AlloyError("device_error", `[${offset}, ${offset + bytes}) is outside a buffer of ${this.bytes} bytes`);
   }
 }
 

@@ -1,6 +1,5 @@
 /** Whole models through the Metal driver, the shim and the emitted MSL, on the Metal host: logits of golden checkpoints, tokens of the demo model. */
 import { afterAll, describe, expect, test } from "bun:test";
-import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { createEngine } from "../../src/engine/create.ts";
 import { openModel } from "../../src/formats/open.ts";
@@ -12,6 +11,7 @@ import { createDevice } from "../../src/runtime/index.ts";
 import { collect } from "../engine/fakes.ts";
 import { metalHost } from "../metal-host/build.ts";
 import { configure } from "../metal-host/run.ts";
+import { dequantised, ggufOf, GOLDEN, maxError, reference, type Reference, ROOT } from "./golden.ts";
 
 /** ALLOY_TEST_DEVICE=metal runs these on a Mac's GPU. */
 const real = process.env.ALLOY_TEST_DEVICE === "metal";
@@ -19,20 +19,6 @@ const host = metalHost();
 const available = real || host.available;
 if (!real && host.available) process.env.ALLOY_METAL_SHIM = host.shim;
 else if (!real && !host.available) console.log(host.why);
-
-const ROOT = join(import.meta.dir, "../fixtures/golden");
-
-interface Prompt {
-  name: string;
-  ids: number[];
-  logits_last: number[];
-  greedy: { ids: number[]; margins: number[] };
-}
-interface LlamaCpp {
-  files: Record<string, { prompts: { logits_last: number[]; greedy: number[]; margins: number[] }[] }>;
-}
-const json = async <T>(...path: string[]): Promise<T> => (await Bun.file(join(ROOT, ...path)).json()) as T;
-const maxError = (a: Float32Array, b: readonly number[]): number => a.reduce((worst, v, i) => Math.max(worst, Math.abs(v - b[i])), 0);
 
 /** Prefill multiplies in float16 and the cache holds float16: relative rounding of 2^-11 per value, on logits of a few units. */
 const F16_TOLERANCE = 2e-2;
@@ -55,13 +41,6 @@ describe.skipIf(!available)("golden models", () => {
     if (!real) configure(words);
   };
 
-  interface Reference {
-    ids: number[];
-    logits: number[];
-    greedy: number[];
-    /** Best minus second logit at every step. */
-    margins: number[];
-  }
   const compare = async (runner: ModelRunner, what: string, prompts: readonly Reference[], n: number, tolerance: number) => {
     for (const p of prompts) {
       const { logits, greedy } = await evaluate(runner, p.ids, n);
@@ -75,33 +54,16 @@ describe.skipIf(!available)("golden models", () => {
     }
     runner.close();
   };
-  const plain = async (name: string): Promise<Reference[]> =>
-    (await json<{ prompts: Prompt[] }>(name, "reference.json")).prompts.map((p) => ({
-      ids: p.ids,
-      logits: p.logits_last,
-      greedy: p.greedy.ids,
-      margins: p.greedy.margins,
-    }));
-  const quantised = async (type: string): Promise<Reference[]> => {
-    const { files } = await json<LlamaCpp>("qwen3/kq/llama_cpp.json");
-    const reference = files[`deq:${type}`].prompts;
-    return (await plain("qwen3/kq")).map(({ ids }, i) => {
-      const { logits_last: logits, greedy, margins } = reference[i];
-      return { ids, logits, greedy, margins };
-    });
-  };
-
-  for (const name of ["llama/tiny", "qwen2/tiny", "qwen3/tiny", "mistral/tiny", "phi3/tiny", "smollm3/tiny", "granite/tiny", "gpt2/tiny"]) {
-    const gguf = readdirSync(join(ROOT, name)).find((f) => f.endsWith(".gguf"))!;
+  for (const name of GOLDEN) {
     // Mistral's GGUF lacks the sliding window: only its folder has a reference.
-    const path = name === "mistral/tiny" ? join(ROOT, name, "hf") : join(ROOT, name, gguf);
+    const path = name === "mistral/tiny" ? join(ROOT, name, "hf") : ggufOf(name);
     for (const [precision, tolerance] of [
       ["exact", EXACT_TOLERANCE],
       ["fast", F16_TOLERANCE],
     ] as const) {
       test(`${name}, ${precision}`, async () => {
         mode("fast");
-        await compare(await load(path, precision), `${name} ${precision}`, await plain(name), GREEDY, tolerance);
+        await compare(await load(path, precision), `${name} ${precision}`, await reference(name), GREEDY, tolerance);
       }, 120_000);
     }
   }
@@ -110,7 +72,7 @@ describe.skipIf(!available)("golden models", () => {
     test(`qwen3/kq ${type}`, async () => {
       mode("fast");
       const runner = await load(join(ROOT, "qwen3/kq", `model-${type}.gguf`), "fast");
-      await compare(runner, `qwen3/kq ${type}`, await quantised(type), GREEDY, F16_TOLERANCE);
+      await compare(runner, `qwen3/kq ${type}`, await dequantised(type), GREEDY, F16_TOLERANCE);
     }, 120_000);
   }
 
@@ -119,20 +81,15 @@ describe.skipIf(!available)("golden models", () => {
     "nothing to find in whole steps, prefill and decode",
     async () => {
       mode("checked");
-      const gpt2 = join(
-        ROOT,
-        "gpt2/tiny",
-        readdirSync(join(ROOT, "gpt2/tiny")).find((f) => f.endsWith(".gguf"))!,
-      );
       await compare(
-        await load(gpt2, "exact"),
+        await load(ggufOf("gpt2/tiny"), "exact"),
         "gpt2/tiny checked",
-        (await plain("gpt2/tiny")).slice(0, 1),
+        (await reference("gpt2/tiny")).slice(0, 1),
         GREEDY_CHECKED,
         EXACT_TOLERANCE,
       );
       const kq = await load(join(ROOT, "qwen3/kq", "model-q4_k_m.gguf"), "fast");
-      await compare(kq, "qwen3/kq q4_k_m checked", await quantised("q4_k_m"), GREEDY_CHECKED, F16_TOLERANCE);
+      await compare(kq, "qwen3/kq q4_k_m checked", await dequantised("q4_k_m"), GREEDY_CHECKED, F16_TOLERANCE);
     },
     300_000,
   );

@@ -1,6 +1,4 @@
 /** The CPU as a Device: buffers in ordinary memory, programs from the library or compiled on demand, plans walked by a native thread pool. */
-import { toArrayBuffer } from "bun:ffi";
-import type { Pointer } from "bun:ffi";
 import { existsSync, readFileSync } from "node:fs";
 import { totalmem } from "node:os";
 import { AlloyError } from "../../support/errors.ts";
@@ -10,6 +8,7 @@ import type { Isa } from "./isa.ts";
 import { isaByName, usableIsas } from "./isa.ts";
 import type { NativeRuntime } from "./native.ts";
 import { nativeRuntime } from "./native.ts";
+import { checkWindow, viewOf } from "../host-memory.ts";
 import { Encoding, isSlot } from "../words.ts";
 
 export interface CpuOptions {
@@ -36,30 +35,18 @@ class CpuBuffer implements DeviceBuffer {
   }
 
   slice(offset: number, bytes: number): DeviceBuffer {
-    this.check(offset, bytes);
+    checkWindow(offset, bytes, this.bytes);
     return new CpuBuffer(this.base + offset, bytes);
   }
 
   view(offset = 0, bytes = this.bytes - offset): Uint8Array {
-    this.check(offset, bytes);
-    if (bytes > 0xffffffff) {
-      throw new AlloyError("device_error", `A view of ${bytes} bytes is beyond the 4 GiB that JavaScript can address`, {
-        hint: "View a part of the buffer.",
-      });
-    }
-    if (bytes === 0) return new Uint8Array(0);
-    return new Uint8Array(toArrayBuffer((this.base + offset) as Pointer, 0, bytes));
+    checkWindow(offset, bytes, this.bytes);
+    return viewOf(this.base + offset, bytes);
   }
 
   free(): void {
     if (this.release && this.base) this.release(this.base);
     if (this.release) this.base = 0;
-  }
-
-  private check(offset: number, bytes: number): void {
-    if (offset < 0 || bytes < 0 || offset + bytes > this.bytes) {
-      throw new AlloyError("device_error", `[${offset}, ${offset + bytes}) is outside a buffer of ${this.bytes} bytes`);
-    }
   }
 }
 

@@ -1,8 +1,7 @@
 /** Buffers of a Metal device: memory that CPU and GPU share, and the way back from an address to the buffer it lies in. */
-import { toArrayBuffer } from "bun:ffi";
-import type { Pointer } from "bun:ffi";
 import { AlloyError } from "../../support/errors.ts";
 import type { DeviceBuffer } from "../device.ts";
+import { checkWindow, viewOf } from "../host-memory.ts";
 import type { Shim } from "./shim.ts";
 
 /** A buffer as the GPU knows it. */
@@ -35,30 +34,19 @@ export class MetalBuffer implements DeviceBuffer {
   }
 
   slice(offset: number, bytes: number): DeviceBuffer {
-    this.check(offset, bytes);
+    checkWindow(offset, bytes, this.bytes);
     return new MetalBuffer(this.root, this.start + offset, bytes);
   }
 
   view(offset = 0, bytes = this.bytes - offset): Uint8Array {
-    this.check(offset, bytes);
-    if (bytes > 0xffffffff) {
-      throw new AlloyError("device_error", `A view of ${bytes} bytes is beyond the 4 GiB that JavaScript can address`, {
-        hint: "View a part of the buffer.",
-      });
-    }
-    if (bytes === 0) return new Uint8Array(0);
-    return new Uint8Array(toArrayBuffer((this.address + offset) as Pointer, 0, bytes));
+    checkWindow(offset, bytes, this.bytes);
+    return viewOf(this.address + offset, bytes);
   }
 
   free(): void {
     if (this.freed) return;
     this.freed = true;
     this.release?.();
-  }
-
-  private check(offset: number, bytes: number): void {
-    if (offset < 0 || bytes < 0 || offset + bytes > this.bytes)
-      throw new AlloyError("device_error", `[${offset}, ${offset + bytes}) is outside a buffer of ${this.bytes} bytes`);
   }
 }
 
