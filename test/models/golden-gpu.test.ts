@@ -9,7 +9,7 @@ import type { RunnerOptions } from "../../src/models/api.ts";
 import { evaluate } from "../../src/models/evaluate.ts";
 import { loadRunner } from "../../src/models/runner.ts";
 import { createDevice } from "../../src/runtime/index.ts";
-import { dequantised, GOLDEN, maxError, reference, ROOT } from "./golden.ts";
+import { dequantised, maxError, reference, ROOT } from "./golden.ts";
 
 // Kernels that no library holds are compiled when they are first used.
 setDefaultTimeout(240_000);
@@ -22,8 +22,11 @@ const load = (path: string, o: Pick<RunnerOptions, "precision" | "kvType">) =>
 /** Whole prompts go through the prefill kernels, pieces through both, the continuation through those of decode. */
 const FEEDS: Record<string, number[] | undefined> = { "whole prompt": undefined, "pieces of 1, 5 and the rest": [1, 5] };
 
+/** Each brings kernels that the others do not: the rest run on Metal's stand-in only. */
+const MODELS = ["llama/tiny", "mistral/tiny", "gpt2/tiny"] as const;
+
 describe("float32 throughout", () => {
-  for (const name of GOLDEN) {
+  for (const name of MODELS) {
     test(name, async () => {
       const prompts = await reference(name);
       const runner = await load(`${name}/hf`, { precision: "exact", kvType: "f32" });
@@ -42,7 +45,7 @@ describe("float32 throughout", () => {
 });
 
 describe("quantised weights in place, f16 cache", () => {
-  for (const type of ["q8_0", "q4_k_m", "q4_0"]) {
+  for (const type of ["q4_k_m"]) {
     test(type, async () => {
       const prompts = await dequantised(type);
       const runner = await load(`qwen3/kq/model-${type}.gguf`, { precision: "fast", kvType: "f16" });

@@ -138,7 +138,7 @@ test.skipIf(!available)(
       const ids = await Promise.all(
         QUESTIONS.map(async (content, i) => {
           const prompt = { kind: "chat" as const, messages: [{ role: "user" as const, content }] };
-          const request = { id: `q${i}`, model: "demo", prompt, sampling: { temperature: 0, maxTokens: 12 } };
+          const request = { id: `q${i}`, model: "demo", prompt, sampling: { temperature: 0, maxTokens: 8 } };
           return (await collect(engine.generate(request))).end.ids;
         }),
       );
