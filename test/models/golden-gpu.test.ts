@@ -31,8 +31,6 @@ describe("float32 throughout", () => {
       const prompts = await reference(name);
       const runner = await load(`${name}/hf`, { precision: "exact", kvType: "f32" });
       for (const [feed, pieces] of Object.entries(FEEDS)) {
-        // Long factors apply from the length on at which they are needed: feeding in pieces caches keys with the short ones.
-        if (name === "phi3/longrope" && pieces) continue;
         for (const p of prompts) {
           const { logits, greedy } = await evaluate(runner, p.ids, p.greedy.length, pieces);
           expect({ feed, within: maxError(logits, p.logits) < 1e-4 }).toEqual({ feed, within: true });
