@@ -2,6 +2,7 @@
 import type { Method, Route } from "./context.ts";
 import { countTokens } from "./dialects/anthropic/count-tokens.ts";
 import { createMessage } from "./dialects/anthropic/create.ts";
+import { completion } from "./dialects/llama/completion.ts";
 import { loraAdapters, props, ready, slots } from "./dialects/llama/props.ts";
 import { rerank } from "./dialects/llama/rerank.ts";
 import { applyTemplate, chatInputTokens, detokenize, tokenize } from "./dialects/llama/tokenize.ts";
@@ -62,6 +63,7 @@ const SERVED: Route[] = [
   { method: "POST", path: "/tokenize", dialect: "openai", handle: tokenize },
   { method: "POST", path: "/detokenize", dialect: "openai", handle: detokenize },
   { method: "POST", path: "/apply-template", dialect: "openai", handle: applyTemplate },
+  { method: "POST", path: "/completion", dialect: "openai", handle: completion },
   ...["/v1/rerank", "/v1/reranking", "/rerank", "/reranking"].map((path): Route => ({
     method: "POST",
     path,
@@ -98,7 +100,6 @@ const NOT_BUILT: [Method, string, Dialect][] = [
   ["POST", "/props", "openai"],
   ["POST", "/slots/*", "openai"],
   ["POST", "/lora-adapters", "openai"],
-  ["POST", "/completion", "openai"],
   ["POST", "/infill", "openai"],
   ["POST", "/embedding", "openai"],
   ["GET", "/api/experimental/*", "ollama"],

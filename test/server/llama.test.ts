@@ -1,6 +1,7 @@
 /** llama-server's routes. */
 import { expect, test } from "bun:test";
-import { type Harness, start } from "./harness.ts";
+import { AlloyError } from "../../src/support/errors.ts";
+import { type Harness, sseFrames, start } from "./harness.ts";
 import { scriptedModel } from "./scripted-engine.ts";
 
 const json = async (h: Harness, path: string, body: unknown) => (await h.post(path, body)).json();
@@ -82,4 +83,78 @@ test("what is missing or wrong is named", async () => {
     expect(await response.json()).toMatchObject({ error: { param } });
   }
   expect((await h.post("/apply-template", "[]")).status).toBe(400);
+});
+
+test("completion: one prompt, whole", async () => {
+  await using h = await start();
+  const body = { model: "demo", prompt: "one two", n_predict: 2, return_tokens: true, n_probs: 2, seed: 7, temperature: 0.3 };
+  const answer = await json(h, "/completion", body);
+  expect(answer).toMatchObject({
+    content: "echo: one",
+    stop: true,
+    stop_type: "limit",
+    stopping_word: "",
+    model: "demo",
+    prompt: "one two",
+    index: 0,
+    tokens_predicted: 2,
+    tokens_evaluated: 2,
+    tokens_cached: 0,
+    truncated: false,
+    generation_settings: { n_predict: 2, temperature: 0.3, seed: 7 },
+    timings: { predicted_n: 2 },
+  });
+  expect(await h.engine.detokenize("demo", answer.tokens)).toBe("echo: one");
+  expect(answer.completion_probabilities[0].top_logprobs).toHaveLength(2);
+  expect(h.engine.requests[0]).toMatchObject({ prompt: { kind: "text" }, samplingDefaults: { temperature: 0.8, topK: 40 } });
+  expect(await json(h, "/completion", { model: "demo", prompt: "one two three", stop: ["two"] })).toMatchObject({
+    content: "echo: one ",
+    stop_type: "word",
+    stopping_word: "two",
+  });
+  expect(await json(h, "/completion", { prompt: "x" })).toMatchObject({ stop_type: "eos", tokens: [], model: "demo" });
+});
+
+test("completion: ids, ids and texts in one prompt, several prompts", async () => {
+  await using h = await start();
+  await h.engine.load("demo");
+  const { tokens } = await json(h, "/tokenize", { content: "a b" });
+  expect((await json(h, "/completion", { prompt: tokens })).content).toBe("echo: a b");
+  expect((await json(h, "/completion", { prompt: [tokens[0], " c"] })).content).toBe("echo: a c");
+  const list = await json(h, "/completion", { prompt: ["x", "y", [tokens[0], " z"]] });
+  expect(list.map((r: { index: number; content: string }) => [r.index, r.content])).toEqual([
+    [0, "echo: x"],
+    [1, "echo: y"],
+    [2, "echo: a z"],
+  ]);
+});
+
+test("completion: streamed, ended by a frame with stop and no [DONE]; errors are the last frame", async () => {
+  await using h = await start();
+  const body = { model: "demo", prompt: "one two", stream: true };
+  const frames = sseFrames(await (await h.post("/completion", body)).text()).map((f) => JSON.parse(f.data!));
+  expect(frames.map((f) => f.content).join("")).toBe("echo: one two");
+  expect(frames.map((f) => f.stop)).toEqual([false, false, false, true]);
+  expect(frames.at(-1)).toMatchObject({ stop_type: "eos", tokens_predicted: 3 });
+  await using broken = await start([
+    { type: "text", text: "a" },
+    { type: "error", error: new AlloyError("device_error", "gone") },
+  ]);
+  const last = sseFrames(await (await broken.post("/completion", body)).text()).at(-1)!;
+  expect(JSON.parse(last.data!)).toMatchObject({ error: { message: "gone" } });
+});
+
+test("completion: what is refused", async () => {
+  await using h = await start();
+  for (const [body, param] of [
+    [{}, "prompt"],
+    [{ prompt: [] }, "prompt"],
+    [{ prompt: {} }, "prompt"],
+    [{ prompt: "x", n_predict: -2 }, "n_predict"],
+    [{ prompt: "x", grammar: "root ::= x" }, "grammar"],
+    [{ prompt: "x", json_schema: {} }, "json_schema"],
+  ] as const) {
+    const response = await h.post("/completion", { model: "demo", ...body });
+    expect([response.status, (await response.json()).error.param]).toEqual([400, param]);
+  }
 });
