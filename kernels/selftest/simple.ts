@@ -53,6 +53,8 @@ const activation: KernelCases = {
         const args = { x: floats(next, T * N, 10), y: floats(next, T * N), N };
         yield { what: `${ACT} [${T}, ${N}]`, constexprs: { ACT, BLOCK }, grid: [Math.ceil(N / BLOCK), T, 1], args };
       }
+      const args = { x: withSpecial(floats(next, 17)), y: floats(next, 17), N: 17 };
+      yield { what: `${ACT}, special values`, constexprs: { ACT, BLOCK }, grid: [1, 1, 1], args };
     }
   },
 };
@@ -86,6 +88,8 @@ const scaleRows: KernelCases = {
         const args = { x: floats(next, T * N, 60), y: floats(next, T * N), N, scale: 0.7, cap: 30 };
         yield { what: `cap ${SOFTCAP} [${T}, ${N}]`, constexprs: { SOFTCAP, BLOCK }, grid: [Math.ceil(N / BLOCK), T, 1], args };
       }
+      const args = { x: withSpecial(floats(next, 15)), y: floats(next, 15), N: 15, scale: 0.7, cap: 30 };
+      yield { what: `cap ${SOFTCAP}, special values`, constexprs: { SOFTCAP, BLOCK }, grid: [1, 1, 1], args };
     }
   },
 };
@@ -127,6 +131,14 @@ const norm = (kernel: typeof rmsNorm | typeof layerNorm): KernelCases => ({
       const args = { x: floats(next, T * D, 3), w: floats(next, D), ...bias, y: floats(next, T * D), D, eps: 1e-5 };
       yield { what: `[${T}, ${D}]`, constexprs: { BLOCK }, grid: [1, T, 1], args };
     }
+    // A row that holds no number, one that holds an infinity, and between them one that neither may touch.
+    const D = 21;
+    const x = floats(next, 3 * D, 3);
+    x[4] = NaN;
+    x[2 * D + 7] = Infinity;
+    const bias: Record<string, Float32Array> = kernel === layerNorm ? { b: floats(next, D) } : {};
+    const args = { x, w: floats(next, D), ...bias, y: floats(next, 3 * D), D, eps: 1e-5 };
+    yield { what: "rows with NaN and infinity", constexprs: { BLOCK }, grid: [1, 3, 1], args };
   },
 });
 

@@ -206,10 +206,17 @@ function* matvecCases(
   const ROWS = Math.max(1, MT === 4 ? rows / 2 : rows);
   for (const [i, [n, k]] of shapes.entries()) {
     const t = MT === 1 ? 1 + (i % 2) : 3;
-    const args = { ...weight(n, k), x: floats(next, t * k, 3), ...output(next, t, n, [1, 6, 3, 4, 0][(i + MT) % 5]), k };
+    const args = { ...weight(n, k), x: activations(next, t, k), ...output(next, t, n, [1, 6, 3, 4, 0][(i + MT) % 5]), k };
     const constexprs = { ROWS, MT, LANES: lanes };
     yield { what: `[${n}, ${k}], ${t} tokens`, constexprs, grid: [Math.ceil(n / ROWS), Math.ceil(t / MT), 1], args } satisfies Case;
   }
+}
+
+/** [t, k] activations. Of several tokens the first holds what is no number: it must not reach the others. */
+function activations(next: Random, t: number, k: number): Float32Array {
+  const x = floats(next, t * k, 3);
+  if (t > 1) x[below(next, k)] = NaN;
+  return x;
 }
 
 function* matmulCases(
@@ -226,7 +233,7 @@ function* matmulCases(
     const { BM, BN } = turn(type) ? tile : small;
     const t = [0, BM + 1, 3][i];
     const wide = i % 2 ? n : n + BN;
-    const args = { ...weight(wide, k), x: floats(next, t * k, 3), ...output(next, t, wide, [0, 5, 2][i % 3]), k };
+    const args = { ...weight(wide, k), x: activations(next, t, k), ...output(next, t, wide, [0, 5, 2][i % 3]), k };
     const grid = [Math.ceil(wide / BN), Math.ceil(t / BM), 1] as const;
     yield { what: `[${wide}, ${k}], ${t} tokens`, constexprs: { BM, BN, ...step(k) }, grid, args } satisfies Case;
   }
