@@ -154,6 +154,9 @@ describe.skipIf(!BUILT)("the executable (skipped: dist/alloy is not built; run `
       body: JSON.stringify({ model: "demo", temperature: 0, messages: [{ role: "user", content: "What is the capital of France?" }] }),
     });
     expect(JSON.stringify(await response.json())).toContain("Paris");
+    const page = await (await fetch(url, { headers: { accept: "text/html" } })).text();
+    const script = /src="(web\/main\.[^"]+)"/.exec(page)?.[1];
+    expect((await fetch(`${url}/${script}`)).headers.get("content-type")).toBe("text/javascript; charset=utf-8");
     // Bun shares ports in production mode unless told not to.
     const second = await alloy(["serve", "--port", new URL(url).port]);
     expect(second).toMatchObject({ code: 1, stderr: expect.stringContaining(`already in use by process ${child.pid}`) });

@@ -81,6 +81,24 @@ describe.skipIf(CHROMIUM === undefined)("a conversation", () => {
     expect(v.faults).toEqual([]);
   });
 
+  test("goes on while another one is looked at; a reload in the middle keeps what was there", async () => {
+    await using v = await visit(browser, { script: () => say(`${"word ".repeat(80)}end`), delayMs: 20 });
+    await v.send("first");
+    await v.page.getByText("word word").first().waitFor();
+    await v.page.getByRole("button", { name: "New chat" }).click();
+    expect(await v.page.locator("#conversations .busy").count()).toBe(1);
+    await until(() => v.server.engine.finished.length === 1, "the answer ends");
+    await v.page.locator("#conversations li:not(.busy) .conversation").click();
+    await v.page.getByText("word end").waitFor();
+    await v.send("second");
+    await last(v).getByText("word word").waitFor();
+    await v.page.waitForTimeout(700);
+    await v.page.reload();
+    await last(v).getByText("Stopped.").waitFor();
+    expect(await last(v).locator(".markdown").last().textContent()).toContain("word");
+    expect(v.faults).toEqual([]);
+  });
+
   test("is one of several: new, opened again, deleted, brought back", async () => {
     await using v = await visit(browser);
     const list = () => v.page.locator(".conversation").allTextContents();
@@ -109,6 +127,8 @@ describe.skipIf(CHROMIUM === undefined)("settings", () => {
   test("model, system prompt, thinking and sampling reach the engine, and stay", async () => {
     const models = [scriptedModel("qwen3:8b"), scriptedModel("demo"), scriptedModel("bge", { capabilities: ["embedding"] })];
     await using v = await visit(browser, { models });
+    const listed = () => v.page.locator("#model option").first().waitFor({ state: "attached" });
+    await listed();
     expect(await v.page.getByLabel("Model", { exact: true }).locator("option").allTextContents()).toEqual(["qwen3:8b", "demo"]);
     await v.page.getByLabel("Model", { exact: true }).selectOption("demo");
     await v.page.getByRole("button", { name: "Settings" }).click();
@@ -129,7 +149,7 @@ describe.skipIf(CHROMIUM === undefined)("settings", () => {
     expect(brief(messages(v))[0]).toBe("system: Answer in Latin.");
     expect(await last(v).locator(".notice").textContent()).toBe("Cut off at the token limit.");
     await v.page.reload();
-    await v.page.locator(".assistant").waitFor();
+    await listed();
     expect(await v.page.getByLabel("Model", { exact: true }).inputValue()).toBe("demo");
     await v.page.keyboard.press("Control+,");
     expect(await v.page.getByLabel("Temperature").inputValue()).toBe("0.25");
@@ -139,6 +159,9 @@ describe.skipIf(CHROMIUM === undefined)("settings", () => {
   test("a server with an API key is asked for it once", async () => {
     await using v = await visit(browser, {}, { server: { env: { ALLOY_API_KEY: "open sesame" } } });
     await v.page.getByText("This server asks for a key").waitFor();
+    await v.page.locator("#key").fill("wrong");
+    await v.page.keyboard.press("Enter");
+    await v.page.getByText("is not valid").waitFor();
     await v.page.locator("#key").fill("open sesame");
     await v.page.keyboard.press("Enter");
     await v.page.locator("#model option").waitFor({ state: "attached" });
@@ -192,6 +215,22 @@ describe.skipIf(CHROMIUM === undefined)("tools and thinking", () => {
 });
 
 describe.skipIf(CHROMIUM === undefined)("errors", () => {
+  test("a message that is faster than the list of models is sent when that is there", async () => {
+    await using v = await visit(browser);
+    const held = Promise.withResolvers<void>();
+    await v.page.route("**/v1/models", async (route) => {
+      await held.promise;
+      await route.continue();
+    });
+    await v.page.reload();
+    await v.send("early");
+    expect(v.server.engine.requests).toEqual([]);
+    held.resolve();
+    await v.page.getByText("echo: early").waitFor();
+    expect(await v.page.getByLabel("Message", { exact: true }).inputValue()).toBe("");
+    expect(v.faults).toEqual([]);
+  });
+
   test("a server that is gone is said, and asked again when it is back", async () => {
     await using v = await visit(browser);
     await v.page.locator("#model option").waitFor({ state: "attached" });

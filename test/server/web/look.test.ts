@@ -63,6 +63,12 @@ describe.skipIf(CHROMIUM === undefined)("Markdown", () => {
     expect(await v.page.evaluate(() => navigator.clipboard.readText())).toBe('if a < b and "&amp;":\n    print("<b>")');
     await v.page.getByRole("button", { name: "Copy answer" }).click();
     expect(await v.page.evaluate(() => navigator.clipboard.readText())).toBe(MARKDOWN);
+    // On plain-http addresses of a network there is no clipboard API.
+    await v.page.evaluate(() => Object.defineProperty(navigator, "clipboard", { value: undefined }));
+    await v.page.locator(".user").hover();
+    await v.page.getByRole("button", { name: "Copy message" }).click();
+    await v.page.getByLabel("Message", { exact: true }).press("ControlOrMeta+V");
+    expect(await v.page.getByLabel("Message", { exact: true }).inputValue()).toBe("show");
     expect(v.faults).toEqual([]);
   });
 
@@ -155,6 +161,14 @@ describe.skipIf(CHROMIUM === undefined)("looks", () => {
       expect(await dark()).toBe(true);
       expect(v.faults).toEqual([]);
     }
+  });
+
+  test("nothing moves for those who asked for less motion", async () => {
+    await using v = await visit(browser, { script: () => say("word ".repeat(60)), delayMs: 20 }, { context: { reducedMotion: "reduce" } });
+    await v.send("go");
+    await v.page.getByText("word word").waitFor();
+    const moving = await v.page.evaluate(() => document.getAnimations().length);
+    expect(moving).toBe(0);
   });
 
   test("a phone: nothing wider than the screen, conversations in a drawer", async () => {

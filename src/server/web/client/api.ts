@@ -22,7 +22,7 @@ export class ApiError extends Error {
     readonly status: number,
     message: string,
   ) {
-    super(message);
+    super(message.charAt(0).toUpperCase() + message.slice(1));
   }
 }
 

@@ -16,7 +16,7 @@ export class Composer {
   constructor(private readonly actions: ComposerActions) {
     byId("composer").addEventListener("submit", (event) => {
       event.preventDefault();
-      this.#submit();
+      this.submit();
     });
     this.#stop.addEventListener("click", () => this.actions.stop());
     this.#area.addEventListener("input", () => this.#changed());
@@ -25,7 +25,7 @@ export class Composer {
       if (event.isComposing) return;
       if (event.key === "Enter" && !event.shiftKey) {
         event.preventDefault();
-        this.#submit();
+        this.submit();
       } else if (event.key === "ArrowUp" && this.#area.value === "") {
         event.preventDefault();
         this.actions.editLast();
@@ -53,7 +53,8 @@ export class Composer {
     if (held) this.focus();
   }
 
-  #submit(): void {
+  /** Sends what is written, if it can be sent now. */
+  submit(): void {
     const text = this.#area.value.trim();
     if (text === "" || !this.actions.send(text)) return;
     this.fill("");

@@ -23,6 +23,8 @@ interface Running {
 class App {
   #conversations: Conversation[] = [];
   #current = newConversation();
+  /** While the list of models is on its way. */
+  #loading: Promise<void> | undefined;
   readonly #running = new Map<string, Running>();
   readonly #saving = new Map<string, ReturnType<typeof setTimeout>>();
   readonly #models = byId<HTMLSelectElement>("model");
@@ -57,7 +59,12 @@ class App {
 
   /** Sends a message of the user; false when that is not possible now. */
   send(text: string): boolean {
-    if (this.#running.has(this.#current.id) || this.#current.settings.model === "") return false;
+    if (this.#running.has(this.#current.id)) return false;
+    if (this.#current.settings.model === "") {
+      // Faster than the list of models: sent when that is there.
+      void this.#loading?.then(() => this.#composer.submit());
+      return false;
+    }
     this.#current.turns.push({ role: "user", text });
     void this.#ask(this.#current);
     return true;
@@ -95,7 +102,7 @@ class App {
     announce(
       answer.state === "failed" ? `The answer failed: ${answer.error}` : answer.state === "stopped" ? "Stopped" : "The answer is complete",
     );
-    if (failure instanceof ApiError && failure.status === 401) askForKey(failure.message, () => void this.#loadModels());
+    if (failure instanceof ApiError && failure.status === 401) askForKey(() => void this.#loadModels());
   }
 
   async #stop(conversation = this.#current): Promise<void> {
@@ -154,14 +161,20 @@ class App {
     byId("new").focus();
   }
 
-  async #loadModels(): Promise<void> {
+  #loadModels(): Promise<void> {
+    this.#loading = this.#fetchModels().finally(() => (this.#loading = undefined));
+    return this.#loading;
+  }
+
+  async #fetchModels(): Promise<void> {
     try {
       const models = await listModels();
       this.#models.replaceChildren(...models.map((m) => h("option", { value: m.id }, m.id)));
       this.#banner(models.length > 0 ? "" : "There is no model here yet. In a terminal: alloy pull qwen3:4b");
     } catch (error) {
-      if (error instanceof ApiError && error.status === 401) askForKey(error.message, () => void this.#loadModels());
-      this.#banner((error as Error).message);
+      const refused = error instanceof ApiError && error.status === 401;
+      if (refused) askForKey(() => void this.#loadModels());
+      this.#banner(refused ? "The server asks for an API key." : (error as Error).message);
     }
     this.#showModel();
   }

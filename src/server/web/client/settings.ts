@@ -48,10 +48,12 @@ function checkTools(): void {
 }
 
 /** Asks for an API key; `done` is called when one was given. */
-export function askForKey(message: string, done: () => void): void {
+export function askForKey(done: () => void): void {
   const dialog = byId<HTMLDialogElement>("key-dialog");
   if (dialog.open) return;
-  byId("key-message").textContent = message;
+  const wrong = apiKey.get() !== "";
+  byId("key-message").textContent =
+    `${wrong ? "The key that this browser has is not valid (any more). " : ""}It is one of those in ALLOY_API_KEY, and stays in this browser.`;
   const input = byId<HTMLInputElement>("key");
   input.value = apiKey.get();
   dialog.returnValue = "";
