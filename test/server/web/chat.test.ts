@@ -28,7 +28,9 @@ const last = (v: Visit) => v.page.locator(".assistant").last();
 
 describe.skipIf(CHROMIUM === undefined)("a conversation", () => {
   test("is sent, streamed and kept over a reload", async () => {
-    await using v = await visit(browser, { script: () => say("one two three four five six seven"), delayMs: 60 });
+    await using v = await visit(browser, {
+      script: () => [...say("one two"), { type: "wait", ms: 3000 }, ...say(" three four five six seven")],
+    });
     await v.send("Count");
     await v.page.getByText("one two").waitFor();
     expect(await last(v).locator(".markdown").last().textContent()).not.toContain("seven");
@@ -82,7 +84,8 @@ describe.skipIf(CHROMIUM === undefined)("a conversation", () => {
   });
 
   test("goes on while another one is looked at; a reload in the middle keeps what was there", async () => {
-    await using v = await visit(browser, { script: () => say(`${"word ".repeat(80)}end`), delayMs: 20 });
+    let words = 200;
+    await using v = await visit(browser, { script: () => say(`${"word ".repeat(words)}end`), delayMs: 20 });
     await v.send("first");
     await v.page.getByText("word word").first().waitFor();
     await v.page.getByRole("button", { name: "New chat" }).click();
@@ -90,9 +93,9 @@ describe.skipIf(CHROMIUM === undefined)("a conversation", () => {
     await until(() => v.server.engine.finished.length === 1, "the answer ends");
     await v.page.locator("#conversations li:not(.busy) .conversation").click();
     await v.page.getByText("word end").waitFor();
+    words = 2000;
     await v.send("second");
     await last(v).getByText("word word").waitFor();
-    await v.page.waitForTimeout(700);
     await v.page.reload();
     await last(v).getByText("Stopped.").waitFor();
     expect(await last(v).locator(".markdown").last().textContent()).toContain("word");

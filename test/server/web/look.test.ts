@@ -164,7 +164,11 @@ describe.skipIf(CHROMIUM === undefined)("looks", () => {
   });
 
   test("nothing moves for those who asked for less motion", async () => {
-    await using v = await visit(browser, { script: () => say("word ".repeat(60)), delayMs: 20 }, { context: { reducedMotion: "reduce" } });
+    await using v = await visit(
+      browser,
+      { script: () => say("word ".repeat(1000)), delayMs: 20 },
+      { context: { reducedMotion: "reduce" } },
+    );
     await v.send("go");
     await v.page.getByText("word word").waitFor();
     const moving = await v.page.evaluate(() => document.getAnimations().length);
@@ -188,7 +192,7 @@ describe.skipIf(CHROMIUM === undefined)("looks", () => {
   });
 
   test("the keyboard alone: write, break lines, stop, edit the last message, new chat; focus is seen", async () => {
-    await using v = await visit(browser, { script: () => say("word ".repeat(100)), delayMs: 20 });
+    await using v = await visit(browser, { script: () => say("word ".repeat(1000)), delayMs: 20 });
     await v.page.locator("#model option").waitFor({ state: "attached" });
     const { keyboard } = v.page;
     const focused = () => v.page.evaluate(() => document.activeElement!.getAttribute("aria-label") ?? document.activeElement!.id);

@@ -23,6 +23,8 @@ interface Running {
 class App {
   #conversations: Conversation[] = [];
   #current = newConversation();
+  /** The tab is closing or loading another page. */
+  #leaving = false;
   /** While the list of models is on its way. */
   #loading: Promise<void> | undefined;
   readonly #running = new Map<string, Running>();
@@ -85,6 +87,7 @@ class App {
     };
     const { promise: ended, resolve: end } = Promise.withResolvers<void>();
     this.#running.set(id, { controller, ended });
+    this.#save(conversation, true);
     if (conversation === this.#current) this.#open(conversation);
     let failure: unknown;
     try {
@@ -193,6 +196,7 @@ class App {
   }
 
   #save(conversation: Conversation, now = false): void {
+    if (this.#leaving) return;
     const { id } = conversation;
     const write = () => {
       this.#saving.delete(id);
@@ -219,10 +223,12 @@ class App {
       else return;
       event.preventDefault();
     });
-    // What has not been saved when the tab goes.
+    // What has not been saved when the tab goes; after that the streams break off, which is no failure of the server's.
     addEventListener("pagehide", () => {
       for (const id of this.#saving.keys()) this.#save(this.#conversations.find((c) => c.id === id) ?? this.#current, true);
+      this.#leaving = true;
     });
+    addEventListener("pageshow", () => (this.#leaving = false));
   }
 
   #settings(): void {

@@ -31,7 +31,11 @@ class Database implements Store {
   }
 
   async put(conversation: Conversation): Promise<void> {
-    await promised(this.#store("readwrite").put(conversation));
+    const store = this.#store("readwrite");
+    const request = store.put(conversation);
+    // At once: what is written while the tab closes would otherwise be lost.
+    store.transaction.commit();
+    await promised(request);
   }
 
   async remove(id: string): Promise<void> {
