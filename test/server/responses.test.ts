@@ -146,6 +146,7 @@ test("function, custom, namespace and search tools go back as what they are; hos
     { type: "tool_search", execution: "client", parameters: { type: "object" } },
     { type: "web_search" },
     { type: "local_shell" },
+    { type: "tool_search", execution: "server" },
   ];
   const list = await events(h, { tools });
   const { output, tools: echoed } = list.at(-1)!.response;

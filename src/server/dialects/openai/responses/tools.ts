@@ -104,6 +104,7 @@ function memberCalled(name: string, all: readonly { as: Returned }[]): Returned 
 function declared(tool: Member, at: string, namespace?: string): { spec: ToolSpec; as: Returned } | undefined {
   // Types that run at OpenAI are not shown to the model; refusing them would break clients that always declare them.
   if (tool.type !== "function" && tool.type !== "custom" && tool.type !== "tool_search") return undefined;
+  if (tool.type === "tool_search" && tool.execution !== "client") return undefined;
   const name = tool.type === "tool_search" ? "tool_search" : checkedName(tool.name, `${at}.name`);
   const shown = shownName(name, namespace);
   const as: Returned = { kind: tool.type, name, ...(namespace === undefined ? {} : { namespace }) };
