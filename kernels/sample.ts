@@ -1,7 +1,7 @@
 /**
  * From logits to tokens. Two kernels: `samplePartials` reads the rows once, in pieces and in parallel, for the normaliser and the
  * maximum of every tile of 64 logits; `sampleRows` then does everything else, one program per row, in the order of llama.cpp's default
- * chain: penalties, logit bias, top-k, top-p, min-p, temperature, draw.
+ * chain: penalties, logit bias, top-k, top-p, min-p, temperature, draw. Before all of them comes a row's mask of permitted tokens, if it has one.
  *
  * Top-k, top-p and min-p each keep a prefix of the tokens in order (logit descending, id ascending), so all three together are one
  * threshold and a number of tokens that lie exactly on it. Thresholds are found by bisection on `key`, an integer that orders as the
@@ -32,8 +32,11 @@ export const NO_TOKEN = -2;
 /** Token of a row that asked for logits only. */
 export const NOT_SAMPLED = -1;
 
-/** Places in a row's integers (`rowInts`) and floats (`rowFloats`). A list is where its entries lie in `listIds` and `listValues`. */
-const INT = { sampled: 0, penalties: 1, penaltyCount: 2, biases: 3, biasCount: 4, topK: 5, seedLow: 6, seedHigh: 7, counter: 8 };
+/**
+ * Places in a row's integers (`rowInts`) and floats (`rowFloats`). A list is where its entries lie in `listIds` and `listValues`; a mask
+ * is one more than the row's place in `masks` and `unmasked`.
+ */
+const INT = { sampled: 0, penalties: 1, penaltyCount: 2, biases: 3, biasCount: 4, topK: 5, seedLow: 6, seedHigh: 7, counter: 8, mask: 9 };
 const FLOAT = { inverseTemperature: 0, topP: 1, logMinP: 2, repeat: 3, frequency: 4, presence: 5 };
 const INTS = 16;
 const FLOATS = 8;
@@ -86,8 +89,9 @@ export const samplePartials = kernel(
 );
 
 /**
- * Rows as `samplePartials` left them, parameters as `writeSampling` lays them out. Logits are changed while a row is worked on (penalties,
- * bias; the old values wait in `saved`) and are as before at the end. tokens: [rows] int32; logSumExp: [rows] float32. Grid: (rows).
+ * Rows as `samplePartials` left them, parameters as `writeSampling` lays them out. Logits are changed while a row is worked on (mask,
+ * penalties, bias; the old values wait in `unmasked` and `saved`) and are as before at the end. masks: [masked rows, V / 32] int32, a bit per
+ * token, lowest first; unmasked: [masked rows, V]. tokens: [rows] int32; logSumExp: [rows] float32. Grid: (rows).
  */
 export const sampleRows = kernel(
   "sample_rows",
@@ -100,6 +104,8 @@ export const sampleRows = kernel(
     listIds: ptr(i32),
     listValues: ptr(f32),
     saved: ptr(f32),
+    masks: ptr(i32),
+    unmasked: ptr(f32),
     candidateIds: ptr(i32),
     candidateValues: ptr(f32),
     tokens: ptr(i32),
@@ -113,6 +119,7 @@ export const sampleRows = kernel(
   },
   (al, p) => {
     const { logits, tileKeys, partials, rowInts, rowFloats, listIds, listValues, saved, candidateIds, candidateValues } = p;
+    const { masks, unmasked } = p;
     const { tokens, logSumExp, V, TILES, CHUNKS, TILE, LANES, W } = p;
     const row = al.programId(0);
     const x = logits + al.cast(row, al.i64) * V;
@@ -140,6 +147,26 @@ export const sampleRows = kernel(
       const repeat = al.load(floats + FLOAT.repeat);
       const frequency = al.load(floats + FLOAT.frequency);
       const presence = al.load(floats + FLOAT.presence);
+      const place = al.load(ints + INT.mask);
+      const words = masks + (place - 1) * al.idiv(V + 31, 32);
+      const before = unmasked + al.cast(place - 1, al.i64) * V;
+      if (place > 0) {
+        for (let i = 0; i < V; i += W) {
+          const k = i + al.arange(W);
+          const mask = k < V;
+          const old = al.load(x + k, { mask, other: -Infinity });
+          al.store(before + k, old, { mask });
+          const permitted = (al.load(words + al.idiv(k, 32), { mask, other: 0 }) >> (k & 31)) & 1;
+          const v = al.where(permitted > 0, clean(old), -Infinity);
+          al.store(x + k, v, { mask });
+          const tile = al.idiv(i, TILE);
+          if (W === TILE) al.store(tiles + tile, al.max(keyOf(v)));
+          else {
+            const t = tile + al.arange(W / TILE);
+            al.store(tiles + t, al.max(al.reshape(keyOf(v), [W / TILE, TILE]), { axis: 1 }), { mask: t < TILES });
+          }
+        }
+      }
       for (let i = penalties; i < penaltyEnd; i += LANES) {
         const j = i + al.arange(LANES);
         const mask = j < penaltyEnd;
@@ -158,7 +185,7 @@ export const sampleRows = kernel(
         al.store(saved + j, old, { mask });
         al.store(at, clean(old) + al.load(listValues + j, { mask }), { mask });
       }
-      const adjusted = penaltyEnd > penalties || biasEnd > biases;
+      const adjusted = penaltyEnd > penalties || biasEnd > biases || place > 0;
       for (let i = penalties; i < penaltyEnd; i += 1) {
         const tile = al.idiv(al.load(listIds + i), TILE);
         al.store(tiles + tile, al.max(keyOf(tileAt(x, tile * TILE, V, TILE))));
@@ -236,6 +263,13 @@ export const sampleRows = kernel(
         const mask = j < penaltyEnd;
         al.store(x + al.load(listIds + j, { mask }), al.load(saved + j, { mask }), { mask });
       }
+      if (place > 0) {
+        for (let i = 0; i < V; i += W) {
+          const k = i + al.arange(W);
+          const mask = k < V;
+          al.store(x + k, al.load(before + k, { mask }), { mask });
+        }
+      }
     }
     al.store(tokens + row, token);
   },
@@ -284,15 +318,17 @@ export interface SampleBuffers {
   listIds: DeviceBuffer;
   listValues: DeviceBuffer;
   saved: DeviceBuffer;
+  masks: DeviceBuffer;
+  unmasked: DeviceBuffer;
   candidateIds: DeviceBuffer;
   candidateValues: DeviceBuffer;
   tokens: DeviceBuffer;
   logSumExp: DeviceBuffer;
 }
 
-/** Bytes of each buffer for `rows` rows of a vocabulary of V, and `listEntries` penalised and biased tokens over all rows of a step. */
-export function sampleBytes(rows: number, V: number, listEntries: number): Record<keyof SampleBuffers, number> {
-  const lists = Math.max(1, listEntries) * 4;
+/** Bytes of each buffer for `rows` rows of a vocabulary of V, of which `masked` have a mask, and the `entries` of all lists of a step. */
+export function sampleBytes(rows: number, V: number, entries: number, masked: number): Record<keyof SampleBuffers, number> {
+  const lists = Math.max(1, entries) * 4;
   return {
     tileKeys: rows * Math.ceil(V / TILE) * 4,
     partials: rows * Math.ceil(V / CHUNK) * 8,
@@ -301,6 +337,8 @@ export function sampleBytes(rows: number, V: number, listEntries: number): Recor
     listIds: lists,
     listValues: lists,
     saved: lists,
+    masks: Math.max(4, masked * maskWords(V) * 4),
+    unmasked: Math.max(4, masked * V * 4),
     candidateIds: rows * CAPACITY * 4,
     candidateValues: rows * CAPACITY * 4,
     tokens: rows * 4,
@@ -308,14 +346,20 @@ export function sampleBytes(rows: number, V: number, listEntries: number): Recor
   };
 }
 
+/** Words of a mask over V tokens. */
+export const maskWords = (V: number): number => Math.ceil(V / 32);
+
 /** Entries that `rows` put on the lists: what `sampleBytes` needs to hold them. */
 export const listEntries = (rows: readonly (RowSampling | null)[]): number =>
   rows.reduce((n, r) => n + (r ? r.penaltyIds.length + r.biasIds.length : 0), 0);
 
+/** How many of `rows` have a mask. */
+export const maskedRows = (rows: readonly (RowSampling | null)[]): number => rows.filter((r) => r?.mask).length;
+
 /** Writes the parameters of a step's rows; null rows give only logits and normaliser. Throws `kernel_error` when the lists are too long. */
 export function writeSampling(
   rows: readonly (RowSampling | null)[],
-  buffers: Readonly<Record<"rowInts" | "rowFloats" | "listIds" | "listValues", Pick<DeviceBuffer, "view" | "bytes">>>,
+  buffers: Readonly<Record<"rowInts" | "rowFloats" | "listIds" | "listValues" | "masks", Pick<DeviceBuffer, "view" | "bytes">>>,
 ): void {
   const view = (b: Pick<DeviceBuffer, "view" | "bytes">): [ArrayBufferLike, number, number] => {
     const bytes = b.view();
@@ -325,11 +369,15 @@ export function writeSampling(
   const floats = new Float32Array(...view(buffers.rowFloats));
   const ids = new Int32Array(...view(buffers.listIds));
   const values = new Float32Array(...view(buffers.listValues));
+  const masks = new Int32Array(...view(buffers.masks));
   const entries = listEntries(rows);
+  const maskEntries = rows.reduce((n, r) => n + (r?.mask?.length ?? 0), 0);
+  if (maskEntries > masks.length) throw new AlloyError("kernel_error", `masks of ${maskEntries} words do not fit the sampling buffers`);
   if (entries > ids.length || rows.length * INTS > ints.length) {
     throw new AlloyError("kernel_error", `${rows.length} rows with ${entries} list entries do not fit the sampling buffers`);
   }
   let used = 0;
+  let masked = 0;
   const list = (from: Int32Array, what: ArrayLike<number>): number => {
     const at = used;
     ids.set(from, at);
@@ -350,6 +398,10 @@ export function writeSampling(
     int[INT.seedLow] = r.seed[0];
     int[INT.seedHigh] = r.seed[1];
     int[INT.counter] = r.counter;
+    if (r.mask) {
+      masks.set(r.mask, masked * r.mask.length);
+      int[INT.mask] = ++masked;
+    }
     // 0 stands for greedy; so cold that nothing but the likeliest token could be drawn is the same.
     float[FLOAT.inverseTemperature] = r.temperature < 1e-6 ? 0 : 1 / r.temperature;
     float[FLOAT.topP] = r.topP;
@@ -374,7 +426,7 @@ export function sampleDispatches(
   const chunks = Math.ceil(V / CHUNK);
   const partials = program(samplePartials, sampling.partials);
   const sample = program(sampleRows, sampling.rows);
-  const lists = [b.rowInts, b.rowFloats, b.listIds, b.listValues, b.saved, b.candidateIds, b.candidateValues];
+  const lists = [b.rowInts, b.rowFloats, b.listIds, b.listValues, b.saved, b.masks, b.unmasked, b.candidateIds, b.candidateValues];
   return [
     { program: partials, grid: [chunks, rows, 1], args: [logits, b.tileKeys, b.partials, V, tiles, chunks], label: "sample.partials" },
     {

@@ -1,7 +1,17 @@
 /** Cases of the sampling kernels: rows with every filter and penalty, NaN and infinities among the logits. */
 import { interpret } from "../../src/compiler/ir/interpret.ts";
 import type { RowSampling } from "../../src/models/api.ts";
-import { CHUNK, listEntries, type SampleBuffers, sampleBytes, samplePartials, sampleRows, writeSampling } from "../sample.ts";
+import {
+  CHUNK,
+  listEntries,
+  maskedRows,
+  maskWords,
+  type SampleBuffers,
+  sampleBytes,
+  samplePartials,
+  sampleRows,
+  writeSampling,
+} from "../sample.ts";
 import { TILE } from "../sample-search.ts";
 import { cpuKernels } from "../cpu.ts";
 import { gpuKernels } from "../gpu/index.ts";
@@ -50,6 +60,10 @@ function logitsOf(next: Random, rows: number, V: number): Float32Array {
   return x;
 }
 
+/** Permits a token here and there, in some words none. */
+const maskOf = (next: Random, V: number): Int32Array =>
+  Int32Array.from(floats(next, maskWords(V), 1), (v) => (v > 0.5 ? 0 : Math.trunc(v * 2 ** 31)) & 0x7fff3bff);
+
 const partials: KernelCases = {
   kernel: samplePartials,
   tolerance: 1e-5,
@@ -77,8 +91,8 @@ const rows: KernelCases = {
   *cases(next, target) {
     const { sampling } = target === "cpu" ? cpuKernels : gpuKernels;
     for (const V of [1, 9, 150, 1100]) {
-      const used = V < 9 ? ROWS.slice(0, 2) : ROWS;
-      const sizes = sampleBytes(used.length, V, listEntries(used));
+      const used = V < 9 ? ROWS.slice(0, 2) : [...ROWS, ...ROWS.map((r) => r && { ...r, mask: maskOf(next, V) })];
+      const sizes = sampleBytes(used.length, V, listEntries(used), maskedRows(used));
       const int = (name: keyof SampleBuffers): Int32Array => new Int32Array(sizes[name] / 4);
       const float = (name: keyof SampleBuffers): Float32Array => new Float32Array(sizes[name] / 4);
       const [TILES, CHUNKS] = [Math.ceil(V / TILE), Math.ceil(V / CHUNK)];
@@ -91,16 +105,19 @@ const rows: KernelCases = {
         listIds: int("listIds"),
         listValues: float("listValues"),
         saved: float("saved"),
+        masks: int("masks"),
+        unmasked: float("unmasked"),
         candidateIds: int("candidateIds"),
         candidateValues: float("candidateValues"),
         tokens: int("tokens"),
         logSumExp: float("logSumExp"),
       };
-      const [rowInts, rowFloats, listIds, listValues] = [args.rowInts, args.rowFloats, args.listIds, args.listValues].map((a) => ({
+      const given = [args.rowInts, args.rowFloats, args.listIds, args.listValues, args.masks];
+      const [rowInts, rowFloats, listIds, listValues, masks] = given.map((a) => ({
         bytes: a.byteLength,
         view: () => new Uint8Array(a.buffer),
       }));
-      writeSampling(used, { rowInts, rowFloats, listIds, listValues });
+      writeSampling(used, { rowInts, rowFloats, listIds, listValues, masks });
       yield {
         what: `${used.length} rows of ${V}`,
         constexprs: sampling.rows,

@@ -39,6 +39,8 @@ export interface RowSampling {
   penaltyCounts: Int32Array;
   biasIds: Int32Array;
   biasValues: Float32Array;
+  /** Permitted tokens: bit i % 32 of word i / 32 is token i's. Undefined: all. As long for every row of a step. */
+  mask?: Int32Array;
   /** 64-bit seed as two u32, and the index of the token to be drawn: together they fix the random number. */
   seed: readonly [number, number];
   counter: number;

@@ -1,6 +1,6 @@
 /** Sampling on the device: owns the sampling kernels' buffers and one plan per logits buffer. */
 import type { KernelSet } from "../../kernels/api.ts";
-import { listEntries, type SampleBuffers, sampleBytes, sampleDispatches, writeSampling } from "../../kernels/sample.ts";
+import { listEntries, maskedRows, type SampleBuffers, sampleBytes, sampleDispatches, writeSampling } from "../../kernels/sample.ts";
 import { compileProgram } from "../compiler/program.ts";
 import type { Device, DeviceBuffer, Plan, Slot } from "../runtime/device.ts";
 import type { RowSampling } from "./api.ts";
@@ -11,6 +11,7 @@ interface Prepared {
   buffers: SampleBuffers;
   rows: number;
   entries: number;
+  masked: number;
   plan: Plan;
 }
 
@@ -33,7 +34,7 @@ export class Sampler {
    * The result is a copy.
    */
   async sample(logits: DeviceBuffer, rows: readonly (RowSampling | null)[]): Promise<{ tokens: Int32Array; logSumExp: Float32Array }> {
-    const { buffers, plan } = this.#prepare(logits, listEntries(rows));
+    const { buffers, plan } = this.#prepare(logits, listEntries(rows), maskedRows(rows));
     writeSampling(rows, buffers);
     plan.setInt(ROWS, rows.length);
     await plan.submit();
@@ -42,19 +43,20 @@ export class Sampler {
     return { tokens: new Int32Array(tokens.buffer), logSumExp: new Float32Array(sums.buffer) };
   }
 
-  /** Buffers grow when a step has more penalties or biases than any before. */
-  #prepare(logits: DeviceBuffer, entries: number): Prepared {
+  /** Buffers grow when a step has more penalties or biases than any before, or the first mask. */
+  #prepare(logits: DeviceBuffer, entries: number, masks: number): Prepared {
     const known = this.#prepared.get(logits);
-    if (known && known.entries >= entries) return known;
+    if (known && known.entries >= entries && known.masked >= masks) return known;
     if (known) this.#free(known);
     const rows = Math.floor(logits.bytes / (4 * this.#vocab));
     const room = Math.max(1024, 2 ** Math.ceil(Math.log2(entries + 1)));
-    const sizes = sampleBytes(rows, this.#vocab, room);
+    const masked = masks > 0 || (known && known.masked > 0) ? rows : 0;
+    const sizes = sampleBytes(rows, this.#vocab, room, masked);
     const names = Object.keys(sizes) as (keyof SampleBuffers)[];
     const buffers = Object.fromEntries(names.map((n) => [n, this.#allocate(sizes[n])])) as unknown as SampleBuffers;
     const program = compileProgram.bind(null, this.#device);
     const plan = this.#device.plan(sampleDispatches(program, this.#kernels.sampling, { logits, buffers, V: this.#vocab, rows: ROWS }), 1);
-    const prepared = { buffers, rows, entries: room, plan };
+    const prepared = { buffers, rows, entries: room, masked, plan };
     this.#prepared.set(logits, prepared);
     return prepared;
   }

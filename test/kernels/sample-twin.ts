@@ -23,6 +23,8 @@ export function sampleTwin(raw: Float32Array, s: RowSampling): Twin {
   });
   s.biasIds.forEach((id, i) => (x[id] = Math.fround(x[id] + s.biasValues[i])));
   x = x.map((v) => Math.min(v, MAX_F32));
+  const { mask } = s;
+  if (mask) x = x.map((v, id) => ((mask[id >> 5] >> (id & 31)) & 1 ? v : -Infinity));
   const u = uniform(s.seed, s.counter);
   let order = x.map((_, id) => id).filter((id) => x[id] > -Infinity);
   order.sort((a, b) => x[b] - x[a] || a - b);

@@ -5,6 +5,8 @@ import { cpuKernels } from "../../kernels/cpu.ts";
 import { gpuKernels } from "../../kernels/gpu/index.ts";
 import {
   listEntries,
+  maskedRows,
+  maskWords,
   NO_TOKEN,
   NOT_SAMPLED,
   type SampleBuffers,
@@ -29,7 +31,7 @@ interface Sampled {
 
 /** Samples rows, and checks that their logits are afterwards, bit for bit, what they were. */
 function sampleOn(r: Runner, set: KernelSet, logits: Float32Array, V: number, rows: (RowSampling | null)[]): Sampled {
-  const bytes = sampleBytes(rows.length, V, listEntries(rows));
+  const bytes = sampleBytes(rows.length, V, listEntries(rows), maskedRows(rows));
   const buffers = Object.fromEntries(Object.entries(bytes).map(([k, n]) => [k, r.buffer(n)])) as unknown as SampleBuffers;
   writeSampling(rows, buffers);
   const memory = r.buffer(logits);
@@ -95,7 +97,16 @@ function randomRow(V: number): RowSampling {
     biasValues: Float32Array.from(biasIds, () => pick(-Infinity, -5, 5, 20)),
     seed: [Math.floor(random() * 2 ** 32), Math.floor(random() * 2 ** 32)],
     counter: Math.floor(random() * 1000),
+    mask: pick(undefined, undefined, randomMask(V)),
   };
+}
+
+/** A mask with many, few or no permitted tokens. */
+function randomMask(V: number): Int32Array {
+  const density = pick(0, 0.01, 0.5, 1);
+  const mask = new Int32Array(maskWords(V));
+  for (let id = 0; id < V; id++) if (random() < density) mask[id >> 5] |= 1 << (id & 31);
+  return mask;
 }
 
 /** Rows like a model's, flat ones, coarse ones full of ties, and damaged ones. */
