@@ -34,12 +34,24 @@ export const DEFAULT_SAMPLING: SamplingParams = {
   logitBias: {},
 };
 
+/** What an answer must look like. `param` is the request field that errors name. */
+export type Constraint = { param: string } & (
+  | /** Any JSON object. */ { kind: "json" }
+  | { kind: "schema"; schema: unknown; /** Refuse keywords that cannot be enforced, rather than ignore them. */ strict: boolean }
+  | { kind: "regex"; pattern: string }
+  | { kind: "choice"; options: string[] }
+  | /** EBNF or GBNF with the rule `root`. */ { kind: "ebnf"; text: string }
+);
+
 export type Prompt =
   | {
       kind: "chat";
       messages: ChatMessage[];
       tools?: ToolSpec[];
+      /** "required" and a name hold the answer to calls. */
       toolChoice?: "auto" | "none" | "required" | { name: string };
+      /** No more than one call where calls are required. */
+      singleCall?: boolean;
       thinking?: Thinking;
       continueLast?: boolean;
       /** Leave out the system message and the first messages that come with the model. */
@@ -69,6 +81,8 @@ export interface GenerateRequest {
   /** Undefined or larger than what is left of the window: to the window's end. */
   maxTokens?: number;
   stop?: string[];
+  /** Holds the answer, reasoning aside, to a grammar. */
+  constraint?: Constraint;
   /** Do not end at end-of-generation tokens. */
   ignoreEos?: boolean;
   /** Number of alternatives per token (0: only the chosen token's logprob); undefined: none. */

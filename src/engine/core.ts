@@ -2,6 +2,7 @@
 import type { Device } from "../runtime/device.ts";
 import { AlloyError } from "../support/errors.ts";
 import type { Engine, GenerateEvent, GenerateRequest, LoadedModel, ModelInfo, Prompt } from "./api.ts";
+import type { Guide } from "./grammar/guide.ts";
 import { ModelManager } from "./manager.ts";
 import type { Model } from "./model.ts";
 import type { EngineParts } from "./parts.ts";
@@ -118,15 +119,21 @@ export class EngineCore implements Engine {
     this.running.add(abort);
     const created = performance.now();
     this.acquire(request.model, request.keepAlive).then(
-      ({ model, release }) => {
+      async ({ model, release }) => {
+        let guide: Guide | undefined;
         const done = (): void => {
           over();
           release();
+          guide?.free();
         };
         clearTimeout(timer);
         if (events.over) return done();
+        const loadMs = performance.now() - created;
         try {
-          cancel = model.submit(request, events, { created, loadMs: performance.now() - created }, done);
+          const making = model.guide(request);
+          if (making) guide = await making;
+          if (events.over) return done();
+          cancel = model.submit(request, events, { created, loadMs }, done, guide);
         } catch (e) {
           done();
           events.fail(AlloyError.from(e));

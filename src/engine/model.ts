@@ -6,6 +6,9 @@ import type { Device } from "../runtime/device.ts";
 import { AlloyError } from "../support/errors.ts";
 import type { Tokenizer } from "../tokenizer/api.ts";
 import type { GenerateRequest, ModelInfo, Prompt, SamplingParams } from "./api.ts";
+import { buildGrammar } from "./grammar/build.ts";
+import { Guide } from "./grammar/guide.ts";
+import { GrammarCompiler } from "./grammar/xgrammar.ts";
 import { planMemory } from "./memory.ts";
 import { Output } from "./output.ts";
 import type { EngineParts, FoundModel } from "./parts.ts";
@@ -34,6 +37,9 @@ export interface PreparedPrompt {
 }
 
 export class Model {
+  /** Made when the first grammar comes. */
+  private compiler: GrammarCompiler | undefined;
+
   private constructor(
     readonly info: ModelInfo,
     readonly runner: ModelRunner,
@@ -126,8 +132,60 @@ export class Model {
     return { ids, text: prompt.text, tools: [], startsInReasoning: false };
   }
 
+  /** What holds a request to the grammar that it asks for; undefined when it asks for none. Throws what is wrong with the grammar. */
+  guide(request: GenerateRequest): Promise<Guide | undefined> | undefined {
+    const { prompt, constraint } = request;
+    const forced = prompt.kind === "chat" && forcesCalls(prompt);
+    if (!constraint && !forced) return undefined;
+    return this.makeGuide(request, forced);
+  }
+
+  private async makeGuide({ prompt, constraint }: GenerateRequest, forced: boolean): Promise<Guide | undefined> {
+    const chat = this.chatOf(prompt);
+    const { tokenizer, runner } = this;
+    const { vocabSize } = runner;
+    const tools = prompt.kind === "chat" && chat ? offeredTools(prompt) : [];
+    // Required calls of such models come as ever: by their own will.
+    if (chat?.grammar.resume !== undefined && !constraint) return undefined;
+    if (chat?.grammar.resume !== undefined) {
+      throw new AlloyError(
+        "unsupported_feature",
+        `answers of ${this.info.name} cannot be held to a grammar: they are made of several messages`,
+        {
+          hint: "ask for the form in the prompt, or take another model",
+        },
+      );
+    }
+    const isEnd = (text: string): boolean => tokenizer.endTokens.has(tokenizer.id(text) ?? -1);
+    const single = prompt.kind === "chat" && (prompt.singleCall === true || typeof prompt.toolChoice === "object");
+    const calls = chat && tools.length > 0 ? { tools, grammar: chat.grammar, forced, single, isEnd } : undefined;
+    const ebnf = buildGrammar({ constraint, calls });
+    this.compiler ??= new GrammarCompiler(tokenizer, vocabSize, markersOf(chat));
+    const matcher = await this.compiler.matcher(ebnf).catch((e: Error) => {
+      const param = constraint?.param ?? "tools";
+      throw new AlloyError("invalid_grammar", `the grammar in '${param}' cannot be compiled: ${e.message}`, {
+        param,
+        data: { reason: `cannot be compiled: ${e.message}` },
+      });
+    });
+    try {
+      const startsInReasoning = prompt.kind === "chat" && this.prepare(prompt, chat).startsInReasoning;
+      const mayReason = prompt.kind === "chat" && chat !== undefined && reasons(prompt, chat);
+      return new Guide({ matcher, tokenizer, vocabSize, reasoning: chat?.reasoning, startsInReasoning, mayReason });
+    } catch (e) {
+      matcher.free();
+      throw e;
+    }
+  }
+
   /** Tokenises, checks and queues a request, and emits its start event. Returns how to cancel it. Throws what is wrong with it. */
-  submit(request: GenerateRequest, events: EventQueue, clock: { created: number; loadMs: number }, onOver: () => void): () => void {
+  submit(
+    request: GenerateRequest,
+    events: EventQueue,
+    clock: { created: number; loadMs: number },
+    onOver: () => void,
+    guide?: Guide,
+  ): () => void {
     const chat = this.chatOf(request.prompt);
     const prompt = this.prepare(request.prompt, chat);
     const { ids } = prompt;
@@ -145,6 +203,7 @@ export class Model {
       prompt: Int32Array.from(ids),
       sampling,
       tokenizer: this.tokenizer,
+      guide,
       output: new Output({
         stream: this.tokenizer.stream({ skipSpecial: chat === undefined }),
         stops: this.parts.stopFilter([...(request.stop ?? []), ...hiddenStops].filter((s) => s !== "")),
@@ -179,6 +238,7 @@ export class Model {
 
   /** Frees everything. Only when nothing runs. */
   close(): void {
+    this.compiler?.free();
     this.runner.close();
     this.file.close();
   }
@@ -231,6 +291,25 @@ export class Model {
       data: { tokens, window },
     });
   }
+}
+
+/** Whether a prompt's answer must be calls. */
+const forcesCalls = ({ tools = [], toolChoice }: Extract<Prompt, { kind: "chat" }>): boolean =>
+  tools.length > 0 && (toolChoice === "required" || typeof toolChoice === "object");
+
+/** Whether the model may open reasoning by itself: when asked to, or when that is what its template asks for unless told otherwise. */
+function reasons(prompt: Extract<Prompt, { kind: "chat" }>, chat: ChatFormat): boolean {
+  if (prompt.continueLast && endsWithAssistant(prompt.messages)) return false;
+  if (prompt.thinking !== undefined) return prompt.thinking !== "off";
+  const [unasked, on, off] = [undefined, "on" as const, "off" as const].map((thinking) => chat.render(prompt.messages, { thinking }).text);
+  return unasked === on && unasked !== off;
+}
+
+/** All text that a chat format writes around calls. */
+function markersOf(chat: ChatFormat | undefined): string {
+  if (!chat) return "";
+  const { before, open, close, between = "", after } = chat.grammar;
+  return [before, open("x", 0), open("x", 1), close, between, after].join("\n");
 }
 
 /** The tools that a prompt may show to the model: none, the named one, or all. */

@@ -103,7 +103,7 @@ export class Scheduler {
   private async step(): Promise<void> {
     this.sweep();
     this.admit();
-    const batch = this.compose();
+    const batch = await this.masked(this.compose());
     if (batch.length === 0) return;
     this.work.steps++;
     this.work.decoded += batch.filter((p) => p.sequence.state === "decode").length;
@@ -114,6 +114,22 @@ export class Scheduler {
     } catch (e) {
       for (const { sequence } of batch) this.remove(sequence, () => sequence.fail(this.cache, e));
     }
+  }
+
+  /** Gives the rows of requests that are held to a grammar their masks. */
+  private async masked(batch: Part[]): Promise<Part[]> {
+    const failed = new Set<Part>();
+    for (const part of batch) {
+      const { sequence, step } = part;
+      if (!step.sampling || !sequence.o.guide) continue;
+      try {
+        step.sampling.mask = await sequence.o.guide.mask();
+      } catch (e) {
+        failed.add(part);
+        this.remove(sequence, () => sequence.fail(this.cache, e));
+      }
+    }
+    return failed.size === 0 ? batch : batch.filter((p) => !failed.has(p));
   }
 
   /** Lets go of requests that were cancelled or whose time is up. */

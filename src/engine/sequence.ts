@@ -4,6 +4,7 @@ import { AlloyError } from "../support/errors.ts";
 import type { Tokenizer } from "../tokenizer/api.ts";
 import type { FinishReason } from "./api.ts";
 import type { KvCache, Lease } from "./cache/kv.ts";
+import type { Guide } from "./grammar/guide.ts";
 import type { Output } from "./output.ts";
 import type { EventQueue } from "./queue.ts";
 import { RowBuilder, tokenLogprob, type ResolvedSampling } from "./sampling.ts";
@@ -14,6 +15,8 @@ export interface SequenceOptions {
   sampling: ResolvedSampling;
   tokenizer: Tokenizer;
   output: Output;
+  /** Says which tokens may be drawn. */
+  guide?: Guide;
   events: EventQueue;
   /** Most tokens, prompt included. */
   window: number;
@@ -104,8 +107,10 @@ export class Sequence {
 
   /** Takes the token drawn in output row `row`: → decode, or a reason to end. */
   accept(result: StepResult, row: number): FinishReason | undefined {
-    const { tokenizer, ignoreEos, logprobs, output, maxTokens, window } = this.o;
+    const { tokenizer, ignoreEos, logprobs, output, maxTokens, window, guide } = this.o;
     const token = result.tokens[row];
+    // Nothing can follow, and in a vocabulary without end tokens nothing says so.
+    if (token < 0 && guide?.complete) return "stop";
     if (token < 0) {
       throw new AlloyError("device_error", "the model gave no finite logit, so no token can be drawn", {
         hint: "the model file may be damaged, or the logit bias bans every token",
@@ -113,7 +118,8 @@ export class Sequence {
     }
     this.firstTokenAt ??= performance.now();
     const ends = tokenizer.endTokens.has(token);
-    if (ends && !ignoreEos) return "stop";
+    if (ends && (guide !== undefined || !ignoreEos)) return "stop";
+    guide?.accept(token);
     this.state = "decode";
     this.append(token);
     const logprob =

@@ -114,6 +114,8 @@ function exactMessage(dialect: Dialect, error: AlloyError): string | undefined {
       return undefined;
     case "invalid_type":
     case "invalid_value":
+    case "invalid_json_schema":
+    case "invalid_grammar":
     case "unsupported_content":
     case "unsupported_feature":
       if (dialect !== "anthropic" || !error.param || data.reason === undefined) return undefined;

@@ -12,6 +12,8 @@ export const ERROR_STATUS = {
   unsupported_feature: 400,
   context_length_exceeded: 400,
   template_error: 400,
+  invalid_json_schema: 400,
+  invalid_grammar: 400,
   unauthorized: 401,
   forbidden: 403,
   model_not_found: 404,

@@ -274,8 +274,8 @@ test("errors: exact overflow text, unknown model, missing field, overload", asyn
   expect((await fail({ ...base, messages: [{ role: "narrator", content: "x" }] })).error.message).toStartWith(
     "messages.0.role: must be one of",
   );
-  expect((await fail({ ...base, output_config: { format: { type: "json_schema", schema: {} } } })).error.message).toStartWith(
-    "output_config.format: is not supported yet",
+  expect((await fail({ ...base, output_config: { format: { type: "json_schema", schema: null } } })).error.message).toBe(
+    "output_config.format.schema: Field required",
   );
   const abort = new AbortController();
   const running = client(h)

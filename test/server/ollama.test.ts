@@ -238,9 +238,9 @@ test("capabilities: texts that clients match", async () => {
   ]);
   expect(await text("/api/chat", { model: "embed", messages: hi })).toEqual([400, '"embed" does not support chat']);
   expect(await text("/api/generate", { model: "embed", prompt: "x" })).toEqual([400, '"embed" does not support generate']);
-  expect(await text("/api/chat", { model: "plain", messages: hi, format: "json" })).toEqual([
+  expect(await text("/api/chat", { model: "plain", messages: hi, format: "xml" })).toEqual([
     400,
-    "'format' is not supported yet. Ask for JSON in the prompt and check the answer.",
+    'invalid format: "xml"; expected "json" or a valid JSON Schema object',
   ]);
 });
 

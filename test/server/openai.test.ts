@@ -311,8 +311,8 @@ test("errors arrive as the client's own classes, with code and param", async () 
   expect(overflow).toBeInstanceOf(OpenAI.BadRequestError);
   expect(overflow).toMatchObject({ code: "context_length_exceeded", param: "messages" });
   expect(overflow!.message).toContain("This model's maximum context length is 50 tokens. However, your messages resulted in 101 tokens");
-  const format = await error(c.create({ model: "demo", messages: hi, response_format: { type: "json_object" } }));
-  expect(format).toMatchObject({ status: 400, code: "unsupported_feature", param: "response_format" });
+  const format = await error(c.create({ model: "demo", messages: hi, response_format: { type: "xml" as "text" } }));
+  expect(format).toMatchObject({ status: 400, code: "invalid_value", param: "response_format.type" });
   const image = [{ role: "user" as const, content: [{ type: "image_url" as const, image_url: { url: "https://x/y.png" } }] }];
   expect(await error(c.create({ model: "demo", messages: image }))).toMatchObject({ status: 400, code: "unsupported_content" });
 });

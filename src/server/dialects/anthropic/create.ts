@@ -5,7 +5,6 @@ import type { ModelInfo } from "../../../engine/api.ts";
 import { AlloyError } from "../../../support/errors.ts";
 import { readJson } from "../../body.ts";
 import type { RequestContext } from "../../context.ts";
-import { fieldError } from "../../errors.ts";
 import { collect, openGeneration, type Answer, type Block, type EndEvent } from "../../generation.ts";
 import { parseKeepAlive } from "../../keep-alive.ts";
 import { resolveModel } from "../../names.ts";
@@ -14,7 +13,7 @@ import { setSampling } from "../../sampling.ts";
 import { jsonResponse } from "../../stream.ts";
 import { argumentsObject } from "../../tool-json.ts";
 import { opt, validate } from "../../validate.ts";
-import { parsePrompt, PromptFields } from "./request.ts";
+import { outputFormat, parsePrompt, PromptFields } from "./request.ts";
 import { streamMessage } from "./stream.ts";
 import { anthropicToolId } from "./tools.ts";
 
@@ -39,14 +38,6 @@ export interface MessageReply {
 
 export async function createMessage(context: RequestContext): Promise<Response> {
   const body = validate(Body, await readJson(context));
-  if (body.output_config?.format) {
-    throw fieldError(
-      "unsupported_feature",
-      "output_config.format",
-      "is not supported yet",
-      "Ask for JSON in the prompt and check the answer.",
-    );
-  }
   const info = await resolveModel(context, body.model);
   requireMessages(info);
   const { prompt, tools } = parsePrompt(info, body);
@@ -60,6 +51,7 @@ export async function createMessage(context: RequestContext): Promise<Response> 
       sampling: setSampling({ temperature: body.temperature, topP: body.top_p, topK: body.top_k }),
       maxTokens: body.max_tokens,
       stop: stop.length > 0 ? stop : undefined,
+      constraint: outputFormat(body.output_config?.format),
       keepAlive: parseKeepAlive(body.keep_alive),
     },
     { singleCall: tools.singleCall },

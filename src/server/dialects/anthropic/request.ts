@@ -1,13 +1,15 @@
 /** Body of /v1/messages and its count_tokens to an engine prompt (spec 3.2). */
 import { Type, type Static } from "@sinclair/typebox";
 import type { Thinking } from "../../../chat/api.ts";
-import type { ModelInfo, Prompt } from "../../../engine/api.ts";
+import type { Constraint, ModelInfo, Prompt } from "../../../engine/api.ts";
 import { AlloyError } from "../../../support/errors.ts";
 import { fieldError } from "../../errors.ts";
 import { effort, thinkingFor } from "../../thinking.ts";
 import { opt } from "../../validate.ts";
 import { chatMessages, Message, System } from "./messages.ts";
 import { ToolChoice, Tools, toolSet, type ToolSet } from "./tools.ts";
+
+const OutputFormat = Type.Object({ type: Type.String(), schema: opt(Type.Record(Type.String(), Type.Unknown())) });
 
 /** What both routes take. */
 export const PromptFields = {
@@ -17,7 +19,7 @@ export const PromptFields = {
   tools: Tools,
   tool_choice: ToolChoice,
   thinking: opt(Type.Object({ type: Type.String(), budget_tokens: opt(Type.Integer({ minimum: 1 })) })),
-  output_config: opt(Type.Object({ effort: opt(Type.String()), format: opt(Type.Object({ type: Type.String() })) })),
+  output_config: opt(Type.Object({ effort: opt(Type.String()), format: opt(OutputFormat) })),
 };
 const PromptBody = Type.Object(PromptFields);
 type PromptBody = Static<typeof PromptBody>;
@@ -45,11 +47,21 @@ export function parsePrompt(info: ModelInfo, body: PromptBody): ParsedPrompt {
     prompt: {
       kind: "chat",
       messages,
-      ...(tools.visible.length > 0 ? { tools: tools.visible, toolChoice: tools.choice } : {}),
+      ...(tools.visible.length > 0 ? { tools: tools.visible, toolChoice: tools.choice, singleCall: tools.singleCall } : {}),
       thinking: thinkingFor(info, thinking),
       continueLast,
     },
   };
+}
+
+/** What the answer must look like. */
+export function outputFormat(format: Static<typeof OutputFormat> | null | undefined): Constraint | undefined {
+  if (!format || format.type === "text") return undefined;
+  const param = "output_config.format";
+  if (format.type !== "json_schema")
+    throw fieldError("invalid_value", `${param}.type`, `must be "json_schema", not ${JSON.stringify(format.type)}`);
+  if (!format.schema) throw fieldError("missing_parameter", `${param}.schema`, "is required");
+  return { kind: "schema", schema: format.schema, strict: false, param: `${param}.schema` };
 }
 
 /** Absent means off even beside an effort: with thinking switched off Claude Code still sends one. */

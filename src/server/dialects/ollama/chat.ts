@@ -86,6 +86,7 @@ export async function chat(context: RequestContext): Promise<Response> {
     samplingDefaults: OLLAMA_SAMPLING,
     maxTokens: options.maxTokens,
     stop: options.stop,
+    constraint: common.constraintOf(body),
     logprobs: common.logprobCount(body),
     keepAlive,
     contextLimit: options.contextLimit,

@@ -1,10 +1,9 @@
 /** What /api/chat and /api/generate share. */
 import { Type, type Static } from "@sinclair/typebox";
 import type { Thinking } from "../../../chat/api.ts";
-import type { ModelInfo, TokenLogprob } from "../../../engine/api.ts";
+import type { Constraint, ModelInfo, TokenLogprob } from "../../../engine/api.ts";
 import { AlloyError } from "../../../support/errors.ts";
 import type { RequestContext } from "../../context.ts";
-import { fieldError } from "../../errors.ts";
 import type { EndEvent } from "../../generation.ts";
 import { displayName } from "../../names.ts";
 import { opt } from "../../validate.ts";
@@ -36,7 +35,13 @@ export function checkShared(body: Shared): void {
       param: "format",
     });
   }
-  throw fieldError("unsupported_feature", "format", "is not supported yet", "Ask for JSON in the prompt and check the answer.");
+}
+
+/** What the answer must look like, of a checked body. */
+export function constraintOf({ format }: Shared): Constraint | undefined {
+  if (format === undefined || format === null || format === "") return undefined;
+  const param = "format";
+  return format === "json" ? { kind: "json", param } : { kind: "schema", schema: format, strict: false, param };
 }
 
 /** Alternatives per token to ask the engine for; undefined: no log-probabilities. */

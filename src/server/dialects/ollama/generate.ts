@@ -61,6 +61,7 @@ export async function generate(context: RequestContext): Promise<Response> {
     samplingDefaults: OLLAMA_SAMPLING,
     maxTokens: options.maxTokens,
     stop: options.stop,
+    constraint: common.constraintOf(body),
     logprobs: common.logprobCount(body),
     keepAlive,
     contextLimit: options.contextLimit,

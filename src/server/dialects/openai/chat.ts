@@ -17,9 +17,10 @@ import { opt, validate } from "../../validate.ts";
 import { parseOptions } from "../ollama/options.ts";
 import { parseThink } from "../ollama/think.ts";
 import { streamChat } from "./chat-stream.ts";
+import { constraintOf } from "./constraint.ts";
 import { envelope, logprobEntry, timingsOf, usageOf } from "./format.ts";
 import { chatMessages, Message } from "./messages.ts";
-import { openaiSampling, refuseResponseFormat, requireCompletion, SharedFields, stopStrings } from "./request.ts";
+import { openaiSampling, requireCompletion, SharedFields, stopStrings } from "./request.ts";
 import { ToolFields, toolSet, type ToolSet } from "./tools.ts";
 
 const Body = Type.Object({
@@ -60,7 +61,6 @@ interface ParsedChat {
 export async function parseChat(context: RequestContext, value: unknown): Promise<ParsedChat> {
   const body = validate(Body, value);
   if (body.messages.length === 0) throw new AlloyError("invalid_value", "[] is too short - 'messages'", { param: "messages" });
-  refuseResponseFormat(body.response_format);
   if (body.modalities?.includes("audio") || (body.audio !== null && body.audio !== undefined)) {
     throw fieldError("unsupported_feature", "audio", "output is not offered", "Leave out 'audio' and the modality 'audio'.");
   }
@@ -79,7 +79,7 @@ export async function chatCompletions(context: RequestContext): Promise<Response
     id: `${request.id}-${i}`,
     sampling: { ...request.sampling, seed: seed === undefined ? undefined : seed + i },
   }));
-  const generations = await openAll(context, requests, { singleCall: body.parallel_tool_calls === false || tools.legacy });
+  const generations = await openAll(context, requests, { singleCall: single(body, tools) });
   const reply: ChatReply = {
     id: randomId("chatcmpl-"),
     model: body.model,
@@ -110,7 +110,7 @@ function generateRequest(context: RequestContext, info: ModelInfo, body: Body, t
     prompt: {
       kind: "chat",
       messages,
-      ...(tools.specs.length > 0 ? { tools: tools.specs, toolChoice: tools.choice } : {}),
+      ...(tools.specs.length > 0 ? { tools: tools.specs, toolChoice: tools.choice, singleCall: single(body, tools) } : {}),
       thinking: thinkingFor(info, requestedThinking(body)),
       continueLast: last.role === "assistant" && !last.toolCalls,
       templateExtra: body.chat_template_kwargs ?? undefined,
@@ -118,12 +118,15 @@ function generateRequest(context: RequestContext, info: ModelInfo, body: Body, t
     sampling: openaiSampling(body, options.sampling),
     maxTokens: body.max_completion_tokens ?? body.max_tokens ?? options.maxTokens,
     stop: stopStrings(body.stop) ?? options.stop,
+    constraint: constraintOf(body),
     ignoreEos: body.ignore_eos ?? undefined,
     logprobs: body.logprobs ? (body.top_logprobs ?? 0) : undefined,
     keepAlive: parseKeepAlive(body.keep_alive),
     contextLimit: options.contextLimit,
   };
 }
+
+const single = (body: Body, tools: ToolSet): boolean => body.parallel_tool_calls === false || tools.legacy;
 
 function requestedThinking(body: Body): Thinking | undefined {
   const enable = body.chat_template_kwargs?.enable_thinking;

@@ -12,8 +12,9 @@ import { randomId } from "../../request-id.ts";
 import { jsonResponse, sse, streamResponse } from "../../stream.ts";
 import { opt, validate } from "../../validate.ts";
 import { DONE } from "./chat-stream.ts";
+import { constraintOf } from "./constraint.ts";
 import { envelope, finite, timingsOf, usageOf } from "./format.ts";
-import { openaiSampling, refuseResponseFormat, requireCompletion, SharedFields, stopStrings } from "./request.ts";
+import { openaiSampling, requireCompletion, SharedFields, stopStrings } from "./request.ts";
 
 const Ids = Type.Array(Type.Integer({ minimum: 0 }));
 const Body = Type.Object({
@@ -41,7 +42,6 @@ export async function completions(context: RequestContext): Promise<Response> {
   if (body.echo && typeof body.logprobs === "number") {
     throw fieldError("unsupported_feature", "logprobs", "together with 'echo' is not supported yet", "Ask for one of the two.");
   }
-  refuseResponseFormat(body.response_format);
   const prompts = promptsOf(body.prompt);
   if (prompts.length * candidates > MAX_CHOICES) {
     throw fieldError(
@@ -120,6 +120,7 @@ function request(context: RequestContext, info: ModelInfo, body: Body, prompt: P
     sampling,
     maxTokens: body.max_tokens ?? undefined,
     stop: stopStrings(body.stop),
+    constraint: constraintOf(body),
     ignoreEos: body.ignore_eos ?? undefined,
     logprobs: body.logprobs ?? (ranked ? 0 : undefined),
     echo: body.echo ?? undefined,

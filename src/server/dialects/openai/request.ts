@@ -2,9 +2,9 @@
 import { Type, type Static } from "@sinclair/typebox";
 import type { ModelInfo, SamplingParams } from "../../../engine/api.ts";
 import { AlloyError } from "../../../support/errors.ts";
-import { fieldError } from "../../errors.ts";
 import { setSampling } from "../../sampling.ts";
 import { opt } from "../../validate.ts";
+import { ConstraintFields } from "./constraint.ts";
 
 /** Rough sampling ranges are OpenAI's own. */
 export const SharedFields = {
@@ -25,12 +25,7 @@ export const SharedFields = {
   n: opt(Type.Integer({ minimum: 1, maximum: 8 })),
   logit_bias: opt(Type.Record(Type.String(), Type.Number({ minimum: -100, maximum: 100 }))),
   ignore_eos: opt(Type.Boolean()),
-  response_format: opt(
-    Type.Object({
-      type: Type.String(),
-      json_schema: opt(Type.Object({ schema: opt(Type.Record(Type.String(), Type.Unknown())) })),
-    }),
-  ),
+  ...ConstraintFields,
   keep_alive: Type.Optional(Type.Unknown()),
 };
 
@@ -58,27 +53,6 @@ export function openaiSampling(body: Shared, extra: Partial<SamplingParams> = {}
 export function stopStrings(stop: string | string[] | null | undefined): string[] | undefined {
   const list = (typeof stop === "string" ? [stop] : (stop ?? [])).filter((s) => s !== "");
   return list.length > 0 ? list : undefined;
-}
-
-/** Constrained output is not there yet: refused rather than ignored, since callers parse the answer. */
-export function refuseResponseFormat(format: Shared["response_format"], param = "response_format"): void {
-  if (!format || format.type === "text") return;
-  if (format.type !== "json_object" && format.type !== "json_schema") {
-    throw fieldError(
-      "invalid_value",
-      `${param}.type`,
-      `must be "text", "json_object" or "json_schema", not ${JSON.stringify(format.type)}`,
-    );
-  }
-  if (format.type === "json_schema" && !format.json_schema?.schema) {
-    throw fieldError("missing_parameter", `${param}.json_schema.schema`, "is required");
-  }
-  throw fieldError(
-    "unsupported_feature",
-    param,
-    `of type '${format.type}' is not supported yet`,
-    "Ask for JSON in the prompt and check the answer.",
-  );
 }
 
 export function requireCompletion(info: ModelInfo): void {

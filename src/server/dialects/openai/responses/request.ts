@@ -8,7 +8,8 @@ import { fieldError } from "../../../errors.ts";
 import { parseKeepAlive } from "../../../keep-alive.ts";
 import { effort, thinkingFor } from "../../../thinking.ts";
 import { opt } from "../../../validate.ts";
-import { openaiSampling, refuseResponseFormat, SharedFields } from "../request.ts";
+import { constraintOf, formatConstraint } from "../constraint.ts";
+import { openaiSampling, SharedFields } from "../request.ts";
 import { conversation, type InputItem } from "./input.ts";
 import { ToolFields, type ToolSet, toolSet } from "./tools.ts";
 
@@ -65,7 +66,7 @@ export function parsePrompt(context: RequestContext, info: ModelInfo, body: Body
     prompt: {
       kind: "chat",
       messages,
-      ...(tools.specs.length > 0 ? { tools: tools.specs, toolChoice: tools.choice } : {}),
+      ...(tools.specs.length > 0 ? { tools: tools.specs, toolChoice: tools.choice, singleCall: body.parallel_tool_calls === false } : {}),
       thinking: thinkingFor(info, effort(body.reasoning?.effort, "reasoning.effort")),
     },
     tools,
@@ -75,12 +76,14 @@ export function parsePrompt(context: RequestContext, info: ModelInfo, body: Body
 }
 
 export function generateRequest(context: RequestContext, info: ModelInfo, body: Body, prompt: Prompt): GenerateRequest {
+  const format = body.text?.format;
   return {
     id: context.id,
     model: info.name,
     prompt,
     sampling: openaiSampling(body),
     maxTokens: body.max_output_tokens ?? undefined,
+    constraint: constraintOf(body, format ? formatConstraint(format, "text.format", "text.format.schema") : undefined),
     ignoreEos: body.ignore_eos ?? undefined,
     logprobs: wantsLogprobs(body) ? (body.top_logprobs ?? 0) : undefined,
     keepAlive: parseKeepAlive(body.keep_alive),
@@ -122,6 +125,4 @@ function refuseUnsupported(body: Body): void {
   if (body.conversation !== null && body.conversation !== undefined)
     refuse("conversation", "Use 'previous_response_id' or send all items.");
   if (body.prompt !== null && body.prompt !== undefined) refuse("prompt", "Send 'instructions' and 'input'.");
-  const format = body.text?.format;
-  if (format) refuseResponseFormat({ type: format.type, json_schema: { schema: format.schema } }, "text.format");
 }
