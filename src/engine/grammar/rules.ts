@@ -6,6 +6,7 @@ export type Ranges = readonly (readonly [number, number])[];
 export class Rules {
   private readonly bodies = new Map<string, string>();
   private readonly names = new Map<string, string>();
+  private readonly keyed = new Map<string, string>();
 
   /** Name of a rule with this body; equal bodies share one. */
   define(body: string): string {
@@ -14,6 +15,16 @@ export class Rules {
     const name = this.reserve();
     this.names.set(body, name);
     this.bodies.set(name, body);
+    return name;
+  }
+
+  /** Name of a rule that contains itself, made once for each `key`. */
+  recursive(key: string, body: (self: string) => string): string {
+    const known = this.keyed.get(key);
+    if (known !== undefined) return known;
+    const name = this.reserve();
+    this.keyed.set(key, name);
+    this.set(name, body(name));
     return name;
   }
 

@@ -4,7 +4,7 @@
  * an error in strict mode and else ignored.
  */
 import { AlloyError } from "../../support/errors.ts";
-import { anyObject, anyValue, character, constant, keyExcept, list, members, space, string } from "./json.ts";
+import { anyObject, anyValue, boundedString, constant, keyExcept, list, members, SPACE, string } from "./json.ts";
 import { merged, type Schema } from "./merge.ts";
 import { integerRange, numberRange } from "./numbers.ts";
 import { PatternError, regexGrammar } from "./regex.ts";
@@ -20,7 +20,7 @@ export interface SchemaOptions {
 const MAX_BYTES = 1 << 20;
 const MAX_RULES = 20_000;
 const MAX_DEPTH = 64;
-const MAX_COUNT = 4096;
+const MAX_COUNT = 1024;
 
 const TYPES = ["object", "array", "string", "number", "integer", "boolean", "null"] as const;
 type Type = (typeof TYPES)[number];
@@ -146,7 +146,6 @@ class Converter {
       all[name] = extra;
     }
     const names = Object.keys(all);
-    const ws = space(this.rules);
     let first = '""';
     let after = '""';
     if (extra !== false) {
@@ -158,12 +157,12 @@ class Converter {
     // From the last property to the first: what may follow when something stands before, and when nothing does.
     for (const name of names.reverse()) {
       const value = this.value(all[name], `${path}/properties/${name.replaceAll("~", "~0").replaceAll("/", "~1")}`, depth + 1);
-      const member = this.rules.define(`${constant(name)} ":" ${ws} ${value}`);
+      const member = this.rules.define(`${constant(name)} ":" ${SPACE} ${value}`);
       const optional = !required.includes(name);
       first = this.rules.define(`${member} ${after}${optional ? ` | ${first}` : ""}`);
-      after = this.rules.define(`${ws} "," ${ws} ${member} ${after}${optional ? ` | ${after}` : ""}`);
+      after = this.rules.define(`${SPACE} "," ${SPACE} ${member} ${after}${optional ? ` | ${after}` : ""}`);
     }
-    return this.rules.define(`"{" ${ws} ${first} ${ws} "}"`);
+    return this.rules.define(`"{" ${SPACE} ${first} ${SPACE} "}"`);
   }
 
   private array(s: Schema, path: string, depth: number): string {
@@ -179,14 +178,13 @@ class Converter {
     }
     if (!Array.isArray(prefix)) throw this.bad(`${path}/prefixItems`, "must be an array of schemas");
     if (most !== undefined && most < prefix.length) this.unsupported(path, "maxItems");
-    const ws = space(this.rules);
-    const comma = `${ws} "," ${ws}`;
+    const comma = `${SPACE} "," ${SPACE}`;
     const fixed = prefix.map((p, i) => this.value(p, `${path}/prefixItems/${i}`, depth + 1)).join(` ${comma} `);
     const more = Math.max(0, least - prefix.length);
-    if (more === 0 && (rest === undefined || rest === false)) return `"[" ${ws} ${fixed} ${ws} "]"`;
+    if (more === 0 && (rest === undefined || rest === false)) return `"[" ${SPACE} ${fixed} ${SPACE} "]"`;
     const item = this.value(rest === undefined || rest === false ? true : rest, `${path}/items`, depth + 1);
     const end = most === undefined ? "" : Math.max(more, most - prefix.length);
-    return `"[" ${ws} ${fixed} (${comma} ${item}){${more},${end}} ${ws} "]"`;
+    return `"[" ${SPACE} ${fixed} (${comma} ${item}){${more},${end}} ${SPACE} "]"`;
   }
 
   private string(s: Schema, path: string): string {
@@ -206,7 +204,7 @@ class Converter {
       }
     }
     if (least === 0 && most === undefined) return string(this.rules);
-    return this.rules.define(`"\\"" ${character(this.rules)}{${least},${most ?? ""}} "\\""`);
+    return boundedString(this.rules, least, most);
   }
 
   private number(type: "number" | "integer", s: Schema, path: string): string {
