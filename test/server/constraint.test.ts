@@ -47,6 +47,12 @@ describe("what reaches the engine", () => {
     expect(h.engine.requests[0].constraint).toEqual({ kind: "schema", schema, strict: true, param: "text.format.schema" });
   });
 
+  test("llama-server's own completion", async () => {
+    await using h = await start();
+    expect((await h.post("/completion", { model: "demo", prompt: "a", grammar: 'root ::= "a"' })).status).toBe(200);
+    expect(h.engine.requests[0].constraint).toEqual({ kind: "ebnf", text: 'root ::= "a"', param: "grammar" });
+  });
+
   test("two forms at once are refused", async () => {
     await using h = await start();
     const r = await h.post("/v1/completions", { model: "demo", prompt: "a", grammar: "x", guided_regex: "y" });

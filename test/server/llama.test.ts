@@ -151,8 +151,7 @@ test("completion: what is refused", async () => {
     [{ prompt: [] }, "prompt"],
     [{ prompt: {} }, "prompt"],
     [{ prompt: "x", n_predict: -2 }, "n_predict"],
-    [{ prompt: "x", grammar: "root ::= x" }, "grammar"],
-    [{ prompt: "x", json_schema: {} }, "json_schema"],
+    [{ prompt: "x", grammar: 'root ::= "x"', json_schema: {} }, "json_schema"],
   ] as const) {
     const response = await h.post("/completion", { model: "demo", ...body });
     expect([response.status, (await response.json()).error.param]).toEqual([400, param]);

@@ -7,6 +7,7 @@ import { errorBody, fieldError } from "../../errors.ts";
 import { type Answer, collect, type EndEvent, type Generation, merge, openAll } from "../../generation.ts";
 import { jsonResponse, sse, streamResponse } from "../../stream.ts";
 import { opt, validate } from "../../validate.ts";
+import { constraintOf } from "../openai/constraint.ts";
 import { logprobEntry, timingsOf } from "../openai/format.ts";
 import { openaiSampling, requireCompletion, SharedFields, stopStrings } from "../openai/request.ts";
 import { modelOf } from "./model.ts";
@@ -24,8 +25,6 @@ const Body = Type.Object({
   n_predict: opt(Type.Integer({ minimum: -1 })),
   n_probs: opt(Type.Integer({ minimum: 0, maximum: 100 })),
   return_tokens: opt(Type.Boolean()),
-  grammar: opt(Type.String()),
-  json_schema: Type.Optional(Type.Unknown()),
 });
 type Body = Static<typeof Body>;
 
@@ -48,7 +47,6 @@ interface Reply {
 
 export async function completion(context: RequestContext): Promise<Response> {
   const body = validate(Body, await readJson(context));
-  refuseGrammar(body);
   const info = await modelOf(context, body.model);
   requireCompletion(info);
   const { prompts, list } = await promptsOf(context, info.name, body.prompt);
@@ -61,6 +59,7 @@ export async function completion(context: RequestContext): Promise<Response> {
     samplingDefaults: DEFAULTS,
     maxTokens: limit < 0 ? undefined : limit,
     stop: stopStrings(body.stop),
+    constraint: constraintOf(body),
     ignoreEos: body.ignore_eos ?? undefined,
     logprobs: body.n_probs || undefined,
     // The answer repeats the prompt.
@@ -159,12 +158,4 @@ async function mixed(context: RequestContext, model: string, parts: (string | nu
     }),
   );
   return { kind: "ids", ids: ids.flat() };
-}
-
-/** Constrained output is not there yet: refused rather than ignored, since callers parse the answer. */
-function refuseGrammar(body: Body): void {
-  for (const field of ["grammar", "json_schema"] as const) {
-    if (body[field] === undefined || body[field] === null || body[field] === "") continue;
-    throw fieldError("unsupported_feature", field, "is not supported yet", "Ask for the form in the prompt and check the answer.");
-  }
 }
