@@ -14,6 +14,9 @@ import { Programs } from "./programs.ts";
 import type { PlanWords } from "./shim.ts";
 import { FACT, Shim, shimPath } from "./shim.ts";
 
+/** Of FACT.pressure: 1 normal, 2 warning, 4 critical. */
+const PRESSURE_CRITICAL = 4;
+
 /** Waits before the archive is written after new pipelines were made: more tend to follow. */
 const SAVE_AFTER_MS = 2000;
 
@@ -64,8 +67,10 @@ class MetalDevice implements Device, PlanHost {
     this.shim.openArchive(join(folder, `${machine.replace(/\W+/g, "-")}-${VERSION}.metalarchive`));
   }
 
+  /** What the GPU may have resident beside what it has; nothing while the system says that memory is critically short. */
   get freeBytes(): number {
     const { facts } = this.shim.facts();
+    if (facts[FACT.pressure] >= PRESSURE_CRITICAL) return 0;
     return Math.max(0, facts[FACT.workingSet] - facts[FACT.allocated]);
   }
 
