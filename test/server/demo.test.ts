@@ -51,6 +51,20 @@ test("a response calls a tool", async () => {
   expect(output.at(-1)).toMatchObject({ type: "function_call", name: "get_weather", arguments: expect.stringContaining("Paris") });
 });
 
+test("a response is held to a schema, and to a tool that it must call", async () => {
+  const schema = { type: "object", properties: { city: { enum: ["Paris", "Rome"] } }, required: ["city"], additionalProperties: false };
+  const format = { type: "json_schema" as const, name: "answer", schema, strict: true };
+  const answer = await client.responses.create({ model: "demo", input: "What is the capital of France?", text: { format } });
+  expect(JSON.parse(answer.output_text).city).toBeOneOf(["Paris", "Rome"]);
+  const tool: Tool = { type: "function", name: "pick", parameters: schema, strict: true };
+  const forced = await client.responses
+    .stream({ model: "demo", input: "Say something.", tools: [tool], tool_choice: { type: "function", name: "pick" } })
+    .finalResponse();
+  const call = forced.output.at(-1)!;
+  if (call.type !== "function_call") throw new Error(`a ${call.type} instead of a call`);
+  expect(JSON.parse(call.arguments).city).toBeOneOf(["Paris", "Rome"]);
+});
+
 test("text, control tokens and half characters survive the tokenizer", async () => {
   const content = "Grüße, 世界! 🎉 <|im_end|>";
   for (const parse_special of [true, false]) {
