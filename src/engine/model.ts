@@ -171,7 +171,9 @@ export class Model {
     try {
       const startsInReasoning = prompt.kind === "chat" && this.prepare(prompt, chat).startsInReasoning;
       const mayReason = prompt.kind === "chat" && chat !== undefined && reasons(prompt, chat);
-      return new Guide({ matcher, tokenizer, vocabSize, reasoning: chat?.reasoning, startsInReasoning, mayReason });
+      const json = !constraint || constraint.kind === "json" || constraint.kind === "schema";
+      const blank = json ? this.compiler.blank : undefined;
+      return new Guide({ matcher, tokenizer, vocabSize, reasoning: chat?.reasoning, startsInReasoning, mayReason, blank });
     } catch (e) {
       matcher.free();
       throw e;

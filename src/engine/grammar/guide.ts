@@ -13,13 +13,20 @@ export interface GuideOptions {
   startsInReasoning: boolean;
   /** The model may open reasoning itself. */
   mayReason: boolean;
+  /** Tokens of nothing but white space, a bit each, where a long run of them has no meaning. */
+  blank?: Int32Array;
 }
+
+/** Tokens of white space in a row after which another kind has to come: small models do not always find out of it. */
+const MAX_BLANKS = 6;
 
 export class Guide {
   private state: "start" | "reasoning" | "held";
   /** The last text of the reasoning, in which its end may be. */
   private tail = "";
   private ends = false;
+  /** Tokens of white space at the end. */
+  private blanks = 0;
   /** Token by which the model may open reasoning. */
   private readonly opener: number | undefined;
 
@@ -36,7 +43,7 @@ export class Guide {
 
   /** The tokens that may be drawn next, a bit each. */
   async mask(): Promise<Int32Array> {
-    const { matcher, tokenizer, vocabSize } = this.o;
+    const { matcher, tokenizer, vocabSize, blank } = this.o;
     if (this.state === "reasoning") {
       const all = new Int32Array(Math.ceil(vocabSize / 32)).fill(-1);
       // Reasoning that ends the answer would leave it without what was asked for.
@@ -44,6 +51,9 @@ export class Guide {
       return all;
     }
     const mask = await matcher.mask();
+    if (blank && this.blanks >= MAX_BLANKS && mask.some((word, i) => (word & ~blank[i]) !== 0)) {
+      for (let i = 0; i < mask.length; i++) mask[i] &= ~blank[i];
+    }
     this.ends = [...tokenizer.endTokens].some((id) => (mask[id >> 5] >> (id & 31)) & 1);
     if (this.state === "start" && this.opener !== undefined) mask[this.opener >> 5] |= 1 << (this.opener & 31);
     return mask;
@@ -51,7 +61,7 @@ export class Guide {
 
   /** Takes the token that was drawn. */
   accept(token: number): void {
-    const { matcher, reasoning, tokenizer } = this.o;
+    const { matcher, reasoning, tokenizer, blank } = this.o;
     if (this.state === "reasoning") {
       const { close } = reasoning!;
       this.tail = (this.tail + new TextDecoder().decode(tokenizer.bytes(token))).slice(-close.length - 64);
@@ -63,6 +73,7 @@ export class Guide {
       return;
     }
     this.state = "held";
+    this.blanks = blank && (blank[token >> 5] >> (token & 31)) & 1 ? this.blanks + 1 : 0;
     if (!matcher.accept(token)) throw new AlloyError("internal", `token ${token} does not follow the grammar that it was drawn under`);
   }
 

@@ -8,8 +8,8 @@ import { complement, either, literal, oneOf, type Rules } from "./rules.ts";
  * things says what may follow.
  */
 
-/** White space between tokens. */
-export const SPACE = String.raw`[ \n\t]{0,20}`;
+/** White space between tokens. A bound here would multiply the time that a grammar takes to compile; the guide sees to it that it ends. */
+export const SPACE = String.raw`[ \n\t]*`;
 /** A character of a string that is not escaped. */
 const PLAIN = String.raw`[^"\\\u0000-\u001f]`;
 /** No half of a surrogate pair is written as an escape, so that every string has the length it seems to have. */

@@ -39,6 +39,7 @@ async function load(): Promise<typeof XGrammar> {
 }
 
 export class GrammarCompiler {
+  private blanks: Int32Array | undefined;
   private made: Promise<XGrammar.GrammarCompiler> | undefined;
   /** In order of use, the latest last. */
   private readonly kept = new Map<string, Promise<XGrammar.CompiledGrammar>>();
@@ -62,6 +63,17 @@ export class GrammarCompiler {
       accept: (token) => matcher.acceptToken(token),
       free: () => matcher.dispose(),
     };
+  }
+
+  /** Tokens of nothing but white space, a bit each. */
+  get blank(): Int32Array {
+    if (this.blanks) return this.blanks;
+    const bits = new Int32Array(Math.ceil(this.vocabSize / 32));
+    for (let id = 0; id < Math.min(this.vocabSize, this.tokenizer.vocabSize); id++) {
+      const bytes = this.tokenizer.bytes(id);
+      if (bytes.length > 0 && bytes.every((b) => b === 32 || b === 9 || b === 10)) bits[id >> 5] |= 1 << (id & 31);
+    }
+    return (this.blanks = bits);
   }
 
   private compiled(ebnf: string): Promise<XGrammar.CompiledGrammar> {
