@@ -90,7 +90,7 @@ test("closing lets requests finish, then refuses", async () => {
   const running = collect(engine.generate(request({ maxTokens: 30, ignoreEos: true })));
   const cut = collect(engine.generate(endless("on and on")));
   await Bun.sleep(20);
-  const closed = engine.close(500);
+  const closed = engine.close(3000);
   expect((await errorOf(engine.generate(request({})))).code).toBe("shutting_down");
   expect((await running).end.reason).toBe("length");
   await closed;
