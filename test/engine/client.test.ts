@@ -1,5 +1,6 @@
 /** The engine behind a worker: everything crosses the border, and a worker that dies is replaced. */
 import { afterEach, describe, expect, test } from "bun:test";
+import type { GenerateEvent } from "../../src/engine/api.ts";
 import { EngineClient } from "../../src/engine/client.ts";
 import type { EngineOptions } from "../../src/engine/core.ts";
 import { collect, errorOf, modelInfo, request } from "./fakes.ts";
@@ -85,15 +86,22 @@ describe("a worker that dies", () => {
   });
 });
 
+/** Waits until a generation runs (its first text has come); then, how it ends. */
+async function underWay(events: AsyncIterableIterator<GenerateEvent>): Promise<{ end: Promise<GenerateEvent | undefined> }> {
+  while ((await events.next()).value.type !== "delta");
+  return { end: Array.fromAsync(events).then((rest) => rest.at(-1)) };
+}
+
 test("closing lets requests finish, then refuses", async () => {
   const { engine } = await start();
-  const running = collect(engine.generate(request({ maxTokens: 30, ignoreEos: true })));
-  const cut = collect(engine.generate(endless("on and on")));
-  await Bun.sleep(20);
-  const closed = engine.close(3000);
+  const [running, cut] = await Promise.all([
+    underWay(engine.generate(request({ maxTokens: 200, ignoreEos: true }))),
+    underWay(engine.generate(endless("on and on"))),
+  ]);
+  const closed = engine.close(2000);
   expect((await errorOf(engine.generate(request({})))).code).toBe("shutting_down");
-  expect((await running).end.reason).toBe("length");
+  expect(await running.end).toMatchObject({ type: "end", reason: "length" });
   await closed;
-  expect((await cut).end.reason).toBe("cancelled");
+  expect(await cut.end).toMatchObject({ type: "end", reason: "cancelled" });
   expect((await errorOf(engine.load("a"))).code).toBe("shutting_down");
 });
