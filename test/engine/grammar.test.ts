@@ -154,6 +154,14 @@ describe("other grammars", () => {
     expect((await errorOf(ask({ constraint: { kind: "regex", pattern: "a\\b", param: "r" } }))).message).toContain("'\\b'");
   });
 
+  test("what would take long to compile is refused", async () => {
+    const nested = "((a{1,1000}b){1,1000}c){1,1000}";
+    expect((await errorOf(ask({ constraint: { kind: "regex", pattern: nested, param: "r" } }))).message).toContain("repeats");
+    for (const text of [`root ::= ${nested.replaceAll(/[abc]/g, '"$&"')}`, `root ::= "${"a".repeat(1 << 16)}"`]) {
+      expect((await errorOf(ask({ constraint: { kind: "ebnf", text, param: "g" } }))).code).toBe("invalid_grammar");
+    }
+  });
+
   test("a plain prompt, and end tokens that are to be ignored", async () => {
     const constraint: Constraint = { kind: "regex", pattern: "[0-9]{3}", param: "r" };
     const { text, end } = await ask({ constraint, ignoreEos: true, prompt: { kind: "text", text: "One, two," } });

@@ -49,7 +49,10 @@ const CLASSES: Record<string, Ranges> = {
   W: complement(WORD),
   S: complement(SPACE),
 };
-const MAX_REPEAT = 4096;
+const MAX_REPEAT = 1024;
+/** Counts up to this are not looked at, and the others may multiply to no more than that. */
+const SMALL_REPEAT = 16;
+const MAX_NESTED = 4096;
 
 /** What a pattern holds that has no grammar; the message completes "the pattern ...". */
 export class PatternError extends Error {}
@@ -64,7 +67,14 @@ export function regexGrammar(pattern: string, where: "json" | "answer"): string 
   } catch (e) {
     throw new PatternError(`is no regular expression: ${(e as Error).message}`);
   }
+  if (repeatsTooMuch(pattern)) throw new PatternError("repeats what repeats too often");
   return new Reader(pattern, where).whole();
+}
+
+/** Whether counts, as in `(a{1,300}b){1,300}`, multiply to more than a grammar can be compiled for in reasonable time. */
+export function repeatsTooMuch(text: string): boolean {
+  const counts = [...text.matchAll(/\{(\d+)(?:,(\d*))?\}/g)].map(([, least, most]) => Math.max(Number(least), Number(most ?? 0)));
+  return counts.filter((n) => n > SMALL_REPEAT).reduce((all, n) => all * n, 1) > MAX_NESTED;
 }
 
 class Reader {
