@@ -109,7 +109,6 @@ export const softmaxRows = kernel(
 
 export const ACTIVATIONS = ["silu", "gelu", "gelu_tanh", "relu", "relu2"] as const;
 export type Activation = (typeof ACTIVATIONS)[number];
-export const ELEMENTWISE_BLOCK = BLOCK;
 
 export const instances: Instance[] = [
   ...ACTIVATIONS.flatMap((ACT) => [

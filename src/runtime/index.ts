@@ -22,7 +22,7 @@ const DEVICES: Readonly<Record<string, (options: DeviceOptions) => Device>> = {
  * Throws `bad_argument` for another name, `device_error` when it is not there.
  */
 export function createDevice(name = process.env.ALLOY_DEVICE || "auto", options: DeviceOptions = {}): Device {
-  if (name === "auto") return bestDevice(options);
+  if (name === "auto") return firstDevice(preferredDevices(process.platform, process.arch), options);
   const make = Object.hasOwn(DEVICES, name) ? DEVICES[name] : undefined;
   if (!make) {
     const names = ["auto", ...Object.keys(DEVICES)];
@@ -34,14 +34,17 @@ export function createDevice(name = process.env.ALLOY_DEVICE || "auto", options:
   return make(options);
 }
 
-function bestDevice(options: DeviceOptions): Device {
-  if (process.platform === "darwin" && process.arch === "arm64") {
-    try {
-      return createMetalDevice();
-    } catch (error) {
-      // A virtual machine may have no GPU. Whoever names the device gets the error.
-      if (AlloyError.from(error).code !== "device_error") throw error;
-    }
+/** Devices that "auto" tries, in order: Metal first on Apple silicon, the CPU alone elsewhere. */
+export const preferredDevices = (platform: string, arch: string): readonly string[] =>
+  platform === "darwin" && arch === "arm64" ? ["metal", "cpu"] : ["cpu"];
+
+/** The first of these devices that is there. A virtual machine may have no GPU; whoever names the device gets the error. */
+export function firstDevice(names: readonly string[], options: DeviceOptions = {}): Device {
+  const [name, ...rest] = names;
+  try {
+    return createDevice(name, options);
+  } catch (error) {
+    if (rest.length === 0 || AlloyError.from(error).code !== "device_error") throw error;
+    return firstDevice(rest, options);
   }
-  return createCpuDevice(options);
 }

@@ -1,6 +1,6 @@
 /** The thread pool and the plan walk: many small dispatches, values that change between runs, empty grids, one and more threads. */
 import { afterAll, describe, expect, test } from "bun:test";
-import { createDevice } from "../../src/runtime/index.ts";
+import { createDevice, firstDevice, preferredDevices } from "../../src/runtime/index.ts";
 import { createCpuDevice } from "../../src/runtime/cpu/device.ts";
 import type { Device, Dispatch, Program } from "../../src/runtime/device.ts";
 
@@ -150,4 +150,15 @@ test("devices by name", () => {
   if (process.platform === "linux") expect(() => createDevice("metal")).toThrow("There is no Metal on linux");
   expect(() => createDevice("cpu", { threads: 0 })).toThrow("number of threads");
   expect(() => createCpuDevice({ isa: "sse9" })).toThrow("sse9");
+});
+
+test("Metal is the default on Apple silicon, and the CPU where there is none", () => {
+  expect(preferredDevices("darwin", "arm64")).toEqual(["metal", "cpu"]);
+  expect([preferredDevices("darwin", "x64"), preferredDevices("linux", "arm64")]).toEqual([["cpu"], ["cpu"]]);
+  // CUDA stands for a device that is not there, on every machine.
+  const d = firstDevice(["cuda", "cpu"], { threads: 1 });
+  expect(d.properties.kind).toBe("cpu");
+  d.close();
+  expect(() => firstDevice(["cuda"])).toThrow("not part of this build");
+  expect(() => firstDevice(["cup", "cpu"])).toThrow('no device "cup"');
 });

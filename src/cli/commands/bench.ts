@@ -45,7 +45,7 @@ the median of the repetitions with the slowest and the fastest, in tokens per se
       description: "fast is what `run` and `serve` do; exact computes in float32",
     },
     threads: { type: "integer", alias: "t", hint: "count", min: 1, description: "CPU threads (default: one per core)" },
-    device: { type: "string", hint: "name", description: "Where to compute, for example cpu" },
+    device: { type: "string", hint: "name", description: "Where to compute, cpu or metal (default: the best there is)" },
     seed: { type: "integer", hint: "number", min: 0, default: 1, description: "Of the random tokens" },
   },
   examples: [

@@ -28,7 +28,7 @@ export default strictCommand({
 With --selftest it compares every stock kernel on the device with the interpreter instead; exit code 1 when one differs.`,
   args: {
     selftest: { type: "boolean", description: "Compare every stock kernel with the interpreter, on random inputs" },
-    device: { type: "string", hint: "name", description: "Device of --selftest, for example cpu (default: the best there is)" },
+    device: { type: "string", hint: "name", description: "Device of --selftest, cpu or metal (default: the best there is)" },
     kernel: { type: "string", hint: "text", description: "Only kernels of --selftest whose name contains this" },
     seed: { type: "integer", hint: "number", min: 0, description: "Of the random inputs of --selftest (default: 1)" },
   },

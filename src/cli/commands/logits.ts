@@ -31,7 +31,7 @@ the greedy continuation. With --json: {"ids":[...],"logits":[...],"greedy":[...]
     },
     top: { type: "integer", hint: "count", min: 1, default: 10, description: "Without --json: how many of the largest logits to print" },
     threads: { type: "integer", hint: "count", min: 1, description: "CPU threads (default: one per core)" },
-    device: { type: "string", hint: "name", description: "Where to compute, for example cpu" },
+    device: { type: "string", hint: "name", description: "Where to compute, cpu or metal (default: the best there is)" },
   },
   examples: [["alloy logits ./model.gguf --ids 1,2,3 -n 24 --json", "what to compare with another implementation"]],
   async run(args, { io, json, deps }: Context) {

@@ -46,7 +46,7 @@ and the built-in demo model answers. Standard output carries the answer only; th
       description: "Context window (default: what the model allows and memory holds)",
     },
     threads: { type: "integer", hint: "count", min: 1, description: "CPU threads (default: one per core)" },
-    device: { type: "string", hint: "name", description: "Where to compute, for example cpu (default: the best there is)" },
+    device: { type: "string", hint: "name", description: "Where to compute, cpu or metal (default: the best there is)" },
     verbose: { type: "boolean", description: "Print timings and token counts after each answer" },
   },
   examples: [

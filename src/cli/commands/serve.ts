@@ -41,7 +41,7 @@ names them, or at once with --model. SIGTERM or Ctrl-C lets running requests fin
       hint: "duration",
       description: "How long an unused model stays loaded, for example 30s, 2h, -1 for ever (default: OLLAMA_KEEP_ALIVE or 5m)",
     },
-    device: { type: "string", hint: "name", description: "Where to compute, for example cpu (default: the best there is)" },
+    device: { type: "string", hint: "name", description: "Where to compute, cpu or metal (default: the best there is)" },
     grace: { type: "number", hint: "seconds", min: 0, default: 30, description: "How long running requests may take to finish at the end" },
   },
   examples: [

@@ -104,8 +104,6 @@ export interface KernelIR {
   nextId: number;
 }
 
-export const SCALAR = (dtype: DType): ValueType => ({ dtype, shape: [] });
-
 export const DTYPE_BYTES: Record<DType, number> = {
   bool: 1,
   i8: 1,

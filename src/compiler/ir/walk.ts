@@ -18,18 +18,6 @@ export function definitions(ir: KernelIR): Map<Value, Op> {
   return map;
 }
 
-/** Replaces operands of every op, following chains of replacements. */
-export function replaceValues(ir: KernelIR, map: ReadonlyMap<Value, Value>): void {
-  if (map.size === 0) return;
-  const last = (v: Value): Value => {
-    for (let n = map.get(v); n; n = map.get(v)) v = n;
-    return v;
-  };
-  walk(ir.body, (op) => {
-    op.args = op.args.map(last);
-  });
-}
-
 /** Numbers values densely in the order in which they are defined. */
 export function renumber(ir: KernelIR): void {
   let id = 0;

@@ -66,11 +66,6 @@ export function isaFlags(compiler: readonly string[], isa: Isa): readonly string
   return known ? [...isa.flags, ...isa.gcc] : isa.flags;
 }
 
-/** Forgets which compiler was found: for tests that change ALLOY_CC. */
-export function forgetCompiler(): void {
-  found = undefined;
-}
-
 const hash = (text: string): string => new Bun.CryptoHasher("sha256").update(text).digest("hex").slice(0, 32);
 
 /** Opens a shared library that exports `alloy_lookup`. */

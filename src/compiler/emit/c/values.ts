@@ -45,7 +45,6 @@ export interface Chunk {
 export const lin = (c: number, s = ""): Lin => ({ c, s });
 export const isConstLin = (a: Lin): boolean => a.s === "";
 export const isZero = (a: Lin): boolean => a.s === "" && a.c === 0;
-export const sameLin = (a: Lin, b: Lin): boolean => a.c === b.c && a.s === b.s;
 
 export function linText(a: Lin): string {
   if (!a.s) return literal64(a.c);

@@ -1,6 +1,5 @@
 /** Blocks: which form each op takes. Elementwise ops on tiles of one layout that follow each other share one loop over registers. */
 import type { Block, Op, Value } from "../../ir/types.ts";
-import { elements } from "../../ir/types.ts";
 import { OPS } from "../../ir/ops.ts";
 import { bare, mslType } from "./expressions.ts";
 import { branch, forLoop, whileLoop } from "./control.ts";
@@ -208,5 +207,3 @@ const RULES: Readonly<Record<string, (e: Emitter, op: Op) => void>> = {
   while: whileLoop,
   if: branch,
 };
-
-export const isTile = (v: Value): boolean => elements(v.type.shape) > 1;
