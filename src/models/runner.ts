@@ -160,24 +160,29 @@ export class Runner implements ModelRunner {
     const prefill = Object.fromEntries([...counts.prefillTiles].map(([n, count]) => [`prefillTiles.${n}`, count]));
     const sizes = { T: counts.T, R: counts.R, decodeTiles: counts.decodeTiles, ...prefill };
     this.#sizes = sizes;
+    // All plans are made before the first one runs: what cannot be made leaves nothing running.
+    const firsts = Array.from({ length: Math.ceil(counts.T / this.#embedTokens) }, (_, i) => i * this.#embedTokens);
+    const embeds = firsts.map((first) => this.#embed(first));
+    const body = this.#body(counts.T);
+    const head = counts.R > 0 ? this.#head(counts.R) : undefined;
     // Plans run in the order in which they are submitted. Waiting for each would cost a GPU a way to the host and back.
-    const running: Promise<void>[] = [];
-    for (let first = 0; first < counts.T; first += this.#embedTokens) {
-      const embedded = this.#embed(first).run({ T: Math.min(this.#embedTokens, counts.T - first), R: 0 });
-      running.push(counts.T > this.#embedTokens ? embedded.then(() => this.#weights.releaseTables()) : embedded);
-    }
-    running.push(this.#body(counts.T).run(sizes));
-    if (counts.R === 0) {
-      await Promise.all(running);
+    const running = embeds.map((plan, i) => {
+      const embedded = plan.run({ T: Math.min(this.#embedTokens, counts.T - firsts[i]), R: 0 });
+      return embeds.length > 1 ? embedded.then(() => this.#weights.releaseTables()) : embedded;
+    });
+    running.push(body.run(sizes));
+    if (!head) {
+      await allOver(running);
       return { tokens: new Int32Array(0), logSumExp: new Float32Array(0), logits: noLogits };
     }
-    const head = this.#head(counts.R);
     running.push(head.plan.run(sizes));
     this.#logits = head.logits;
     const rows = sequences.flatMap((s) =>
       s.outputs === "none" ? [] : s.outputs === "last" ? [s.sampling] : Array.from(s.tokens, () => null),
     );
-    const [{ tokens, logSumExp }] = await Promise.all([this.#sampler.sample(head.logits, rows), ...running]);
+    const sampled = this.#sampler.sample(head.logits, rows);
+    await allOver([...running, sampled]);
+    const { tokens, logSumExp } = await sampled;
     return {
       tokens,
       logSumExp,
@@ -289,3 +294,8 @@ export class Runner implements ModelRunner {
 const noLogits = (row: number): Float32Array => {
   throw new AlloyError("internal", `no logits for row ${row}: the step had no output rows`);
 };
+
+/** Waits until all are over, then throws what failed first: nothing still runs on memory that the caller may free. */
+async function allOver(promises: readonly Promise<unknown>[]): Promise<void> {
+  for (const r of await Promise.allSettled(promises)) if (r.status === "rejected") throw r.reason;
+}
