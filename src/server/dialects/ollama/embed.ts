@@ -22,6 +22,14 @@ export async function embed(context: RequestContext): Promise<Response> {
   if (typeof given !== "string" && !(Array.isArray(given) && given.every((v) => typeof v === "string"))) {
     throw new AlloyError("invalid_type", "invalid input type", { param: "input" });
   }
-  requireEmbedding(await resolveModel(context, model));
+  requireEmbedding(await resolveModel(context, model).catch((e: unknown) => Promise.reject(inOllamasWords(e, model))));
   return notSupported(context, "running embedding models");
+}
+
+/** Ollama says this here only, and its clients look for it. */
+function inOllamasWords(e: unknown, model: string): unknown {
+  if (!(e instanceof AlloyError) || e.code !== "model_not_found") return e;
+  return new AlloyError("model_not_found", e.message, {
+    data: { ...e.data, ollama: `model ${JSON.stringify(model)} not found, try pulling it first` },
+  });
 }

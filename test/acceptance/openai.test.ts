@@ -1,9 +1,9 @@
-/** The official `openai` client against the server. */
+/** Rows 19 to 42 and 48 of the acceptance matrix through the official `openai` client, as far as a scripted model can show them. */
 import { expect, test } from "bun:test";
 import OpenAI from "openai";
 import { AlloyError } from "../../src/support/errors.ts";
-import { failure, type Harness, start, until } from "./harness.ts";
-import { type Step, scriptedModel } from "./scripted-engine.ts";
+import { failure, type Harness, start, until } from "../server/harness.ts";
+import { type Step, scriptedModel } from "../server/scripted-engine.ts";
 
 const client = (h: Harness) => new OpenAI({ baseURL: `${h.url}/v1`, apiKey: "none", maxRetries: 0 });
 const hi = [{ role: "user" as const, content: "hi" }];
@@ -12,7 +12,7 @@ const weather = {
   function: { name: "weather", parameters: { type: "object", properties: { city: { type: "string" } } } },
 };
 
-test("plain answer: text, usage, unique ids", async () => {
+test("row 19: plain answer: text, usage, unique ids", async () => {
   await using h = await start();
   const ask = () => client(h).chat.completions.create({ model: "demo", messages: [{ role: "user", content: "one two" }] });
   const [a, b] = await Promise.all([ask(), ask()]);
@@ -24,7 +24,7 @@ test("plain answer: text, usage, unique ids", async () => {
   expect(a._request_id).toMatch(/^req_/);
 });
 
-test("streamed answer with reasoning through the accumulating helper", async () => {
+test("row 20: streamed answer with reasoning through the accumulating helper", async () => {
   await using h = await start([
     { type: "reasoning", text: "let me see" },
     { type: "text", text: "the answer is 4" },
@@ -46,7 +46,7 @@ test("reasoning goes out under both names and is kept from content", async () =>
   expect(answer.choices[0].message).toMatchObject({ content: "yes", reasoning_content: "hmm", reasoning: "hmm" } as object);
 });
 
-test("tool round trip: call, result, answer", async () => {
+test("row 25: tool round trip: call, result, answer", async () => {
   const script = (steps: { toolDone: boolean }): Step[] =>
     steps.toolDone ? [{ type: "text", text: "sunny" }] : [{ type: "tool", id: "call_1", name: "weather", arguments: '{"city":"Rome"}' }];
   await using h = await start({
@@ -75,7 +75,7 @@ test("tool round trip: call, result, answer", async () => {
   });
 });
 
-test("three calls streamed in pieces keep their indexes and identities", async () => {
+test("row 22: three calls streamed in pieces keep their indexes and identities", async () => {
   await using h = await start([
     { type: "text", text: "calling" },
     ...["a", "b", "c"].map((city): Step => ({ type: "tool", name: "weather", arguments: JSON.stringify({ city }) })),
@@ -89,7 +89,7 @@ test("three calls streamed in pieces keep their indexes and identities", async (
   expect(final.choices[0].finish_reason).toBe("tool_calls");
 });
 
-test("parallel_tool_calls: false keeps the first call only", async () => {
+test("row 24: parallel_tool_calls: false keeps the first call only", async () => {
   const calls: Step[] = ["a", "b"].map((city) => ({ type: "tool", name: "weather", arguments: JSON.stringify({ city }) }));
   await using h = await start(calls);
   const request = { model: "demo", messages: hi, tools: [weather], parallel_tool_calls: false };
@@ -126,18 +126,27 @@ test("a call cut by the token limit is dropped, and the reason is length", async
   expect(answer.choices[0].message.tool_calls).toBeUndefined();
 });
 
-test("n: choices share the prompt's count; seeds differ per choice", async () => {
+test("row 29: n choices share the prompt's count; seeds differ per choice", async () => {
   await using h = await start();
   const answer = await client(h).chat.completions.create({ model: "demo", messages: hi, n: 3, seed: 7 });
   expect(answer.choices.map((c) => [c.index, c.message.content])).toEqual([0, 1, 2].map((i) => [i, "echo: hi"]));
   expect(answer.usage).toMatchObject({ prompt_tokens: 2, completion_tokens: 6 });
   expect(h.engine.requests.map((r) => r.sampling.seed)).toEqual([7, 8, 9]);
-  const stream = client(h).chat.completions.stream({ model: "demo", messages: hi, n: 3 });
-  const final = await stream.finalChatCompletion();
-  expect(final.choices.map((c) => c.message.content)).toEqual(["echo: hi", "echo: hi", "echo: hi"]);
+  const chunks = await Array.fromAsync(
+    await client(h).chat.completions.create({ model: "demo", messages: hi, n: 3, stream: true, stream_options: { include_usage: true } }),
+  );
+  const indexes = chunks.flatMap((c) => c.choices.map((x) => x.index));
+  // Not one choice after the other.
+  expect(indexes.lastIndexOf(0)).toBeGreaterThan(indexes.indexOf(2));
+  for (const index of [0, 1, 2]) {
+    const own = chunks.flatMap((c) => c.choices.filter((x) => x.index === index));
+    expect(own.map((x) => x.delta.content ?? "").join("")).toBe("echo: hi");
+    expect(own.filter((x) => x.finish_reason !== null)).toHaveLength(1);
+  }
+  expect(chunks.at(-1)!.usage).toMatchObject({ prompt_tokens: 2, completion_tokens: 6 });
 });
 
-test("log-probabilities with alternatives, streamed and not", async () => {
+test("row 30: log-probabilities with alternatives, streamed and not", async () => {
   await using h = await start([
     { type: "reasoning", text: "not counted" },
     { type: "text", text: "a b" },
@@ -147,16 +156,33 @@ test("log-probabilities with alternatives, streamed and not", async () => {
   const content = plain.choices[0].logprobs!.content!;
   expect(content.map((t) => t.token)).toEqual(["a", " b"]);
   expect(content[0]).toMatchObject({ bytes: [97], logprob: -0.7 });
-  expect(content[0].top_logprobs).toHaveLength(5);
+  for (const { token, top_logprobs } of content) {
+    expect(top_logprobs).toHaveLength(5);
+    expect(top_logprobs.map((t) => t.token)).toContain(token);
+  }
   const chunks = await Array.fromAsync(await client(h).chat.completions.create({ ...request, stream: true }));
   expect(chunks.flatMap((c) => c.choices[0]?.logprobs?.content ?? [])).toEqual(content);
 });
 
-test("stop strings split over tokens are not emitted", async () => {
+test("row 31: stop strings split over tokens are not emitted", async () => {
   await using h = await start([{ type: "text", text: "one two END three" }]);
-  const answer = await client(h).chat.completions.create({ model: "demo", messages: hi, stop: [" END", ""] });
-  expect(answer.choices[0].message.content).toBe("one two");
-  expect(answer.choices[0].finish_reason).toBe("stop");
+  // The second one begins inside of a token, and ends inside of another.
+  for (const stop of [[" END", ""], "wo END thr"]) {
+    const answer = await client(h).chat.completions.create({ model: "demo", messages: hi, stop });
+    expect(answer.choices[0].message.content).toBe(typeof stop === "string" ? "one t" : "one two");
+    expect(answer.choices[0].finish_reason).toBe("stop");
+    const stream = client(h).chat.completions.stream({ model: "demo", messages: hi, stop });
+    expect((await stream.finalChatCompletion()).choices[0].message.content).toBe(answer.choices[0].message.content);
+  }
+});
+
+test("row 34: max_tokens", async () => {
+  await using h = await start([{ type: "text", text: "one two three four five six seven" }]);
+  for (const limit of [{ max_tokens: 5 }, { max_completion_tokens: 5 }]) {
+    const answer = await client(h).chat.completions.create({ model: "demo", messages: hi, ...limit });
+    expect(answer.choices[0]).toMatchObject({ message: { content: "one two three four five" }, finish_reason: "length" });
+    expect(answer.usage!.completion_tokens).toBe(5);
+  }
 });
 
 test("sampling fields reach the engine; null is absent", async () => {
@@ -189,7 +215,7 @@ test("sampling fields reach the engine; null is absent", async () => {
   expect(request.prompt).toMatchObject({ thinking: undefined });
 });
 
-test("thinking: efforts, template switch, and models that cannot think", async () => {
+test("row 36: thinking: efforts, template switch, and models that cannot think", async () => {
   const models = [scriptedModel("demo"), scriptedModel("plain", { capabilities: ["completion"] })];
   await using h = await start({ models });
   const ask = (extra: object, model = "demo") => h.post("/v1/chat/completions", { model, messages: hi, ...extra });
@@ -215,7 +241,7 @@ test("a trailing assistant message is continued", async () => {
   expect(h.engine.requests[0].prompt).toMatchObject({ continueLast: true });
 });
 
-test("history that other servers choke on", async () => {
+test("row 25: history that other servers choke on", async () => {
   await using h = await start();
   const response = await h.post("/v1/chat/completions", {
     model: "demo",
@@ -252,7 +278,7 @@ test("history that other servers choke on", async () => {
   });
 });
 
-test("completions: string, strings, ids, arrays of ids, echo, logprobs, stream, usage", async () => {
+test("row 40: completions: string, strings, ids, arrays of ids, echo, logprobs, stream, usage", async () => {
   await using h = await start({ script: () => [{ type: "text", text: " x y" }] });
   const c = client(h);
   const echo = await c.completions.create({ model: "demo", prompt: "a b", echo: true });
@@ -268,6 +294,8 @@ test("completions: string, strings, ids, arrays of ids, echo, logprobs, stream, 
   const logprobs = await c.completions.create({ model: "demo", prompt: "a", logprobs: 2 });
   expect(logprobs.choices[0].logprobs).toMatchObject({ tokens: [" x", " y"], token_logprobs: [-0.7, -0.7], text_offset: [0, 2] });
   expect(Object.keys(logprobs.choices[0].logprobs!.top_logprobs![0])).toHaveLength(2);
+  const suffix = await failure(c.completions.create({ model: "demo", prompt: "a", suffix: "b" }));
+  expect(suffix).toMatchObject({ status: 400, code: "unsupported_capability", param: "suffix" });
   const best = await c.completions.create({ model: "demo", prompt: "a", best_of: 3 });
   expect(best.choices).toHaveLength(1);
   expect(best.usage).toMatchObject({ prompt_tokens: 1, completion_tokens: 6 });
@@ -285,7 +313,7 @@ test("completions: string, strings, ids, arrays of ids, echo, logprobs, stream, 
   expect(chunks[0].usage).toBeNull();
 });
 
-test("models: list, retrieve with slash and colon, unknown", async () => {
+test("row 42: models: list, retrieve with slash and colon, unknown", async () => {
   const models = [scriptedModel("demo"), scriptedModel("hf.co/org/repo:Q4_K_M", { modified: "2026-05-01T00:00:00Z" })];
   await using h = await start({ models }, { aliases: { fast: "demo" } });
   const list = await Array.fromAsync(client(h).models.list());
@@ -296,8 +324,19 @@ test("models: list, retrieve with slash and colon, unknown", async () => {
   expect(await failure(client(h).models.retrieve("nope"))).toBeInstanceOf(OpenAI.NotFoundError);
 });
 
-test("errors arrive as the client's own classes, with code and param", async () => {
+test("row 39: a prompt over the window", async () => {
   await using h = await start({ contextLength: 50 });
+  const messages = [{ role: "user" as const, content: "w ".repeat(100) }];
+  for (const stream of [false, true]) {
+    const overflow = await failure(client(h).chat.completions.create({ model: "demo", messages, stream }));
+    expect(overflow).toBeInstanceOf(OpenAI.BadRequestError);
+    expect(overflow).toMatchObject({ code: "context_length_exceeded", param: "messages" });
+    expect(overflow.message).toContain("This model's maximum context length is 50 tokens. However, your messages resulted in 101 tokens");
+  }
+});
+
+test("errors arrive as the client's own classes, with code and param", async () => {
+  await using h = await start();
   const c = client(h).chat.completions;
   const error = async (promise: Promise<unknown>) =>
     promise.then(
@@ -307,17 +346,23 @@ test("errors arrive as the client's own classes, with code and param", async () 
   const unknown = await error(c.create({ model: "nope", messages: hi }));
   expect(unknown).toBeInstanceOf(OpenAI.NotFoundError);
   expect(unknown).toMatchObject({ status: 404, code: "model_not_found", param: "model", type: "invalid_request_error" });
-  const overflow = await error(c.create({ model: "demo", messages: [{ role: "user", content: "w ".repeat(100) }] }));
-  expect(overflow).toBeInstanceOf(OpenAI.BadRequestError);
-  expect(overflow).toMatchObject({ code: "context_length_exceeded", param: "messages" });
-  expect(overflow!.message).toContain("This model's maximum context length is 50 tokens. However, your messages resulted in 101 tokens");
   const format = await error(c.create({ model: "demo", messages: hi, response_format: { type: "xml" as "text" } }));
   expect(format).toMatchObject({ status: 400, code: "invalid_value", param: "response_format.type" });
-  const image = [{ role: "user" as const, content: [{ type: "image_url" as const, image_url: { url: "https://x/y.png" } }] }];
-  expect(await error(c.create({ model: "demo", messages: image }))).toMatchObject({ status: 400, code: "unsupported_content" });
 });
 
-test("an engine fault in mid-stream raises in the client", async () => {
+test("row 37: an image that the model cannot see, and one that lies elsewhere, are refused", async () => {
+  await using h = await start();
+  for (const url of ["https://x/y.png", "file:///etc/passwd", "data:image/png;base64,iVBORw0KGgo="]) {
+    const messages = [{ role: "user" as const, content: [{ type: "image_url" as const, image_url: { url } }] }];
+    const error = await failure(client(h).chat.completions.create({ model: "demo", messages }));
+    expect(error).toBeInstanceOf(OpenAI.BadRequestError);
+    expect(error).toMatchObject({ code: "unsupported_content", param: "messages[0].content[0]" });
+    expect(error.message).toContain("'demo'");
+  }
+  expect(h.engine.requests).toEqual([]);
+});
+
+test("row 48: an engine fault in mid-stream raises in the client", async () => {
   await using h = await start([
     { type: "text", text: "so far" },
     { type: "error", error: new AlloyError("engine_died", "the engine stopped", { hint: "Send it again." }) },
@@ -328,8 +373,9 @@ test("an engine fault in mid-stream raises in the client", async () => {
       texts.push(c.choices[0]?.delta.content ?? "");
     }
   };
-  expect((await failure(run())).message).toContain("the engine stopped. Send it again.");
-  await run().catch(() => {});
+  const error = await failure(run());
+  expect(error).toBeInstanceOf(OpenAI.APIError);
+  expect(error.message).toContain("the engine stopped. Send it again.");
   expect(texts.join("")).toContain("so far");
 });
 

@@ -1,16 +1,16 @@
-/** The official `@anthropic-ai/sdk` client against the server. */
+/** Rows 49 to 63 of the acceptance matrix through the official `@anthropic-ai/sdk`, as far as a scripted model can show them. */
 import { expect, test } from "bun:test";
 import Anthropic from "@anthropic-ai/sdk";
 import { AlloyError } from "../../src/support/errors.ts";
-import { failure, type Harness, sseFrames, start, until } from "./harness.ts";
-import type { Step } from "./scripted-engine.ts";
+import { failure, type Harness, sseFrames, start, until } from "../server/harness.ts";
+import type { Step } from "../server/scripted-engine.ts";
 
 const client = (h: Harness) => new Anthropic({ baseURL: h.url, apiKey: "none", maxRetries: 0 });
 const hi = [{ role: "user" as const, content: "hi" }];
 const base = { model: "demo", max_tokens: 100, messages: hi };
 const weather = { name: "weather", input_schema: { type: "object" as const, properties: { city: { type: "string" } } } };
 
-test("plain answer with usage and request id", async () => {
+test("row 49: plain answer with usage and request id", async () => {
   await using h = await start();
   const { data, request_id } = await client(h).messages.create(base).withResponse();
   expect(data).toMatchObject({ type: "message", role: "assistant", model: "demo", stop_reason: "end_turn", stop_sequence: null });
@@ -18,9 +18,16 @@ test("plain answer with usage and request id", async () => {
   expect(data.usage).toMatchObject({ input_tokens: 2, cache_read_input_tokens: 0, output_tokens: 2 });
   expect(request_id).toMatch(/^req_/);
   expect(data.id).toMatch(/^msg_\w{24}$/);
+  const streamed = client(h).messages.stream(base);
+  expect(await streamed.finalMessage()).toMatchObject({
+    content: data.content,
+    stop_reason: "end_turn",
+    usage: { input_tokens: 2, output_tokens: 2 },
+  });
+  expect(streamed.request_id).toMatch(/^req_/);
 });
 
-test("streamed thinking, text and two tools: exact event order", async () => {
+test("row 50: streamed thinking, text and two tools: exact event order", async () => {
   const steps: Step[] = [
     { type: "reasoning", text: "hmm" },
     { type: "text", text: "calling" },
@@ -105,7 +112,7 @@ test("tool round trip: the engine sees its own ids again, results come before te
   });
 });
 
-test("system messages in the middle stay in place; consecutive turns merge; unknown blocks are dropped", async () => {
+test("row 55: system messages in the middle stay in place; consecutive turns merge; unknown blocks are dropped", async () => {
   await using h = await start();
   const response = await h.post("/v1/messages?beta=true", {
     ...base,
@@ -134,7 +141,7 @@ test("system messages in the middle stay in place; consecutive turns merge; unkn
   });
 });
 
-test("thinking follows the thinking field alone", async () => {
+test("row 57: thinking follows the thinking field alone", async () => {
   await using h = await start();
   const effort = { effort: "high" as const };
   for (const extra of [
@@ -153,7 +160,7 @@ test("thinking follows the thinking field alone", async () => {
   expect((await h.post("/v1/messages", { ...base, messages: prefill, thinking: { type: "enabled", budget_tokens: 5 } })).status).toBe(400);
 });
 
-test("stop reasons: stop_sequence with its text, max_tokens, the window", async () => {
+test("row 51: stop reasons: stop_sequence with its text, max_tokens, the window", async () => {
   await using h = await start({
     script: (r) =>
       r.maxTokens === 77 ? [{ type: "text", text: "a" }, { type: "window" }] : [{ type: "text", text: "one two STOP three" }],
@@ -189,7 +196,7 @@ test("arguments that are no JSON: repaired where only the end lacks, raw otherwi
   expect(prompt.kind === "chat" && prompt.messages[1].toolCalls![1].arguments).toBe("city=Rome");
 });
 
-test("disable_parallel_tool_use, tool_choice and server tools", async () => {
+test("row 52: disable_parallel_tool_use, tool_choice and server tools", async () => {
   await using h = await start([
     { type: "tool", name: "weather", arguments: "{}" },
     { type: "tool", name: "weather", arguments: "{}" },
@@ -208,7 +215,7 @@ test("disable_parallel_tool_use, tool_choice and server tools", async () => {
   expect(absent.status).toBe(400);
 });
 
-test("deferred tools stay hidden until a reference brings them; without a way to find them all are shown", async () => {
+test("row 61: deferred tools stay hidden until a reference brings them; without a way to find them all are shown", async () => {
   await using h = await start();
   const deferred = { ...weather, defer_loading: true };
   const finder = { name: "ToolSearch", input_schema: { type: "object" } };
@@ -238,7 +245,7 @@ test("count_tokens agrees with the later message", async () => {
   expect(counted.input_tokens).toBe(message.usage.input_tokens + (message.usage.cache_read_input_tokens ?? 0));
 });
 
-test("24 counts at once answer while all slots generate", async () => {
+test("row 54: 24 counts at once answer while all slots generate", async () => {
   await using h = await start({ slots: 1, delayMs: 20, script: () => [{ type: "text", text: "w ".repeat(500) }] });
   const abort = new AbortController();
   const running = client(h)
@@ -252,7 +259,7 @@ test("24 counts at once answer while all slots generate", async () => {
   await running;
 });
 
-test("errors: exact overflow text, unknown model, missing field, overload", async () => {
+test("row 59: errors: exact overflow text, unknown model, missing field, overload", async () => {
   await using h = await start({
     contextLength: 50,
     slots: 1,
@@ -268,6 +275,11 @@ test("errors: exact overflow text, unknown model, missing field, overload", asyn
   expect(overflow).toMatchObject({ status: 400, type: "error", error: { type: "invalid_request_error" } });
   expect(overflow.error.message).toBe("prompt is too long: 101 tokens > 50 maximum");
   expect(overflow.request_id).toMatch(/^req_/);
+  const thrown = await failure(client(h).messages.create({ ...base, messages: [{ role: "user", content: "w ".repeat(100) }] }));
+  expect(thrown).toBeInstanceOf(Anthropic.BadRequestError);
+  expect((thrown as InstanceType<typeof Anthropic.BadRequestError>).error).toMatchObject({
+    error: { message: expect.stringMatching(/^prompt is too long: \d+ tokens > \d+ maximum$/) },
+  });
   expect(await fail({ ...base, model: "nope" })).toMatchObject({ status: 404, error: { type: "not_found_error", message: "model: nope" } });
   expect(await fail({ ...base, max_tokens: undefined })).toMatchObject({ status: 400, error: { message: "max_tokens: Field required" } });
   expect((await fail({ ...base, messages: [{ role: "user", content: [] }] })).error.message).toStartWith("messages.0.content: ");
@@ -289,11 +301,20 @@ test("errors: exact overflow text, unknown model, missing field, overload", asyn
   await running;
 });
 
-test("max_tokens far beyond the window is clamped, not refused", async () => {
-  await using h = await start();
-  const response = await h.post("/v1/messages", { ...base, max_tokens: 128_000, stream: true });
-  expect(response.status).toBe(200);
-  await response.text();
+test("row 58: output_config.format holds the answer to its schema", async () => {
+  await using h = await start([{ type: "text", text: '{"title":"x"}' }]);
+  const schema = { type: "object", properties: { title: { type: "string" } }, required: ["title"], additionalProperties: false };
+  const body = { ...base, output_config: { format: { type: "json_schema" as const, schema } } };
+  expect(await client(h).messages.create(body)).toMatchObject({ content: [{ type: "text", text: '{"title":"x"}' }] });
+  expect(h.engine.requests[0].constraint).toMatchObject({ kind: "schema", schema });
+});
+
+test("row 60: max_tokens far beyond the window is clamped, not refused", async () => {
+  await using h = await start({ contextLength: 32_768 });
+  const final = await client(h)
+    .messages.stream({ ...base, max_tokens: 128_000 })
+    .finalMessage();
+  expect(final).toMatchObject({ content: [{ text: "echo: hi" }], stop_reason: "end_turn" });
 });
 
 test("an engine fault in mid-stream is an error event and ends the stream", async () => {
@@ -331,9 +352,43 @@ test("claude names fall back to the one model there is, and say so", async () =>
   expect((await strict.post("/v1/messages", { ...base, model: "claude-opus-5-5" })).status).toBe(404);
 });
 
-test("the SDK's model list", async () => {
+test("row 62: an image in a tool result, a block of an unknown type and a server tool are no errors", async () => {
+  await using h = await start();
+  const image = { type: "image" as const, source: { type: "base64" as const, media_type: "image/png" as const, data: "iVBORw0KGgo=" } };
+  const answer = await client(h).messages.create({
+    ...base,
+    tools: [
+      { name: "Read", input_schema: { type: "object" } },
+      { type: "web_search_20250305", name: "web_search" },
+    ],
+    messages: [
+      ...hi,
+      { role: "assistant", content: [{ type: "tool_use", id: "toolu_1", name: "Read", input: { file_path: "a.png" } }] },
+      {
+        role: "user",
+        content: [
+          { type: "tool_result", tool_use_id: "toolu_1", content: [image] },
+          { type: "from_the_future", x: 1 } as unknown as Anthropic.TextBlockParam,
+          { type: "text", text: "what is it?" },
+        ],
+      },
+    ],
+  });
+  expect(answer.content).toMatchObject([{ type: "text", text: "echo: what is it?" }]);
+  expect(h.engine.requests[0].prompt).toMatchObject({
+    tools: [{ name: "Read" }],
+    messages: [
+      { role: "user" },
+      { role: "assistant" },
+      { role: "tool", content: "[image omitted: model has no vision]" },
+      { role: "user", content: "what is it?" },
+    ],
+  });
+});
+
+test("row 63: the SDK's model list", async () => {
   await using h = await start();
   const models = await Array.fromAsync(client(h).models.list());
-  expect(models).toMatchObject([{ id: "demo", type: "model", display_name: "demo" }]);
+  expect(models).toMatchObject([{ id: "demo", type: "model", display_name: "demo", max_input_tokens: 65536 }]);
   expect(await failure(client(h).models.retrieve("nope"))).toBeInstanceOf(Anthropic.NotFoundError);
 });

@@ -1,9 +1,9 @@
-/** Embeddings, audio and reranking: no model does them yet, and what is wrong with a request is said all the same. */
+/** Rows 38, 41, 47, 89 and 96 of the acceptance matrix: embeddings, audio and reranking: no model does them yet, and what is wrong with a request is said all the same. */
 import { expect, test } from "bun:test";
 import { Ollama } from "ollama";
 import OpenAI from "openai";
-import { failure, type Harness, start } from "./harness.ts";
-import { scriptedModel } from "./scripted-engine.ts";
+import { failure, type Harness, start } from "../server/harness.ts";
+import { scriptedModel } from "../server/scripted-engine.ts";
 
 const models = [scriptedModel("demo"), scriptedModel("embedder", { capabilities: ["embedding"] })];
 const client = (h: Harness) => new OpenAI({ baseURL: `${h.url}/v1`, apiKey: "none" });
@@ -13,7 +13,7 @@ async function outcome(response: Response): Promise<[number, string, string | nu
   return [response.status, error.code, error.param];
 }
 
-test("embeddings", async () => {
+test("row 41: embeddings", async () => {
   await using h = await start({ models });
   const ask = async (body: object) => outcome(await h.post("/v1/embeddings", body));
   for (const input of [undefined, null, [], {}, 5, [1.5], ["a", 1], [[]]]) {
@@ -30,17 +30,27 @@ test("embeddings", async () => {
   expect(await failure(client(h).embeddings.create({ model: "text-embedding-3-small", input: "x" }))).toMatchObject({ status: 501 });
 });
 
-test("Ollama's embeddings", async () => {
+test("row 89: Ollama's embeddings", async () => {
   await using h = await start({ models });
   const ollama = new Ollama({ host: h.url });
   expect((await failure(ollama.embed({ model: "demo", input: "x" }))).message).toBe('"demo" does not support embeddings');
   expect((await failure(ollama.embeddings({ model: "embedder", prompt: "x" }))).message).toContain("not supported by this version");
-  expect((await failure(ollama.embed({ model: "nope", input: "x" }))).message).toBe("model 'nope' not found");
+  expect((await failure(ollama.embed({ model: "nope", input: "x" }))).message).toBe('model "nope" not found, try pulling it first');
   const odd = await h.post("/api/embed", { model: "demo", input: 5 });
   expect([odd.status, await odd.json()]).toEqual([400, { error: "invalid input type" }]);
 });
 
-test("transcriptions", async () => {
+test("row 38: audio in a message is refused, and which model cannot hear it is said", async () => {
+  await using h = await start({ models });
+  const part = { type: "input_audio" as const, input_audio: { data: "UklGRg==", format: "wav" as const } };
+  const error = await failure(
+    client(h).chat.completions.create({ model: "demo", messages: [{ role: "user", content: [{ type: "text", text: "What?" }, part] }] }),
+  );
+  expect(error).toMatchObject({ status: 400, code: "unsupported_content", param: "messages[0].content[1]" });
+  expect(error.message).toContain("'demo'");
+});
+
+test("row 47: transcriptions", async () => {
   await using h = await start({ models });
   const form = async (fields: Record<string, string | Blob>, path = "/v1/audio/transcriptions") => {
     const body = new FormData();
@@ -66,7 +76,7 @@ test("transcriptions", async () => {
   expect(await form({ file: large, model: "demo" })).toEqual([413, "request_too_large", null]);
 });
 
-test("reranking", async () => {
+test("row 96: reranking", async () => {
   await using h = await start({ models });
   for (const path of ["/v1/rerank", "/rerank", "/reranking", "/v1/reranking"]) {
     const response = await h.post(path, { model: "demo", query: "q", documents: ["a", { text: "b" }] });

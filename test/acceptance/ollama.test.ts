@@ -1,9 +1,9 @@
-/** The official `ollama` client against the server. */
+/** Rows 83 to 85 and 90 to 92 of the acceptance matrix: the official `ollama` client, and what curl sends to the same routes. */
 import { expect, test } from "bun:test";
 import { Ollama } from "ollama";
 import { AlloyError } from "../../src/support/errors.ts";
-import { failure, type Harness, start, until } from "./harness.ts";
-import { scriptedModel } from "./scripted-engine.ts";
+import { failure, type Harness, start, until } from "../server/harness.ts";
+import { scriptedModel } from "../server/scripted-engine.ts";
 
 const client = (h: Harness) => new Ollama({ host: h.url });
 const hi = [{ role: "user", content: "hi" }];
@@ -12,7 +12,7 @@ const tool = {
   function: { name: "weather", description: "", parameters: { type: "object", properties: { city: { type: "string" } } } },
 };
 
-test("generate and chat, streamed and not, with metrics", async () => {
+test("row 83: generate and chat, streamed and not, with metrics", async () => {
   await using h = await start();
   const generated = await client(h).generate({ model: "demo", prompt: "one two" });
   expect(generated).toMatchObject({
@@ -29,9 +29,16 @@ test("generate and chat, streamed and not, with metrics", async () => {
   expect(parts.map((p) => p.message.content).join("")).toBe("echo: hi");
   expect(parts.at(-1)).toMatchObject({ done: true, done_reason: "stop", eval_count: 2 });
   expect(parts.slice(0, -1).every((p) => !p.done)).toBe(true);
+  const pieces = await Array.fromAsync(await client(h).generate({ model: "demo", prompt: "one two", stream: true }));
+  expect(pieces.map((p) => p.response).join("")).toBe("echo: one two");
+  expect(pieces.at(-1)).toMatchObject({ done: true, context: generated.context });
+  expect(await client(h).chat({ model: "demo", messages: hi })).toMatchObject({
+    message: { role: "assistant", content: "echo: hi" },
+    done: true,
+  });
 });
 
-test("thinking is separate; tool calls come whole with object arguments", async () => {
+test("row 84: thinking is separate; tool calls come whole with object arguments", async () => {
   await using h = await start([
     { type: "reasoning", text: "hmm so" },
     { type: "tool", id: "call_1", name: "weather", arguments: '{"city":"Rome"}' },
@@ -49,6 +56,27 @@ test("thinking is separate; tool calls come whole with object arguments", async 
   expect(parts.flatMap((p) => p.message.tool_calls ?? [])).toEqual(plain.message.tool_calls!);
   expect(parts.at(-1)!.done_reason).toBe("stop");
   expect(h.engine.requests[0].prompt).toMatchObject({ thinking: "high", tools: [{ name: "weather" }] });
+});
+
+test("row 84: thinking as true, false and a level; a schema; images", async () => {
+  await using h = await start([
+    { type: "reasoning", text: "hmm" },
+    { type: "text", text: '{"a":1}' },
+  ]);
+  const schema = { type: "object", properties: { a: { type: "integer" } } };
+  for (const [think, seen] of [
+    [true, "on"],
+    [false, "off"],
+    ["high", "high"],
+  ] as const) {
+    const answer = await client(h).chat({ model: "demo", messages: hi, think, format: schema });
+    expect(answer.message).toMatchObject({ role: "assistant", content: '{"a":1}', thinking: "hmm" });
+    const request = h.engine.requests.at(-1)!;
+    expect(request.prompt).toMatchObject({ thinking: seen });
+    expect(request.constraint).toMatchObject({ kind: "schema", schema });
+  }
+  const image = await failure(client(h).chat({ model: "demo", messages: [{ ...hi[0], images: [new Uint8Array([137, 80, 78, 71])] }] }));
+  expect(image).toMatchObject({ status_code: 400, error: expect.stringContaining("is an image, which the model 'demo' cannot take") });
 });
 
 test("tool round trip", async () => {
@@ -97,7 +125,7 @@ test("options: defaults, overrides, ignored and wrong ones", async () => {
   expect([wrong.status, await wrong.json()]).toEqual([400, { error: 'option "top_k" must be of type integer' }]);
 });
 
-test("log-probabilities", async () => {
+test("row 84: log-probabilities", async () => {
   await using h = await start([{ type: "text", text: "a b" }]);
   const r = await client(h).chat({ model: "demo", messages: hi, logprobs: true, top_logprobs: 2 });
   expect(r.logprobs).toMatchObject([{ token: "a", top_logprobs: [{ token: "a" }, { token: "a~1" }] }, { token: " b" }]);
@@ -106,7 +134,7 @@ test("log-probabilities", async () => {
   );
 });
 
-test("raw, system, context, template and debug rendering", async () => {
+test("row 92: raw, system, context, template and debug rendering", async () => {
   await using h = await start();
   await client(h).generate({ model: "demo", prompt: "a <b>", raw: true });
   expect(h.engine.requests[0].prompt).toEqual({ kind: "text", text: "a <b>" });
@@ -136,7 +164,7 @@ test("raw, system, context, template and debug rendering", async () => {
   expect(await debug.json()).toMatchObject({ _debug_info: { rendered_template: "<user>x\n<assistant>" } });
 });
 
-test("an empty prompt loads, keep_alive 0 unloads, as single objects", async () => {
+test("row 91: an empty prompt loads, keep_alive 0 unloads, as single objects", async () => {
   await using h = await start();
   const load = await h.post("/api/generate", { model: "demo" });
   expect(await load.json()).toMatchObject({ response: "", done: true, done_reason: "load" });
@@ -147,7 +175,7 @@ test("an empty prompt loads, keep_alive 0 unloads, as single objects", async () 
   expect(h.engine.requests).toEqual([]);
 });
 
-test("keep_alive forms", async () => {
+test("row 90: keep_alive forms", async () => {
   await using h = await start();
   const forms: [unknown, number | undefined][] = [
     [undefined, undefined],
@@ -168,12 +196,17 @@ test("keep_alive forms", async () => {
     const r = await h.post("/api/chat", { model: "demo", messages: hi, keep_alive: form });
     expect([r.status, Object.keys((await r.json()) as object)]).toEqual([400, ["error"]]);
   }
+  // The duration stays for requests that do not say one.
+  await h.post("/api/generate", { model: "demo", keep_alive: "1h" });
+  await h.post("/api/chat", { model: "demo", messages: hi, stream: false });
+  const left = Date.parse((await client(h).ps()).models[0].expires_at as unknown as string) - Date.now();
+  expect(left).toBeWithin(3_000_000, 3_600_001);
   await h.post("/api/generate", { model: "demo", keep_alive: -1 });
   const [model] = (await client(h).ps()).models;
   expect(new Date(model.expires_at).getFullYear()).toBeGreaterThanOrEqual(2300);
 });
 
-test("list, show, version", async () => {
+test("row 85: list, show, version", async () => {
   const models = [
     scriptedModel("demo"),
     scriptedModel("qwen3:8b", { parameters: 8.19e9, modified: "2026-06-01T00:00:00Z", license: "MIT" }),
@@ -250,7 +283,7 @@ test("vendor names never stand for another model here, so that clients pull", as
   expect([r.status, await r.json()]).toEqual([404, { error: "model 'gpt-oss:20b' not found" }]);
 });
 
-test("a fault in mid-stream is a last line with error; abort frees the slot", async () => {
+test("row 83: a fault in mid-stream is a last line with error; abort frees the slot", async () => {
   await using h = await start([
     { type: "text", text: "so far" },
     { type: "error", error: new AlloyError("engine_died", "the engine stopped") },

@@ -1,13 +1,14 @@
-/** Bytes on the wire, heartbeats, cancellation, back-pressure, many clients, and shutdown. */
+/** Rows 15, 16, 33 and 99 of the acceptance matrix: bytes on the wire, heartbeats, cancellation, back-pressure, many clients, and shutdown. */
 import { describe, expect, test } from "bun:test";
 import type { AccessEntry } from "../../src/server/dispatch.ts";
 import { AlloyError } from "../../src/support/errors.ts";
-import { type Harness, rawRequest, sseFrames, start, until } from "./harness.ts";
+import { type Harness, rawRequest, sseFrames, start, until } from "../server/harness.ts";
 
 const messages = [{ role: "user", content: "hi" }];
 const ROUTES = [
   ["/v1/chat/completions", { model: "demo", messages, stream: true }],
   ["/v1/completions", { model: "demo", prompt: "hi", stream: true }],
+  ["/v1/responses", { model: "demo", input: "hi", stream: true }],
   ["/v1/messages", { model: "demo", messages, max_tokens: 100_000, stream: true }],
   ["/api/chat", { model: "demo", messages, stream: true }],
   ["/api/generate", { model: "demo", prompt: "hi", stream: true }],
@@ -15,7 +16,7 @@ const ROUTES = [
 const long = { delayMs: 2, script: () => [{ type: "text" as const, text: "word ".repeat(5000) }] };
 
 describe("framing", () => {
-  test("chat chunks: constant head, role first, one finish, usage, DONE", async () => {
+  test("row 33: chat chunks: constant head, role first, one finish, usage, DONE", async () => {
     await using h = await start([
       { type: "reasoning", text: "r" },
       { type: "text", text: "a\nb \u2028 😀" },
@@ -57,7 +58,7 @@ describe("framing", () => {
     expect(chunks.slice(0, -1).every((c) => c.usage === null)).toBe(true);
   });
 
-  test("without include_usage there is no usage key at all", async () => {
+  test("row 33: without include_usage there is no usage key at all", async () => {
     await using h = await start();
     const text = await (await h.post("/v1/chat/completions", { model: "demo", messages, stream: true })).text();
     expect(text).not.toContain('"usage"');
@@ -94,11 +95,12 @@ describe("framing", () => {
 });
 
 describe("silence", () => {
-  test("headers come before prefill, heartbeats in each dialect's form during it", async () => {
+  test("row 15: headers come before prefill, heartbeats in each dialect's form during it", async () => {
     await using h = await start({ prefillMs: 900, script: () => [{ type: "text", text: "late" }] }, { heartbeatMs: 50 });
     const beats: Record<string, (line: string) => boolean> = {
       "/v1/chat/completions": (l) => l === ": ping",
       "/v1/completions": (l) => l === ": ping",
+      "/v1/responses": (l) => l === ": ping",
       "/v1/messages": (l) => l === 'data: {"type":"ping"}',
       "/api/chat": (l) => l.includes('"content":""') && l.includes('"done":false'),
       "/api/generate": (l) => l.includes('"response":""') && l.includes('"done":false'),
@@ -116,7 +118,7 @@ describe("silence", () => {
     );
   });
 
-  test("a silent response outlives the runtime's idle timer", async () => {
+  test("row 15: a silent response outlives the runtime's idle timer", async () => {
     await using h = await start({ prefillMs: 13_000, script: () => [{ type: "text", text: "late" }] }, { heartbeatMs: 60_000 });
     const body = { model: "demo", messages, stream: true };
     expect(await (await h.post("/v1/chat/completions", body)).text()).toContain("late");
@@ -124,7 +126,7 @@ describe("silence", () => {
 });
 
 describe("cancellation", () => {
-  test.each(ROUTES)("%s: client gone in mid-stream, in prefill, and without streaming", async (path, body) => {
+  test.each(ROUTES)("row 16: %s, client gone in mid-stream, in prefill, and without streaming", async (path, body) => {
     for (const [options, sent] of [
       [long, body],
       [{ ...long, prefillMs: 60_000 }, body],
@@ -146,20 +148,28 @@ describe("cancellation", () => {
     }
   });
 
-  test("a socket cut without goodbye, 50 times, leaves nothing running", async () => {
-    await using h = await start(long);
-    const body = JSON.stringify({ model: "demo", messages, stream: true });
-    const request = `POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
-    await Promise.all(
-      Array.from({ length: 50 }, async () => {
-        const socket = await Bun.connect({ hostname: "127.0.0.1", port: h.server.port, socket: { data() {} } });
-        socket.write(request);
-        await Bun.sleep(100);
-        socket.terminate();
-      }),
-    );
-    await until(() => h.engine.running === 0, "all slots are free");
-    expect(h.engine.cancelled).toHaveLength(h.engine.requests.length);
+  test("row 16: sockets cut without goodbye, 100 times, leave nothing running and are counted", async () => {
+    for (const options of [long, { ...long, prefillMs: 60_000 }]) {
+      await using h = await start(options);
+      const body = JSON.stringify({ model: "demo", messages, stream: true });
+      const request = `POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+      await Promise.all(
+        Array.from({ length: 50 }, async () => {
+          const begun = Promise.withResolvers<void>();
+          const socket = { data: () => begun.resolve(), close: () => begun.reject(new Error("closed before it began")) };
+          const client = await Bun.connect({ hostname: "127.0.0.1", port: h.server.port, socket });
+          client.write(request);
+          // The headers and the first frame: the stream is under way.
+          await begun.promise;
+          client.terminate();
+        }),
+      );
+      await until(() => h.engine.running === 0 && h.engine.requests.length === 50, "all slots are free");
+      expect(h.engine.cancelled).toHaveLength(50);
+      const metrics = await (await fetch(`${h.url}/metrics`)).text();
+      expect(metrics).toContain('alloy_client_disconnects_total{route="/v1/chat/completions"} 50\n');
+      expect(metrics).toMatch(/^vllm:request_success_total\{.*finished_reason="abort".*\} 50$/m);
+    }
   });
 
   test("a queued request leaves the queue", async () => {
@@ -209,13 +219,15 @@ test("a slow reader slows its own stream instead of filling memory", async () =>
   await until(() => h.engine.running === 0, "the stream is cancelled");
 });
 
-test("64 clients at once, mixed dialects, each gets its own answer whole", async () => {
+test("row 99: 64 clients at once, mixed dialects, each gets its own answer whole", async () => {
   await using h = await start({ slots: 16, delayMs: 1 });
   const answers = await Promise.all(
     Array.from({ length: 64 }, async (_, i) => {
       const content = `client ${i} ${`w${i} `.repeat(40)}end`;
       const [path, base] = ROUTES[i % ROUTES.length];
-      const body = { ...base, ...("prompt" in base ? { prompt: content } : { messages: [{ role: "user", content }] }) };
+      const said =
+        "prompt" in base ? { prompt: content } : "input" in base ? { input: content } : { messages: [{ role: "user", content }] };
+      const body = { ...base, ...said };
       const response = await h.post(path, body);
       return [text(path, await response.text()), `echo: ${content}`];
     }),
@@ -236,7 +248,11 @@ function text(path: string, body: string): string {
   return sseFrames(body)
     .filter((f) => f.data !== undefined && f.data !== "[DONE]")
     .map((f) => JSON.parse(f.data!))
-    .map((c) => (path === "/v1/messages" ? (c.delta?.text ?? "") : (c.choices[0]?.delta?.content ?? c.choices[0]?.text ?? "")))
+    .map((c) => {
+      if (path === "/v1/messages") return c.delta?.text ?? "";
+      if (path === "/v1/responses") return c.type === "response.output_text.delta" ? c.delta : "";
+      return c.choices[0]?.delta?.content ?? c.choices[0]?.text ?? "";
+    })
     .join("");
 }
 
@@ -244,6 +260,7 @@ describe("stop", () => {
   const endings: Record<string, (text: string) => boolean> = {
     "/v1/chat/completions": (t) => t.includes('"message":"the server is shutting down.') && t.endsWith("data: [DONE]\n\n"),
     "/v1/completions": (t) => t.includes('"message":"the server is shutting down.') && t.endsWith("data: [DONE]\n\n"),
+    "/v1/responses": (t) => /event: response.failed\ndata: [^\n]*the server is shutting down[^\n]*\n\n$/.test(t),
     "/v1/messages": (t) => /event: error\ndata: \{"type":"error","error":\{"type":"overloaded_error"[^\n]*\n\n$/.test(t),
     "/api/chat": (t) => /\n\{"error":"the server is shutting down[^\n]*\}\n$/.test(t),
     "/api/generate": (t) => /\n\{"error":"the server is shutting down[^\n]*\}\n$/.test(t),
@@ -304,11 +321,12 @@ test("errors after the first frame end the stream in the dialect's way", async (
   const openai = 'data: {"error":{"message":"no memory left","type":"server_error","param":null,"code":"out_of_memory"}}\n\ndata: [DONE]';
   expect(await last(h, ...ROUTES[0])).toBe(openai);
   expect(await last(h, ...ROUTES[1])).toBe(openai);
-  expect(await last(h, ...ROUTES[2])).toContain(
+  expect(await last(h, ...ROUTES[2])).toContain('"error":{"code":"server_error","message":"no memory left"}');
+  expect(await last(h, ...ROUTES[3])).toContain(
     'event: error\ndata: {"type":"error","error":{"type":"api_error","message":"no memory left"},"request_id":"req_',
   );
-  expect(await last(h, ...ROUTES[3])).toEndWith('\n{"error":"no memory left"}');
   expect(await last(h, ...ROUTES[4])).toEndWith('\n{"error":"no memory left"}');
+  expect(await last(h, ...ROUTES[5])).toEndWith('\n{"error":"no memory left"}');
 });
 
 test("a short host name in the request does not confuse routing", async () => {

@@ -1,4 +1,4 @@
-/** Model management over Ollama's API with the official client: pull, create, copy, show, ps, delete, blobs, push (acceptance rows 14, 85 to 88). */
+/** Model management over Ollama's API with the official client: pull, create, copy, show, ps, delete, blobs, push (rows 14 and 85 to 88 of the acceptance matrix). */
 import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { connect } from "node:net";
@@ -9,7 +9,7 @@ import { modelInfo } from "../../src/hub/info.ts";
 import { listModels, resolveModel } from "../../src/hub/resolve.ts";
 import { Machine } from "../hub/machine.ts";
 import { sha256, StandIn } from "../hub/stand-in.ts";
-import { failure, type Harness, start, until } from "./harness.ts";
+import { failure, type Harness, start, until } from "../server/harness.ts";
 
 // Machines that run tests are busy.
 setDefaultTimeout(30_000);
@@ -51,8 +51,8 @@ async function answer(path: string, body: unknown, method = "POST"): Promise<[nu
   return [r.status, text === "" ? "" : JSON.parse(text)];
 }
 
-describe("pull (row 86)", () => {
-  test("streamed: the lines and their order; then the model is listed, shown and used", async () => {
+describe("pull", () => {
+  test("row 86: streamed: the lines and their order; then the model is listed, shown and used", async () => {
     const { digests, manifest } = registry.ollama(
       "library/tiny",
       [
@@ -81,13 +81,13 @@ describe("pull (row 86)", () => {
     expect((await ollama.chat({ model: "tiny:1b", messages: [{ role: "user", content: "hi" }] })).message.content).toBe("echo: hi");
   });
 
-  test("not streamed: only the end", async () => {
+  test("row 86: not streamed: only the end", async () => {
     registry.ollama("library/tiny", [["model", gguf]]);
     expect(await answer("/api/pull", { name: "tiny", stream: false })).toEqual([200, { status: "success" }]);
     expect(await answer("/api/pull", { model: "demo", stream: false })).toEqual([200, { status: "success" }]);
   });
 
-  test("unknown, offline, wrong: readable, in Ollama's words where clients look for them", async () => {
+  test("row 86: unknown, offline, wrong: readable, in Ollama's words where clients look for them", async () => {
     const missing = "pull model manifest: file does not exist";
     const streamed = await failure((async () => Array.fromAsync(await ollama.pull({ model: "nothing", stream: true })))());
     expect(streamed.message).toBe(missing);
@@ -143,8 +143,8 @@ test("a server that stops does not wait for a pull: what came is kept, and the c
   expect([existsSync(partial), existsSync(`${partial}.lock`)]).toEqual([true, false]);
 });
 
-describe("create (row 87)", () => {
-  test("from, with system and parameters; show; delete", async () => {
+describe("create", () => {
+  test("row 87: from, with system and parameters; show; delete", async () => {
     const parts = await Array.fromAsync(
       await ollama.create({
         model: "mine",
@@ -216,7 +216,7 @@ describe("create (row 87)", () => {
     expect((await ollama.show({ model: "uploaded" })).model_info).toMatchObject({ "general.architecture": "llama" });
   });
 
-  test("a large upload is not held in memory (row 14)", async () => {
+  test("row 14: a large upload is not held in memory", async () => {
     const piece = new Uint8Array(2 ** 20).fill(1);
     const count = 300;
     const hasher = new Bun.CryptoHasher("sha256");
@@ -255,8 +255,8 @@ describe("create (row 87)", () => {
   });
 });
 
-describe("copy and delete (row 85)", () => {
-  test("round trip; ps forgets what is deleted", async () => {
+describe("copy and delete", () => {
+  test("row 85: round trip; ps forgets what is deleted", async () => {
     await ollama.copy({ source: "demo", destination: "twin:v2" });
     expect(await names()).toEqual(["twin:v2", "demo:latest"]);
     await ollama.generate({ model: "twin:v2", prompt: "", keep_alive: "1h" });
@@ -281,7 +281,7 @@ describe("copy and delete (row 85)", () => {
   });
 });
 
-test("push is refused as one JSON answer, streamed or not (row 88)", async () => {
+test("row 88: push is refused as one JSON answer, streamed or not", async () => {
   const error = await failure(ollama.push({ model: "demo" }));
   expect(error).toMatchObject({ status_code: 501, error: "push is not supported by alloy" });
   expect(await answer("/api/push", { model: "demo", stream: true })).toEqual([501, { error: "push is not supported by alloy" }]);

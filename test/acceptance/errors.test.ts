@@ -1,16 +1,17 @@
-/** Bad requests in every dialect: status, envelope, wording. */
+/** Bad requests in every dialect: status, envelope, wording. Rows 3 to 7, 14 and 17 of the acceptance matrix. */
 import { describe, expect, test } from "bun:test";
 import zlib from "node:zlib";
 import type { AccessEntry } from "../../src/server/dispatch.ts";
 import { AlloyError } from "../../src/support/errors.ts";
-import { failure, type Harness, start, until } from "./harness.ts";
-import { scriptedModel } from "./scripted-engine.ts";
+import { failure, type Harness, start, until } from "../server/harness.ts";
+import { scriptedModel } from "../server/scripted-engine.ts";
 
 const hi = [{ role: "user", content: "hi" }];
 /** Each generation endpoint with a body that works. */
 const ENDPOINTS = [
   ["/v1/chat/completions", "openai", { model: "demo", messages: hi }],
   ["/v1/completions", "openai", { model: "demo", prompt: "hi" }],
+  ["/v1/responses", "openai", { model: "demo", input: "hi" }],
   ["/v1/messages", "anthropic", { model: "demo", messages: hi, max_tokens: 5 }],
   ["/v1/messages/count_tokens", "anthropic", { model: "demo", messages: hi }],
   ["/api/chat", "ollama", { model: "demo", messages: hi }],
@@ -44,7 +45,7 @@ async function message(response: Response, dialect: Dialect, status: number): Pr
 }
 
 describe.each(ENDPOINTS)("%s", (path, dialect, good) => {
-  test("works as it is, whatever the content type says", async () => {
+  test("row 3: works as it is, whatever the content type says", async () => {
     await using h = await start();
     for (const type of ["application/json", "application/x-www-form-urlencoded", "text/plain", ""]) {
       const response = await h.post(path, good, { "content-type": type });
@@ -53,7 +54,7 @@ describe.each(ENDPOINTS)("%s", (path, dialect, good) => {
     }
   });
 
-  test("empty body, malformed JSON, wrong type, no object", async () => {
+  test("row 5: empty body, malformed JSON, wrong type, no object", async () => {
     await using h = await start();
     expect(await message(await h.post(path, ""), dialect, 400)).toContain("missing request body");
     expect(await message(await h.post(path, '{"model": "demo",}'), dialect, 400)).toContain(
@@ -65,7 +66,7 @@ describe.each(ENDPOINTS)("%s", (path, dialect, good) => {
     expect(h.engine.requests).toEqual([]);
   });
 
-  test("no model, unknown model, a path for a model", async () => {
+  test("row 6: no model, unknown model, a path for a model", async () => {
     await using h = await start();
     const { model: _, ...rest } = good;
     const none = await message(await h.post(path, rest), dialect, path === "/api/generate" ? 404 : 400);
@@ -93,7 +94,7 @@ describe.each(ENDPOINTS)("%s", (path, dialect, good) => {
     }
   });
 
-  test("wrong method names what is allowed; extra slashes do not matter", async () => {
+  test("row 7: wrong method names what is allowed; extra slashes do not matter", async () => {
     await using h = await start();
     const response = await fetch(h.url + path, { method: "PUT" });
     expect(response.headers.get("allow")).toBe("POST");
@@ -174,7 +175,27 @@ test("wrong fields are named by their path", async () => {
   expect(h.engine.requests).toEqual([]);
 });
 
-test("unknown paths answer in the shape of their dialect", async () => {
+test("row 6: an unknown model on the other routes", async () => {
+  await using h = await start();
+  const model = "nope";
+  for (const [path, dialect, body, text] of [
+    ["/v1/embeddings", "openai", { model, input: "x" }, "model 'nope' not found"],
+    ["/v1/responses/input_tokens", "openai", { model, input: "x" }, "model 'nope' not found"],
+    ["/v1/chat/completions/input_tokens", "openai", { model, messages: hi }, "model 'nope' not found"],
+    ["/tokenize", "openai", { model, content: "x" }, "model 'nope' not found"],
+    ["/detokenize", "openai", { model, tokens: [1] }, "model 'nope' not found"],
+    ["/apply-template", "openai", { model, messages: hi }, "model 'nope' not found"],
+    ["/completion", "openai", { model, prompt: "x" }, "model 'nope' not found"],
+    ["/v1/rerank", "openai", { model, query: "x", documents: ["y"] }, "model 'nope' not found"],
+    ["/api/embed", "ollama", { model, input: "x" }, 'model "nope" not found, try pulling it first'],
+    ["/api/embeddings", "ollama", { model, prompt: "x" }, 'model "nope" not found, try pulling it first'],
+  ] as const) {
+    expect([path, await message(await h.post(path, body), dialect, 404)]).toEqual([path, expect.stringContaining(text)]);
+  }
+  await message(await fetch(`${h.url}/v1/models/nope`), "openai", 404);
+});
+
+test("row 7: unknown paths answer in the shape of their dialect", async () => {
   await using h = await start();
   expect(await message(await fetch(`${h.url}/v1/images/generations`), "openai", 404)).toContain("/v1/images/generations");
   expect(await message(await fetch(`${h.url}/v1/messages/batches`), "anthropic", 404)).toContain("/v1/messages/batches");
@@ -228,11 +249,11 @@ test("engine failures before the first event keep their status, and bugs do not 
   }
 });
 
-test("a full queue: 503 with Retry-After, 529 for Anthropic; waiting requests are served later", async () => {
-  await using h = await start({ slots: 1, queueLimit: 1, delayMs: 10, script: () => [{ type: "text", text: "w ".repeat(30) }] });
+test("row 17: a full queue: 503 with Retry-After, 529 for Anthropic; waiting requests are served later", async () => {
+  await using h = await start({ slots: 1, queueLimit: 2, delayMs: 10, script: () => [{ type: "text", text: "w ".repeat(30) }] });
   const run = () => h.post("/v1/chat/completions", { model: "demo", messages: hi });
-  const served = [run(), run()];
-  await until(() => h.engine.running === 1 && h.engine.queued === 1, "one runs, one waits");
+  const served = [run(), run(), run()];
+  await until(() => h.engine.running === 1 && h.engine.queued === 2, "one runs, two wait");
   const refused = await run();
   expect(refused.headers.get("retry-after")).toBe("1");
   expect(await refused.json()).toMatchObject({ error: { type: "server_error", code: "server_is_overloaded" } });
@@ -240,7 +261,7 @@ test("a full queue: 503 with Retry-After, 529 for Anthropic; waiting requests ar
   const ollama = await h.post("/api/chat", { model: "demo", messages: hi });
   expect(await message(ollama, "ollama", 503)).toBe("server busy, please try again.  maximum pending requests exceeded");
   await message(await h.post("/v1/messages", { model: "demo", messages: hi, max_tokens: 5 }), "anthropic", 529);
-  expect((await Promise.all(served)).map((r) => r.status)).toEqual([200, 200]);
+  expect((await Promise.all(served)).map((r) => r.status)).toEqual([200, 200, 200]);
 });
 
 test("n choices: when one is refused the others are cancelled", async () => {
@@ -254,7 +275,7 @@ describe("bodies", () => {
   const send = (h: Harness, data: BodyInit, encoding: string) =>
     fetch(`${h.url}/v1/chat/completions`, { method: "POST", body: data, headers: { "content-encoding": encoding } });
 
-  test("gzip, deflate, br and zstd are decoded", async () => {
+  test("row 4: gzip, deflate, br and zstd are decoded", async () => {
     await using h = await start();
     const encoded: [string, Uint8Array][] = [
       ["gzip", zlib.gzipSync(body)],
@@ -264,6 +285,15 @@ describe("bodies", () => {
       ["identity", Buffer.from(body)],
     ];
     for (const [encoding, data] of encoded) expect([encoding, (await send(h, data as BodyInit, encoding)).status]).toEqual([encoding, 200]);
+    // As Codex sends them.
+    const response = JSON.stringify({ model: "demo", input: "hi" });
+    for (const [encoding, data] of [
+      ["zstd", zlib.zstdCompressSync(response)],
+      ["gzip", zlib.gzipSync(response)],
+    ] as const) {
+      const sent = { method: "POST", body: data as BodyInit, headers: { "content-encoding": encoding } };
+      expect([encoding, (await fetch(`${h.url}/v1/responses`, sent)).status]).toEqual([encoding, 200]);
+    }
     expect(await message(await send(h, body, "gzip"), "openai", 400)).toContain("not valid gzip data");
     expect(await message(await send(h, body, "rot13"), "openai", 400)).toContain("'rot13' is not known");
   });
@@ -283,7 +313,7 @@ describe("bodies", () => {
     expect(h.engine.requests).toEqual([]);
   });
 
-  test("70 MiB meets the default limit", async () => {
+  test("row 14: 70 MiB meets the default limit", async () => {
     await using h = await start();
     expect((await h.post("/v1/messages", "x".repeat(70 * 2 ** 20))).status).toBe(413);
   });

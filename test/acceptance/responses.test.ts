@@ -1,10 +1,10 @@
-/** POST /v1/responses through the official `openai` client, and its events as they are on the wire. */
+/** Rows 43 to 46 and 48 of the acceptance matrix: POST /v1/responses through the official `openai` client, and its events as they are on the wire. */
 import { expect, test } from "bun:test";
 import OpenAI from "openai";
 import type { ResponseInputItem, Tool } from "openai/resources/responses/responses";
 import { AlloyError } from "../../src/support/errors.ts";
-import { failure, type Harness, sseFrames, start, until } from "./harness.ts";
-import { type Step, scriptedModel } from "./scripted-engine.ts";
+import { failure, type Harness, sseFrames, start, until } from "../server/harness.ts";
+import { type Step, scriptedModel } from "../server/scripted-engine.ts";
 
 const client = (h: Harness) => new OpenAI({ baseURL: `${h.url}/v1`, apiKey: "none", maxRetries: 0 });
 const weather: Tool = {
@@ -76,7 +76,7 @@ test("a plain answer: text, usage, and what the request said", async () => {
   expect(h.engine.requests[0].sampling.temperature).toBe(0.5);
 });
 
-test("reasoning, text and a call: three items, streamed and whole", async () => {
+test("row 43: reasoning, text and a call: three items, streamed and whole", async () => {
   await using h = await start(everything);
   const request = { model: "demo", input: "hi", tools: [weather] };
   const whole = await client(h).responses.create(request);
@@ -91,7 +91,7 @@ test("reasoning, text and a call: three items, streamed and whole", async () => 
   }
 });
 
-test("events in order", async () => {
+test("row 43: events in order", async () => {
   await using h = await start(everything);
   const list = await events(h, { tools: [weather] });
   expect(types(list)).toEqual([
@@ -123,7 +123,7 @@ test("events in order", async () => {
   for (const e of list.filter((x) => x.item_id)) expect(done[e.output_index].id).toBe(e.item_id);
 });
 
-test("function, custom, namespace and search tools go back as what they are; hosted ones are not shown", async () => {
+test("row 44: function, custom, namespace and search tools go back as what they are; hosted ones are not shown", async () => {
   const calls: Step[] = [
     { type: "tool", name: "weather", arguments: "{}" },
     { type: "tool", name: "apply_patch", arguments: JSON.stringify({ input: "*** Begin\n+a" }) },
@@ -263,7 +263,7 @@ test("input items of every kind", async () => {
   expect(prompt.tools!.map((t) => t.name)).toEqual(["weather", "mail"]);
 });
 
-test("previous_response_id continues a conversation; stored responses can be read and deleted", async () => {
+test("row 45: previous_response_id continues a conversation; stored responses can be read and deleted", async () => {
   await using h = await start();
   const c = client(h);
   const first = await c.responses.create({ model: "demo", input: "one", instructions: "only now" });
@@ -291,7 +291,7 @@ test("previous_response_id continues a conversation; stored responses can be rea
   });
 });
 
-test("the token limit: incomplete, and a call that was cut is not handed out", async () => {
+test("row 46: the token limit: incomplete, and a call that was cut is not handed out", async () => {
   await using h = await start([
     { type: "text", text: "a b c" },
     { type: "tool", name: "weather", arguments: '{"city":"a long name of a city"}' },
@@ -374,7 +374,7 @@ test("a prompt beyond the window, and truncation: auto", async () => {
   expect(chatPrompt(h).messages.at(-1)!.content).toBe("last");
 });
 
-test("an engine that fails in the middle: response.failed", async () => {
+test("row 48: an engine that fails in the middle: response.failed", async () => {
   await using h = await start([
     { type: "text", text: "so far" },
     { type: "error", error: new AlloyError("device_error", "the device is gone") },
