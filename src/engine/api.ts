@@ -95,7 +95,10 @@ export interface GenerateRequest {
   keepAlive?: number;
   /** A ceiling on this request's context window. */
   contextLimit?: number;
+  /** Larger goes first; 0 where nothing is said. */
   priority?: number;
+  /** Who asks. Among requests of equal priority, clients take turns. */
+  client?: string;
 }
 
 export interface TokenLogprob {

@@ -17,8 +17,11 @@ export interface EngineOptions {
   contextLength?: number;
   /** Requests that generate at the same time on one model. Default 8. */
   parallel?: number;
-  /** Requests that wait for a model. Default 512. */
+  /** Requests that wait, for all models together. Default 512. */
   maxQueue?: number;
+  /** Requests of one client that generate at the same time on one model, and that wait for it. Default: no limit of its own. */
+  clientParallel?: number;
+  clientQueue?: number;
   /** Most tokens in one step. */
   maxBatchTokens?: number;
   /** Models to load at once. They may be paths; what requests name may not, except these. */
@@ -45,9 +48,9 @@ export class EngineCore implements Engine {
     options: EngineOptions,
     onStep?: () => void,
   ) {
-    const { contextLength, maxBatchTokens, precision, kvType } = options;
+    const { contextLength, maxBatchTokens, precision, kvType, clientParallel, clientQueue } = options;
     const { parallel = DEFAULTS.parallel, maxQueue = DEFAULTS.maxQueue, keepAlive = DEFAULTS.keepAlive } = options;
-    const model = { contextLength, maxBatchTokens, precision, kvType, parallel, maxQueue, onStep };
+    const model = { contextLength, maxBatchTokens, precision, kvType, parallel, maxQueue, clientParallel, clientQueue, onStep };
     this.manager = new ModelManager(parts, device, { ...model, keepAlive });
   }
 

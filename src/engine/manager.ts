@@ -117,7 +117,8 @@ export class ModelManager {
     for (;;) {
       try {
         const promised = this.models().reduce((n, m) => n + m.promisedBytes, 0);
-        return await Model.load(found, this.parts, this.device, this.o, promised);
+        const waiting = (): number => this.models().reduce((n, m) => n + m.scheduler.counts.queued, 0);
+        return await Model.load(found, this.parts, this.device, { ...this.o, waiting }, promised);
       } catch (e) {
         const full = e instanceof AlloyError && e.code === "out_of_memory";
         if (!full || !this.evictOne()) throw e;

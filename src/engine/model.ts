@@ -22,6 +22,10 @@ export interface ModelOptions {
   contextLength?: number;
   parallel: number;
   maxQueue: number;
+  clientParallel?: number;
+  clientQueue?: number;
+  /** Requests that wait in all models' queues. */
+  waiting?: () => number;
   maxBatchTokens?: number;
   precision?: "fast" | "exact";
   kvType?: "f16" | "f32";
@@ -93,7 +97,11 @@ export class Model {
         onProgress: () => {},
       });
       const parallel = Math.min(o.parallel, runner.maxSequences);
-      const scheduler = new Scheduler(runner, { parallel, maxQueue: o.maxQueue, onStep: o.onStep });
+      const scheduler: Scheduler = new Scheduler(runner, {
+        ...o,
+        parallel,
+        elsewhere: () => (o.waiting?.() ?? 0) - scheduler.counts.queued,
+      });
       const defaults = [found.sampling, parts.samplingDefaults(file)];
       const planned = { bytes: plan.bytes, kvBytesPerToken: sizes.kvBytesPerToken };
       return new Model(info, runner, tokenizer, scheduler, chat, file, planned, parts, defaults, found.stops);
@@ -199,7 +207,7 @@ export class Model {
     const layers = [request.sampling, ...this.defaults, request.samplingDefaults ?? {}];
     const sampling = resolveSampling(layers, this.runner.vocabSize);
     const hiddenStops = [...this.stops, ...(chat?.stops ?? [])];
-    const { maxTokens = presetMaxTokens(this.info.preset), ignoreEos = false, logprobs, deadline, priority = 0 } = request;
+    const { maxTokens = presetMaxTokens(this.info.preset), ignoreEos = false, logprobs, deadline, priority = 0, client = "" } = request;
     const sequence = new Sequence({
       id: request.id,
       prompt: Int32Array.from(ids),
@@ -221,6 +229,7 @@ export class Model {
       logprobs,
       deadline,
       priority,
+      client,
       ...clock,
       onOver,
     });

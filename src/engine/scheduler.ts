@@ -1,19 +1,25 @@
 /**
  * Continuous batching over one model. Each step runs one ragged batch: the next token of every decoding request, and with what is left of
- * the token budget the next chunks of prompts. Requests start in order of priority and arrival, when their prompt's blocks can be had;
+ * the token budget the next chunks of prompts. Requests start in the order of ./turns.ts, when their prompt's blocks can be had;
  * when a decoding request needs a block and none is left, the latest one gives its blocks back and is computed again later.
  */
 import type { ModelRunner, SequenceStep } from "../models/api.ts";
 import { AlloyError } from "../support/errors.ts";
 import type { ModelWork } from "./api.ts";
 import { KvCache, type Lease } from "./cache/kv.ts";
+import { Pace } from "./pace.ts";
 import type { Sequence } from "./sequence.ts";
+import { Turns } from "./turns.ts";
 
 export interface SchedulerOptions {
   /** Requests that generate at the same time. */
   parallel: number;
-  /** Requests that wait. */
+  /** Requests that wait, here and `elsewhere` (for other models). */
   maxQueue: number;
+  elsewhere?: () => number;
+  /** The same of one client here. Default: no limit of its own. */
+  clientParallel?: number;
+  clientQueue?: number;
   /** Called after each step; tests check the invariants here. */
   onStep?: () => void;
 }
@@ -32,6 +38,8 @@ export class Scheduler {
   private readonly queue: Sequence[] = [];
   /** In the order of `before`: what a preemption takes first stands last. */
   private readonly running: Sequence[] = [];
+  private readonly turns = new Turns();
+  private readonly pace = new Pace();
   private arrivals = 0;
   private loop: Promise<void> | undefined;
 
@@ -52,15 +60,32 @@ export class Scheduler {
 
   /** Queues a request. Throws `queue_full`. */
   submit(sequence: Sequence): void {
-    if (this.queue.length >= this.o.maxQueue + Math.max(0, this.o.parallel - this.running.length)) {
-      throw new AlloyError("queue_full", `${this.queue.length} requests are waiting already`, {
-        hint: "try again in a moment, or start Alloy with a longer queue",
-        data: { queued: this.queue.length, running: this.running.length },
-      });
-    }
+    this.checkRoom(sequence.client);
     sequence.arrival = this.arrivals++;
     this.enqueue(sequence);
     this.loop ??= this.run();
+  }
+
+  /** Throws `queue_full` when one more request may not wait, or not of this client. */
+  checkRoom(client: string): void {
+    const { parallel, maxQueue, elsewhere = () => 0, clientParallel = parallel, clientQueue = Infinity } = this.o;
+    const places = Math.max(0, parallel - this.running.length);
+    const waiting = this.queue.length + elsewhere();
+    const own = (list: readonly Sequence[]): number => list.filter((s) => s.client === client).length;
+    const mine = clientQueue === Infinity ? 0 : own(this.queue);
+    const minePlaces = Math.min(places, Math.max(0, clientParallel - own(this.running)));
+    const data = { queued: waiting, running: this.running.length };
+    if (waiting >= maxQueue + places) {
+      throw new AlloyError("queue_full", `${waiting} requests are waiting already`, {
+        hint: "try again in a moment, or start Alloy with a longer queue",
+        data: { ...data, retryAfter: this.pace.retryAfter() },
+      });
+    }
+    if (mine < clientQueue + minePlaces) return;
+    throw new AlloyError("queue_full", `${mine} requests of this client are waiting already`, {
+      hint: "wait for some of them to end, or start Alloy with a larger --client-queue",
+      data: { ...data, retryAfter: this.pace.retryAfter() },
+    });
   }
 
   /** Ends a request at the next step's boundary. */
@@ -141,15 +166,18 @@ export class Scheduler {
     }
   }
 
-  /** Starts waiting requests in order while there is room. One that shares its beginning with a prompt being computed waits for that. */
+  /** Starts waiting requests in turn while there is room. One that shares its beginning with a prompt being computed waits for that. */
   private admit(): void {
+    const passed = new Set<Sequence>();
     // A long queue behind one shared beginning is not searched through every step.
-    for (const s of this.queue.slice(0, 2 * this.o.parallel)) {
-      if (this.running.length >= this.o.parallel) return;
+    while (this.running.length < this.o.parallel && passed.size < 2 * this.o.parallel) {
+      const s = this.turns.next(this.queue, (w) => !passed.has(w) && this.mayRun(w.client));
+      if (!s) return;
       const lease = this.cache.open(s.tokens, s.length - 1);
       const cached = this.cache.covered(lease);
       if (this.running.some((r) => this.sharedBlocks(r, s) > Math.max(cached, r.computed))) {
         this.cache.close(lease);
+        passed.add(s);
         continue;
       }
       const spare = this.running.length;
@@ -159,9 +187,15 @@ export class Scheduler {
         return;
       }
       this.queue.splice(this.queue.indexOf(s), 1);
+      if (!s.started) this.turns.charge(s.client, s.length - cached, "prompt");
       s.admit(lease, cached);
       insert(this.running, s);
     }
+  }
+
+  private mayRun(client: string): boolean {
+    const { clientParallel } = this.o;
+    return clientParallel === undefined || this.running.filter((r) => r.client === client).length < clientParallel;
   }
 
   /** Tokens of whole blocks at the beginning that `running` is still computing and `waiting` could use. */
@@ -205,6 +239,7 @@ export class Scheduler {
   private apply({ sequence: s, step }: Part, result: Awaited<ReturnType<ModelRunner["step"]>>, row: number): void {
     s.advance(this.cache, step.tokens.length);
     if (row === -1 || s.cancelled) return;
+    this.turns.charge(s.client, 1, "output");
     const reason = s.accept(result, row);
     if (reason) this.remove(s, () => s.finish(this.cache, reason));
   }
@@ -223,15 +258,17 @@ export class Scheduler {
       const at = list.indexOf(s);
       if (at !== -1) list.splice(at, 1);
     }
+    this.pace.ended();
     end();
   }
 
   private enqueue(s: Sequence): void {
-    insert(this.queue, s);
+    this.turns.join(s, this.queue);
+    this.queue.push(s);
   }
 }
 
-const before = (a: Sequence, b: Sequence): boolean => (a.o.priority !== b.o.priority ? a.o.priority > b.o.priority : a.arrival < b.arrival);
+const before = (a: Sequence, b: Sequence): boolean => (a.priority !== b.priority ? a.priority > b.priority : a.arrival < b.arrival);
 
 function insert(list: Sequence[], s: Sequence): void {
   const at = list.findIndex((other) => before(s, other));

@@ -26,6 +26,8 @@ export interface SequenceOptions {
   /** Milliseconds since epoch. */
   deadline?: number;
   priority: number;
+  /** Who asks: waiting requests take turns between clients. */
+  client: string;
   /** `performance.now()` when the request came in, and how long it waited for its model. */
   created: number;
   loadMs: number;
@@ -60,6 +62,23 @@ export class Sequence {
     this.rows = new RowBuilder(o.sampling, o.prompt);
   }
 
+  get client(): string {
+    return this.o.client;
+  }
+
+  get priority(): number {
+    return this.o.priority;
+  }
+
+  get created(): number {
+    return this.o.created;
+  }
+
+  /** Whether it ran at least once. */
+  get started(): boolean {
+    return this.admittedAt !== undefined;
+  }
+
   get generated(): number {
     return this.length - this.o.prompt.length;
   }
@@ -76,6 +95,8 @@ export class Sequence {
     this.computed = cached;
     this.cachedTokens ??= cached;
     this.admittedAt ??= performance.now();
+    // Tells those who watch that it runs, before its first chunk is through.
+    if (this.generated === 0) this.o.events.push({ type: "prefill", done: cached, total: this.length });
   }
 
   /** prefill or decode → waiting: gives its blocks back and will compute its tokens again. */
