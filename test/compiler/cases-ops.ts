@@ -2,7 +2,7 @@
 import type { DType } from "../../src/compiler/ir/types.ts";
 import { DTYPE_BYTES, elements, isFloat } from "../../src/compiler/ir/types.ts";
 import type { Case } from "./emit-c/harness.ts";
-import { Make, Random, randomArray, seed } from "./emit-c/harness.ts";
+import { Make, Random, randomArray, seed, SPECIAL } from "./emit-c/harness.ts";
 
 const r = new Random(seed);
 const COMPUTE: DType[] = ["i32", "u32", "i64", "u64", "f32", "f64"];
@@ -86,6 +86,14 @@ for (const d of ["f32", "f64"] as const) {
   // The engine's own ** on doubles, which the interpreter uses, is off by some units for large results.
   OP_CASES.push(nary("pow", [d, d], d, shape(), {}, d === "f64" ? 256 : 4));
 }
+/** Every special value to the power of every other. */
+export const SPECIAL_POWERS: Case = (() => {
+  const pairs = SPECIAL.flatMap((x) => SPECIAL.map((y) => [x, y]));
+  const c = nary("pow", ["f32", "f32"], "f32", [pairs.length], {}, 4);
+  const repeated = [...pairs, ...pairs];
+  return { ...c, args: { ...c.args, x0: Float32Array.from(repeated, ([x]) => x), x1: Float32Array.from(repeated, ([, y]) => y) } };
+})();
+OP_CASES.push(SPECIAL_POWERS);
 for (const s of [shape(), [16], [33]]) {
   OP_CASES.push(nary("dot4", ["i32", "i32", "i32"], "i32", s), nary("dot4", ["i32", "i32", "i32"], "i32", s, { signedA: true }));
   OP_CASES.push(nary("dot4", ["i32", "i32", "i32"], "i32", s, { smallA: true }));

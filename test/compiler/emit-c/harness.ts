@@ -48,7 +48,8 @@ export type HostArray = ReturnType<typeof allocate> & {
   byteOffset: number;
   byteLength: number;
 };
-const SPECIAL = [
+/** Floats at which functions do what they do nowhere else. */
+export const SPECIAL: readonly number[] = [
   0,
   -0,
   1,

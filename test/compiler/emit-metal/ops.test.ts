@@ -1,6 +1,6 @@
 /** Elementwise ops, reductions, views, memory forms, products, control flow and random programs on the Metal host, against the interpreter. */
 import { describe, expect, test } from "bun:test";
-import { OP_CASES } from "../cases-ops.ts";
+import { OP_CASES, SPECIAL_POWERS } from "../cases-ops.ts";
 import { SHAPE_CASES } from "../cases-shapes.ts";
 import { Random, seed } from "../emit-c/harness.ts";
 import { randomArguments, randomSource, kernelOf } from "../random-kernels.ts";
@@ -46,6 +46,7 @@ function languageCases(n: number): Case[] {
 
 describe.skipIf(!METAL.available)("on the Metal host", () => {
   test("elementwise ops and conversions", () => expectEqual(some(OP_CASES, 96)), 120_000);
+  test("powers of and to special values", () => expectEqual([SPECIAL_POWERS]), 120_000);
   test.each(SHAPE_CASES.map(([name]) => name))(
     "%s",
     (name) => expectEqual(some(SHAPE_CASES.find(([n]) => n === name)![1], name === "random programs" ? 24 : name === "products" ? 8 : 16)),

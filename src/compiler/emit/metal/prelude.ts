@@ -94,12 +94,15 @@ static inline float alloy_simd_${kind}(float x) {
 
 const FIXED: Readonly<Record<string, string>> = {
   erf: erf(),
-  // The standard one need not know that an integral power of a negative number is real.
+  // The standard one need not know that an integral power of a negative number is real, and gives 1 where JavaScript has NaN: for NaN as
+  // exponent of 1, and for ±1 to the power of infinity.
   pow: `
 static inline float alloy_pow(float x, float y) {
+  if (y == 0.0f) return 1.0f;
+  if (isnan(y) || (fabs(x) == 1.0f && isinf(y))) return NAN;
   const float r = pow(fabs(x), y);
-  if (!(x < 0.0f) || y == 0.0f || isinf(x)) return x < 0.0f && isinf(x) && fmod(y, 2.0f) != 0.0f && rint(y) == y ? -r : r;
-  if (rint(y) != y) return isinf(y) ? r : NAN;
+  if (isinf(y) || !signbit(x)) return r;
+  if (rint(y) != y) return x == 0.0f || isinf(x) ? r : NAN;
   return fmod(y, 2.0f) != 0.0f ? -r : r;
 }`,
   unroll: '#define ALLOY_UNROLL_LOOP _Pragma("clang loop unroll(full)")',
