@@ -173,19 +173,15 @@ export class Scheduler {
     while (this.running.length < this.o.parallel && passed.size < 2 * this.o.parallel) {
       const s = this.turns.next(this.queue, (w) => !passed.has(w) && this.mayRun(w.client));
       if (!s) return;
-      const lease = this.cache.open(s.tokens, s.length - 1);
-      const cached = this.cache.covered(lease);
-      if (this.running.some((r) => this.sharedBlocks(r, s) > Math.max(cached, r.computed))) {
-        this.cache.close(lease);
+      const match = this.cache.match(s.tokens, s.length - 1);
+      if (this.running.some((r) => this.sharesMore(r, s, match.tokens))) {
         passed.add(s);
         continue;
       }
-      const spare = this.running.length;
-      const needed = this.cache.blocksFor(s.length) - this.cache.blocksFor(cached);
-      if (needed + spare > this.cache.available || !this.cache.grow(lease, s.length)) {
-        this.cache.close(lease);
-        return;
-      }
+      const opened = this.cache.open(match, s.length, this.running.length);
+      if (!opened) return;
+      const { lease, cached, copy } = opened;
+      if (copy) this.runner.copyBlock(copy.from, copy.to);
       this.queue.splice(this.queue.indexOf(s), 1);
       if (!s.started) this.turns.charge(s.client, s.length - cached, "prompt");
       s.admit(lease, cached);
@@ -198,13 +194,13 @@ export class Scheduler {
     return clientParallel === undefined || this.running.filter((r) => r.client === client).length < clientParallel;
   }
 
-  /** Tokens of whole blocks at the beginning that `running` is still computing and `waiting` could use. */
-  private sharedBlocks(running: Sequence, waiting: Sequence): number {
-    if (running.state !== "prefill") return 0;
-    const limit = Math.min(running.length, waiting.length - 1);
-    let n = 0;
-    while (n < limit && running.tokens[n] === waiting.tokens[n]) n++;
-    return n - (n % this.cache.blockTokens);
+  /** Whether `running` is still computing whole blocks at the beginning that `waiting` could use, beyond the `cached` tokens there are. */
+  private sharesMore(running: Sequence, waiting: Sequence, cached: number): boolean {
+    if (running.state !== "prefill") return false;
+    const { blockTokens } = this.cache;
+    const least = (Math.floor(Math.max(cached, running.computed) / blockTokens) + 1) * blockTokens;
+    if (least > Math.min(running.length, waiting.length - 1)) return false;
+    return sameTokens(running.tokens.subarray(0, least), waiting.tokens.subarray(0, least));
   }
 
   private compose(): Part[] {
@@ -281,6 +277,10 @@ function timeout(s: Sequence): AlloyError {
     data: { tokens: s.generated },
   });
 }
+
+/** Compares bytes: prompts of 100,000 tokens that begin alike are compared in every step. */
+const sameTokens = (a: Int32Array, b: Int32Array): boolean =>
+  Buffer.compare(new Uint8Array(a.buffer, a.byteOffset, a.byteLength), new Uint8Array(b.buffer, b.byteOffset, b.byteLength)) === 0;
 
 /** Lets messages, timers and aborts in between two steps. */
 const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));

@@ -103,7 +103,6 @@ export class Sequence {
   preempt(cache: KvCache): void {
     this.release(cache);
     this.state = "waiting";
-    this.computed = 0;
   }
 
   /** The next `count` tokens as part of a step. */
@@ -202,7 +201,8 @@ export class Sequence {
   }
 
   private release(cache: KvCache): void {
-    if (this.lease) cache.close(this.lease);
+    if (this.lease) cache.close(this.lease, this.tokens, this.computed);
     this.lease = undefined;
+    this.computed = 0;
   }
 }

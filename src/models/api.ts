@@ -81,6 +81,8 @@ export interface ModelRunner {
   /** Bytes held beyond the mapped file: packed weights, KV cache, activations. */
   readonly memoryBytes: number;
   step(sequences: readonly SequenceStep[]): Promise<StepResult>;
+  /** Copies all that block `from` of the cache holds to block `to`. Not while a step runs. */
+  copyBlock(from: number, to: number): void;
   close(): void;
 }
 

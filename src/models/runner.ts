@@ -68,6 +68,8 @@ export class Runner implements ModelRunner {
   readonly #weights: WeightStore;
   readonly #buffers = new Map<string, DeviceBuffer>();
   readonly #arrays: BatchArrays;
+  /** Keys and values of every layer, block after block. */
+  readonly #caches: DeviceBuffer[] = [];
   readonly #ropes: { cos: Float32Array; sin: Float32Array }[];
   readonly #embeds = new Map<number, LoweredGraph>();
   readonly #bodies = new Map<number, LoweredGraph>();
@@ -136,8 +138,7 @@ export class Runner implements ModelRunner {
     this.#allocate("hidden", T * config.hidden * 4);
     config.layers.forEach(({ mixer }, i) => {
       const bytes = this.blockCount * BLOCK_TOKENS * mixer.kvHeads * mixer.headDim * (kvType === "f16" ? 2 : 4);
-      this.#allocate(`keys.${i}`, bytes);
-      this.#allocate(`values.${i}`, bytes);
+      this.#caches.push(this.#allocate(`keys.${i}`, bytes), this.#allocate(`values.${i}`, bytes));
     });
     this.#sampler = new Sampler(this.#device, weights.kernels, config.vocab);
   }
@@ -192,6 +193,13 @@ export class Runner implements ModelRunner {
         return new Float32Array(v.buffer, v.byteOffset, this.vocabSize);
       },
     };
+  }
+
+  copyBlock(from: number, to: number): void {
+    for (const cache of this.#caches) {
+      const bytes = cache.bytes / this.blockCount;
+      cache.view(to * bytes, bytes).set(cache.view(from * bytes, bytes));
+    }
   }
 
   #check(sequences: readonly SequenceStep[]): void {

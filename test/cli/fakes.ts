@@ -181,6 +181,7 @@ export function fakeRunner(
       const token = sequences[0].sampling ? (tokens.at(-1)! + 1) % vocabSize : -1;
       return { tokens: Int32Array.of(token), logSumExp: new Float32Array(1), logits: () => row };
     },
+    copyBlock: () => {},
     close() {},
   };
 }

@@ -105,6 +105,10 @@ export class FakeRunner implements ModelRunner {
     };
   }
 
+  copyBlock(from: number, to: number): void {
+    this.cache.copyWithin(to * BLOCK, from * BLOCK, (from + 1) * BLOCK);
+  }
+
   close(): void {
     this.closed = true;
   }

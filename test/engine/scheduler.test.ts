@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import { EngineCore, type EngineOptions } from "../../src/engine/core.ts";
-import { BLOCK, collect, errorOf, fakeParts, request, type FakeEngine, type FakeRunnerOptions } from "./fakes.ts";
+import { collect, errorOf, fakeParts, request, type FakeEngine, type FakeRunnerOptions } from "./fakes.ts";
 
 const open: EngineCore[] = [];
 
@@ -78,12 +78,48 @@ describe("prefix reuse", () => {
     const text = `a first question${first.text} and a second one`;
     const before = runners[0].computed;
     const second = await collect(core.generate(request({ text, maxTokens: 12, ignoreEos: true })));
-    expect(second.end.usage.cachedTokens).toBe(Math.floor((16 + 29) / BLOCK) * BLOCK);
+    expect(second.end.usage.cachedTokens).toBe(16 + 29);
     expect(runners[0].computed - before).toBe(second.start.promptTokens - second.end.usage.cachedTokens + 11);
     const fresh = await engine({ contextLength: 512 });
     const cold = await collect(fresh.core.generate(request({ text, maxTokens: 12, ignoreEos: true })));
     expect(cold.end.usage.cachedTokens).toBe(0);
     expect(second.text).toBe(cold.text);
+  });
+
+  test("a prompt that was answered before computes its last token only, and says the same", async () => {
+    const { core, runners } = await engine({ contextLength: 512 });
+    const ask = () => collect(core.generate(request({ text: "x".repeat(99), maxTokens: 1 })));
+    const first = await ask();
+    const before = runners[0].computed;
+    const again = await ask();
+    expect(again.end.usage.cachedTokens).toBe(98);
+    expect(runners[0].computed - before).toBe(1);
+    expect(again.text).toBe(first.text);
+  });
+
+  test("what a cancelled request had read of its prompt is not read again", async () => {
+    const { core } = await engine({ contextLength: 2048, maxBatchTokens: 16 });
+    const stop = new AbortController();
+    const text = "r".repeat(900);
+    for await (const e of core.generate(request({ text }), stop.signal)) if (e.type === "prefill" && e.done >= 100) stop.abort();
+    const { end } = await collect(core.generate(request({ text, maxTokens: 1 })));
+    expect(end.usage.cachedTokens).toBeGreaterThanOrEqual(100);
+    expect(end.usage.cachedTokens).toBeLessThan(899);
+  });
+
+  test("branches of a conversation and side requests keep their beginnings", async () => {
+    const { core } = await engine({ contextLength: 1024, parallel: 2 });
+    const answer = async (text: string) => {
+      const { text: said, end } = await collect(core.generate(request({ text, maxTokens: 8, ignoreEos: true })));
+      return { said, cached: end.usage.cachedTokens };
+    };
+    const opening = "a long beginning ".repeat(20);
+    const one = await answer(`${opening}first branch?`);
+    const two = await answer(`${opening}second branch?`);
+    expect(two.cached).toBe(opening.length);
+    for (let i = 0; i < 5; i++) expect((await answer(`${i} aside `.repeat(30))).cached).toBe(0);
+    expect((await answer(`${opening}first branch?${one.said} and then`)).cached).toBe(opening.length + 13 + 7);
+    expect((await answer(`${opening}second branch?${two.said} and then`)).cached).toBe(opening.length + 14 + 7);
   });
 
   test("the same prompt several times at once is computed once", async () => {
@@ -98,8 +134,9 @@ describe("prefix reuse", () => {
 
   test("old prefixes make room for new ones", async () => {
     const { core } = await engine({ contextLength: 64, parallel: 1 }, { kvTokens: 64 });
-    for (let i = 0; i < 20; i++) await collect(core.generate(request({ text: `${1000 + i} ${"w".repeat(30)}`, maxTokens: 10 })));
-    const again = await collect(core.generate(request({ text: `1000 ${"w".repeat(30)}`, maxTokens: 10 })));
+    for (let i = 0; i < 20; i++)
+      await collect(core.generate(request({ text: `${"abcdefghijklmnopqrst"[i]} ${"w".repeat(30)}`, maxTokens: 10 })));
+    const again = await collect(core.generate(request({ text: `a ${"w".repeat(30)}`, maxTokens: 10 })));
     expect(again.end.usage.cachedTokens).toBe(0);
   });
 });

@@ -2,37 +2,57 @@
  * Book-keeping of the paged KV cache: which blocks are free, which belong to one sequence, and which lie in the prefix tree where
  * sequences with the same beginning share them. It never touches the cache's memory; the runner does.
  *
- * The tree has one node per full block. A sequence that holds a node holds all its ancestors, so a node's holders never outnumber its
- * parent's. Nodes without holders stay as a cache and are evicted least recently used first. Because a sequence lets go of its nodes
- * from the deepest up, a child always stands before its parent in that order, and the first one is always a leaf.
+ * The tree has one node per full block, and leaves that are not full: the *tails* of sequences that ended. A sequence that holds a node
+ * holds all its ancestors, so a node's holders never outnumber its parent's; nobody holds a tail. What a sequence shares with a node only in
+ * part is copied into a block of its own (copy on write), so reuse is by the token. Nodes without holders stay as a cache and are evicted
+ * least recently used first. Because a sequence lets go of its nodes from the deepest up, a child always stands before its parent in that
+ * order, and the first one is always a leaf.
  */
+import { commonTokens, insertNode, type Node, nodeAt, removeNode } from "./tree.ts";
 
-interface Node {
-  key: string;
-  block: number;
-  parent: Node | undefined;
-  children: Map<string, Node>;
-  holders: number;
-}
-
-/** A sequence's blocks in order of position: first those in the tree, then its own. */
+/** A sequence's blocks in order of position: those in the tree, then its own. */
 export interface Lease {
   readonly nodes: readonly Node[];
-  readonly own: readonly number[];
+  /** Block ids; only the first `count` count. */
+  readonly ids: Int32Array;
+  readonly count: number;
 }
 
 interface OpenLease extends Lease {
   readonly nodes: Node[];
-  readonly own: number[];
+  ids: Int32Array;
+  count: number;
+}
+
+/** What the cache has of a prompt. Good until the cache changes. */
+export interface Match {
+  readonly nodes: readonly Node[];
+  /** A node behind them whose first tokens are the prompt's next ones. */
+  readonly source: Node | undefined;
+  /** Tokens found: those of the nodes and the beginning of `source`. */
+  readonly tokens: number;
+}
+
+/** A sequence that may begin. */
+export interface Opened {
+  lease: Lease;
+  /** Tokens at the beginning whose keys and values are there, once `copy` is done. */
+  cached: number;
+  /** Block to copy before anything else happens to the cache. */
+  copy?: { from: number; to: number };
 }
 
 export class KvCache {
+  /** Nodes that gave their block to somebody else. */
+  evictions = 0;
   private readonly free: number[] = [];
-  private readonly roots = new Map<string, Node>();
+  private readonly roots: Node[] = [];
   /** Nodes that nobody holds, least recently used first. */
   private readonly idle = new Set<Node>();
   /** Blocks below this have been in use. */
   private touched = 0;
+  /** Fewer tokens than this are computed again rather than copied: a block's copy costs about as much. */
+  private readonly leastCopied: number;
 
   /** @param blockTokens tokens per block */
   constructor(
@@ -40,6 +60,7 @@ export class KvCache {
     readonly blockTokens: number,
   ) {
     for (let b = blockCount - 1; b >= 0; b--) this.free.push(b);
+    this.leastCopied = Math.max(1, blockTokens >> 3);
   }
 
   /** Tokens that the whole cache holds. */
@@ -52,6 +73,11 @@ export class KvCache {
     return this.free.length + this.idle.size;
   }
 
+  /** Blocks of prefixes that no sequence uses at present. */
+  get cached(): number {
+    return this.idle.size;
+  }
+
   /** Tokens' worth of blocks that were never in use: memory that the system has promised and not yet given. */
   get untouched(): number {
     return (this.blockCount - this.touched) * this.blockTokens;
@@ -61,31 +87,69 @@ export class KvCache {
     return Math.ceil(tokens / this.blockTokens);
   }
 
-  /** Starts a sequence on the longest cached prefix of at most `limit` tokens (whole blocks). The lease covers that prefix. */
-  open(tokens: Int32Array, limit: number): Lease {
+  /** The longest cached prefix of at most `limit` tokens. */
+  match(tokens: Int32Array, limit: number): Match {
     const nodes: Node[] = [];
     let siblings = this.roots;
-    while ((nodes.length + 1) * this.blockTokens <= limit) {
-      const node = siblings.get(this.keyAt(tokens, nodes.length));
-      if (!node) break;
-      this.hold(node);
-      nodes.push(node);
-      siblings = node.children;
+    for (;;) {
+      const at = nodes.length * this.blockTokens;
+      const wanted = tokens.subarray(at, Math.min(at + this.blockTokens, limit));
+      const { index, found } = nodeAt(siblings, wanted);
+      if (!found || wanted.length < this.blockTokens) {
+        // Among sorted siblings the one that shares most stands beside where the wanted tokens would.
+        const near = [siblings[index - 1], siblings[index]].filter((n) => n !== undefined);
+        const shared = near.map((n) => commonTokens(n.tokens, wanted));
+        const most = Math.max(0, ...shared);
+        if (most < this.leastCopied) return { nodes, source: undefined, tokens: at };
+        return { nodes, source: near[shared.indexOf(most)], tokens: at + most };
+      }
+      nodes.push(siblings[index]);
+      siblings = siblings[index].children;
     }
-    return { nodes, own: [] };
+  }
+
+  /**
+   * Starts a sequence on what was found for it, with room for `length` tokens in all. Undefined, and nothing taken, when fewer than `spare`
+   * blocks would be left.
+   */
+  open(match: Match, length: number, spare = 0): Opened | undefined {
+    const nodes = [...match.nodes];
+    const missing = this.blocksFor(length) - nodes.length;
+    for (const n of nodes) this.hold(n);
+    let { source } = match;
+    // The source must outlive the search for blocks; when it is itself the last one to be had, its tokens are computed again.
+    if (source) this.hold(source);
+    if (source && missing + spare > this.available) {
+      this.release(source);
+      source = undefined;
+    }
+    if (missing + spare > this.available) {
+      while (nodes.length > 0) this.release(nodes.pop()!);
+      return undefined;
+    }
+    const lease: OpenLease = { nodes, ids: Int32Array.from(nodes, (n) => n.block), count: nodes.length };
+    this.grow(lease, length);
+    if (!source) return { lease, cached: nodes.length * this.blockTokens };
+    this.release(source);
+    return { lease, cached: match.tokens, copy: { from: source.block, to: lease.ids[nodes.length] } };
   }
 
   /** Tokens that the lease has room for. */
   covered(lease: Lease): number {
-    return (lease.nodes.length + lease.own.length) * this.blockTokens;
+    return lease.count * this.blockTokens;
   }
 
   /** Gives the lease room for `tokens` tokens in all. Takes nothing and returns false when there are not enough blocks. */
   grow(lease: Lease, tokens: number): boolean {
-    const { own, nodes } = lease as OpenLease;
-    const missing = this.blocksFor(tokens) - nodes.length - own.length;
-    if (missing > this.available) return false;
-    for (let i = 0; i < missing; i++) own.push(this.take());
+    const l = lease as OpenLease;
+    const count = this.blocksFor(tokens);
+    if (count - l.count > this.available) return false;
+    if (count > l.ids.length) {
+      const larger = new Int32Array(Math.max(count, Math.ceil(l.ids.length * 1.5)));
+      larger.set(l.ids);
+      l.ids = larger;
+    }
+    while (l.count < count) l.ids[l.count++] = this.take();
     return true;
   }
 
@@ -94,40 +158,38 @@ export class KvCache {
    * there first, the lease changes over to that one and gives its own back.
    */
   commit(lease: Lease, tokens: Int32Array, computed: number): void {
-    const { own, nodes } = lease as OpenLease;
-    while ((nodes.length + 1) * this.blockTokens <= computed) {
+    const { nodes, ids } = lease as OpenLease;
+    for (let at = nodes.length * this.blockTokens; at + this.blockTokens <= computed; at += this.blockTokens) {
       const parent = nodes.at(-1);
-      const siblings = parent ? parent.children : this.roots;
-      const key = this.keyAt(tokens, nodes.length);
-      const block = own.shift()!;
-      let node = siblings.get(key);
-      if (node) {
+      const block = ids[nodes.length];
+      const { index, found } = nodeAt(this.childrenOf(parent), tokens.subarray(at, at + this.blockTokens));
+      if (found) {
+        const node = this.childrenOf(parent)[index];
         this.hold(node);
         this.free.push(block);
-      } else {
-        node = { key, block, parent, children: new Map(), holders: 1 };
-        siblings.set(key, node);
-      }
-      nodes.push(node);
+        ids[nodes.length] = node.block;
+        nodes.push(node);
+      } else nodes.push(this.plant(parent, tokens.slice(at, at + this.blockTokens), block, 1));
     }
   }
 
-  /** Ends a lease: own blocks become free, those in the tree stay as cache while room lasts. */
-  close(lease: Lease): void {
-    const { own, nodes } = lease as OpenLease;
-    while (own.length > 0) this.free.push(own.pop()!);
-    while (nodes.length > 0) {
-      const node = nodes.pop()!;
-      if (--node.holders === 0) this.idle.add(node);
-    }
+  /**
+   * Ends a lease of which `computed` tokens are in the cache. Blocks in the tree stay as cache while room lasts, and so does the one that
+   * is not full; the others become free.
+   */
+  close(lease: Lease, tokens: Int32Array, computed: number): void {
+    const l = lease as OpenLease;
+    this.commit(l, tokens, computed);
+    const { nodes, ids } = l;
+    while (l.count > nodes.length + 1) this.free.push(ids[--l.count]);
+    if (l.count > nodes.length) this.leaveTail(nodes.at(-1), tokens.slice(nodes.length * this.blockTokens, computed), ids[--l.count]);
+    while (nodes.length > 0) this.release(nodes.pop()!);
+    l.count = 0;
   }
 
-  /** Block ids of a lease in order of position. */
+  /** Block ids of a lease in order of position; the view changes with the lease. */
   table(lease: Lease): Int32Array {
-    const out = new Int32Array(lease.nodes.length + lease.own.length);
-    lease.nodes.forEach((n, i) => (out[i] = n.block));
-    out.set(lease.own, lease.nodes.length);
-    return out;
+    return lease.ids.subarray(0, lease.count);
   }
 
   /** Throws unless every block is in exactly one place and every count is right, given all open leases. */
@@ -139,18 +201,23 @@ export class KvCache {
     };
     for (const b of this.free) visit(b, "free");
     const holders = new Map<Node, number>();
-    for (const lease of leases) {
-      for (const b of lease.own) visit(b, "own");
-      lease.nodes.forEach((n, i) => {
+    for (const { nodes, ids, count } of leases) {
+      for (let i = nodes.length; i < count; i++) visit(ids[i], "own");
+      nodes.forEach((n, i) => {
         holders.set(n, (holders.get(n) ?? 0) + 1);
-        if (n.parent !== lease.nodes[i - 1]) throw new Error(`lease: block ${n.block} does not follow its parent`);
+        if (n.parent !== nodes[i - 1]) throw new Error(`lease: block ${n.block} does not follow its parent`);
+        if (n.block !== ids[i]) throw new Error(`lease: block ${ids[i]} stands where ${n.block} belongs`);
       });
     }
     const older = new Map([...this.idle].map((n, i) => [n, i]));
-    const walk = (siblings: Map<string, Node>, parent: Node | undefined): void => {
-      for (const [key, node] of siblings) {
+    const walk = (siblings: readonly Node[], parent: Node | undefined): void => {
+      for (const [i, node] of siblings.entries()) {
         visit(node.block, "tree");
-        if (node.key !== key || node.parent !== parent) throw new Error(`tree: block ${node.block} hangs in the wrong place`);
+        const { index, found } = nodeAt(siblings, node.tokens);
+        if (!found || index !== i || node.parent !== parent) throw new Error(`tree: block ${node.block} hangs in the wrong place`);
+        const full = node.tokens.length === this.blockTokens;
+        if (!full && (node.tokens.length > this.blockTokens || node.children.length > 0 || node.holders > 0))
+          throw new Error(`tree: block ${node.block} has ${node.tokens.length} tokens, and children or holders`);
         if (node.holders !== (holders.get(node) ?? 0)) {
           throw new Error(`tree: block ${node.block} counts ${node.holders} holders and has ${holders.get(node) ?? 0}`);
         }
@@ -166,12 +233,44 @@ export class KvCache {
     if (lost !== -1) throw new Error(`block ${lost} is nowhere`);
   }
 
-  private keyAt(tokens: Int32Array, block: number): string {
-    return tokens.subarray(block * this.blockTokens, (block + 1) * this.blockTokens).join();
+  private childrenOf(parent: Node | undefined): Node[] {
+    return parent ? parent.children : this.roots;
+  }
+
+  /** Keeps a block that is not full, unless what it holds is there already or too little. */
+  private leaveTail(parent: Node | undefined, tokens: Int32Array, block: number): void {
+    const siblings = this.childrenOf(parent);
+    const { index } = nodeAt(siblings, tokens);
+    // What begins with these tokens, themselves included, stands where they would.
+    const covered = index < siblings.length && commonTokens(siblings[index].tokens, tokens) === tokens.length;
+    if (covered || tokens.length < this.leastCopied) this.free.push(block);
+    else this.idle.add(this.plant(parent, tokens, block, 0));
+  }
+
+  /** A new node. The tail that it continues is of no more use. */
+  private plant(parent: Node | undefined, tokens: Int32Array, block: number, holders: number): Node {
+    const siblings = this.childrenOf(parent);
+    const node: Node = { tokens, block, parent, children: [], holders };
+    const index = insertNode(siblings, node);
+    const before = siblings[index - 1];
+    if (before?.holders === 0 && before.tokens.length < tokens.length && commonTokens(before.tokens, tokens) === before.tokens.length) {
+      this.drop(before);
+      this.free.push(before.block);
+    }
+    return node;
   }
 
   private hold(node: Node): void {
     if (node.holders++ === 0) this.idle.delete(node);
+  }
+
+  private release(node: Node): void {
+    if (--node.holders === 0) this.idle.add(node);
+  }
+
+  private drop(node: Node): void {
+    this.idle.delete(node);
+    removeNode(this.childrenOf(node.parent), node);
   }
 
   private take(): number {
@@ -181,8 +280,8 @@ export class KvCache {
       return block;
     }
     const [victim] = this.idle;
-    this.idle.delete(victim);
-    (victim.parent ? victim.parent.children : this.roots).delete(victim.key);
+    this.drop(victim);
+    this.evictions++;
     return victim.block;
   }
 }
