@@ -6,6 +6,10 @@ import type { LineRead } from "./lines.ts";
 export interface Io {
   out(text: string): void;
   err(text: string): void;
+  /** Lines of a log, to standard error as well, but without ever waiting for its reader. */
+  log(line: string): void;
+  /** Resolves when the log is written, or after so many milliseconds. */
+  flushLog(ms: number): Promise<void>;
   /** Everything on standard input. */
   readStdin(): Promise<string>;
   /** A line typed at a terminal, with editing and history (which keeps it, unless told otherwise); "end" for Ctrl-D, "interrupt" for Ctrl-C. */
@@ -14,6 +18,7 @@ export interface Io {
   onInterrupt(callback: (signal: "SIGINT" | "SIGTERM") => void): () => void;
   readonly stdinIsTty: boolean;
   readonly stdoutIsTty: boolean;
+  readonly stderrIsTty: boolean;
   /** Width of the terminal in characters. */
   readonly columns: number;
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -32,6 +37,8 @@ export interface Context {
   /** `--json`: standard output carries JSON and nothing else. */
   readonly json: boolean;
   readonly style: Style;
+  /** `--color` or `--no-color`, if given. */
+  readonly color: boolean | undefined;
   readonly deps: Deps;
 }
 
@@ -42,10 +49,10 @@ export function makeStyle(color: boolean): Style {
 }
 
 /** Colour unless told otherwise: `--no-color`, NO_COLOR (any non-empty value), TERM=dumb, or output that is not a terminal. */
-export function wantsColor(flag: boolean | undefined, io: Io): boolean {
+export function wantsColor(flag: boolean | undefined, io: Io, isTty = io.stdoutIsTty): boolean {
   if (flag !== undefined) return flag;
   if (io.env.NO_COLOR !== undefined && io.env.NO_COLOR !== "") return false;
-  return io.env.TERM !== "dumb" && io.stdoutIsTty;
+  return io.env.TERM !== "dumb" && isTty;
 }
 
 /** One JSON document and a newline. */

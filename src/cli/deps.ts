@@ -6,6 +6,7 @@ import type { Engine, ModelInfo } from "../engine/api.ts";
 import type { EngineOptions } from "../engine/core.ts";
 import type { ModelRunner } from "../models/api.ts";
 import type { KernelReport } from "../../kernels/selftest/index.ts";
+import type { Logger } from "../server/log.ts";
 import type { DeviceProperties } from "../runtime/device.ts";
 import type { Tokenizer } from "../tokenizer/api.ts";
 import type { ProgressEvent } from "./progress.ts";
@@ -31,6 +32,7 @@ export interface ModelListing {
 export interface ServeOptions {
   host: string;
   port: number;
+  log?: Logger;
 }
 
 export interface RunningServer {

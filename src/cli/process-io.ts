@@ -1,18 +1,25 @@
 /** The process's own streams as the `Io` of commands. */
-import { writeSync } from "node:fs";
+import { write as writeLater, writeSync } from "node:fs";
 import { AlloyError } from "../support/errors.ts";
 import type { Io } from "./context.ts";
 import { lineReader } from "./lines.ts";
+import { LogSink } from "./log-sink.ts";
 
 export function processIo(): Io {
+  const log = new LogSink(
+    (bytes) => new Promise((resolve, reject) => writeLater(2, bytes, (error, written) => (error ? reject(error) : resolve(written)))),
+  );
   return {
     out: (text) => write(1, text),
     err: (text) => write(2, text),
+    log: (line) => log.write(line),
+    flushLog: (ms) => log.flush(ms),
     readStdin,
     readLine: lineReader(process.env),
     onInterrupt,
     stdinIsTty: process.stdin.isTTY === true,
     stdoutIsTty: process.stdout.isTTY === true,
+    stderrIsTty: process.stderr.isTTY === true,
     get columns() {
       return process.stdout.columns || 80;
     },

@@ -40,7 +40,7 @@ export async function runProgram(argv: readonly string[], io: Io, deps: Deps): P
       else io.out(commandHelp(command, style));
       return EXIT.ok;
     }
-    return await command.run(raw, { io, json: globals.json, style, deps });
+    return await command.run(raw, { io, json: globals.json, style, color: globals.color, deps });
   } catch (thrown) {
     const error = AlloyError.from(thrown);
     if (error.code === "cancelled") return EXIT.interrupted;

@@ -8,9 +8,9 @@ export const realDeps: Deps = {
     return createEngine(options);
   },
 
-  async startServer(engine, { host, port }) {
+  async startServer(engine, options) {
     const { createServer } = await import("../server/app.ts");
-    return createServer({ engine, host, port });
+    return createServer({ engine, ...options });
   },
 
   async isModel(reference) {

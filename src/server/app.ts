@@ -4,9 +4,10 @@ import type { Engine } from "../engine/api.ts";
 import { AlloyError } from "../support/errors.ts";
 import { VERSION } from "../support/version.ts";
 import type { ServerSettings } from "./context.ts";
-import { type AccessEntry, Dispatcher } from "./dispatch.ts";
+import { Dispatcher } from "./dispatch.ts";
 import { Guard } from "./guard.ts";
 import { clientUrl, listenAddress } from "./listen.ts";
+import { createLogger, type Logger } from "./log.ts";
 import { portInUse } from "./port-holder.ts";
 import { ROUTES } from "./routes.ts";
 
@@ -26,8 +27,8 @@ export interface ServerOptions {
   aliases?: Record<string, string>;
   /** Silence on a stream before a heartbeat, in milliseconds. Default 10 s. */
   heartbeatMs?: number;
-  /** Called once per request, when its response is complete or its client gone. Default: bugs go to stderr. */
-  log?: (entry: AccessEntry) => void;
+  /** Default: mistakes of Alloy's own go to stderr. */
+  log?: Logger;
 }
 
 export interface RunningServer {
@@ -56,7 +57,8 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
     allowedHosts: env.ALLOY_ALLOWED_HOSTS,
     apiKeys: env.ALLOY_API_KEY,
   });
-  const dispatcher = new Dispatcher(options.engine, settingsFrom(options, env), guard, options.log ?? logBugs);
+  const log = options.log ?? createLogger({ level: "error", format: "pretty", color: false, write: (line) => process.stderr.write(line) });
+  const dispatcher = new Dispatcher(options.engine, settingsFrom(options, env), guard, (entry) => log.access(entry));
   const app = buildApp(dispatcher);
   const address = { host, port: options.port ?? listen.port };
   const server = await bind(app, address);
@@ -116,13 +118,6 @@ async function stop(server: Bun.Server<undefined>, dispatcher: Dispatcher, grace
   await idle(dispatcher, FLUSH_MS);
   await Promise.race([drained, Bun.sleep(50)]);
   await server.stop(true);
-}
-
-/** Clients only hear the request's id: what broke is said here. */
-function logBugs({ id, method, path, error }: AccessEntry): void {
-  if (error?.code !== "internal") return;
-  const { cause } = error;
-  console.error(`alloy: internal error in ${method} ${path} (request ${id}):`, cause instanceof Error ? cause : error.message);
 }
 
 /** Waits until no request is active, at most `ms`. */

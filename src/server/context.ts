@@ -2,6 +2,7 @@
 import type { Engine } from "../engine/api.ts";
 import { AlloyError } from "../support/errors.ts";
 import type { Dialect } from "./errors.ts";
+import type { RequestMeter } from "./metrics/meter.ts";
 import type { ServerState } from "./state.ts";
 
 /** Settings of a running server, fixed at start. */
@@ -36,6 +37,8 @@ export class RequestContext {
   resumable = false;
   /** For the log: status of the response, and what went wrong, also after its first byte. */
   outcome: { status: number; error?: AlloyError } = { status: 200 };
+  /** What it asked of models. */
+  readonly generations: RequestMeter[] = [];
   readonly #controller = new AbortController();
   readonly #work = new Set<Work>();
   readonly #onRelease: (context: RequestContext) => void;

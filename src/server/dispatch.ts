@@ -1,22 +1,13 @@
 /** One request from guard to response: the path that all routes share. */
 import type { Engine } from "../engine/api.ts";
 import { AlloyError } from "../support/errors.ts";
+import type { AccessEntry } from "./access.ts";
 import { type Handler, RequestContext, type ServerSettings } from "./context.ts";
 import { type Dialect, errorResponse } from "./errors.ts";
 import type { Guard } from "./guard.ts";
 import { randomId } from "./request-id.ts";
 import { dialectOf, findRoute, tidyPath } from "./routes.ts";
 import { ServerState } from "./state.ts";
-
-/** One line per finished request, for the log. `status` 499: the client left first. */
-export interface AccessEntry {
-  id: string;
-  method: string;
-  path: string;
-  status: number;
-  ms: number;
-  error?: AlloyError;
-}
 
 export class Dispatcher {
   readonly active = new Set<RequestContext>();
@@ -26,7 +17,8 @@ export class Dispatcher {
     private readonly engine: Engine,
     private readonly settings: ServerSettings,
     private readonly guard: Guard,
-    private readonly log: (entry: AccessEntry) => void,
+    /** Told of every request when its response is complete or its client gone. */
+    private readonly over: (entry: AccessEntry) => void,
   ) {
     this.state = new ServerState(settings.version);
   }
@@ -41,17 +33,28 @@ export class Dispatcher {
       response.headers.set("server", `alloy/${this.settings.version}`);
       return response;
     };
-    const verdict = this.guard.admit(request);
-    if (!verdict.pass) return decorate(verdict.response);
-    if (/^websocket$/i.test(request.headers.get("upgrade") ?? "")) {
-      // Codex falls back to plain HTTP at once on 426, and on nothing else.
-      return decorate(new Response(null, { status: 426, headers: { connection: "close", upgrade: "HTTP/1.1" } }), verdict.cors);
-    }
     const path = tidyPath(pathOf(request.url));
     const found = findRoute(request.method, path);
     const route = "route" in found ? found.route : undefined;
     const dialect = errorDialect(route?.dialect ?? dialectOf(path), path, request);
-    const context = this.#context(request, path, "rest" in found ? found.rest : "", dialect, id, route?.path ?? "other");
+    const over = this.#recorder(request, { id, path, dialect, route: route?.path ?? "other" });
+    const verdict = this.guard.admit(request);
+    if (!verdict.pass) {
+      if (verdict.reason) this.state.metrics.rejected(verdict.reason);
+      over({ status: verdict.response.status });
+      return decorate(verdict.response);
+    }
+    if (/^websocket$/i.test(request.headers.get("upgrade") ?? "")) {
+      over({ status: 426 });
+      // Codex falls back to plain HTTP at once on 426, and on nothing else.
+      return decorate(new Response(null, { status: 426, headers: { connection: "close", upgrade: "HTTP/1.1" } }), verdict.cors);
+    }
+    const rest = "rest" in found ? found.rest : "";
+    const context = new RequestContext(this.engine, this.settings, this.state, request, path, rest, dialect, id, (c) => {
+      this.active.delete(c);
+      over(c.outcome, c.generations);
+    });
+    this.active.add(context);
     const handle = route?.handle ?? refuse("allow" in found ? found.allow : [], path);
     const response = await this.#run(context, handle, route?.open ?? false);
     return decorate(response, [...verdict.cors, ...context.headers]);
@@ -74,18 +77,20 @@ export class Dispatcher {
     }
   }
 
-  #context(request: Request, path: string, rest: string, dialect: Dialect, id: string, route: string): RequestContext {
+  /** What to call when a request is over. */
+  #recorder(request: Request, known: Pick<AccessEntry, "id" | "path" | "dialect" | "route">) {
+    const time = Date.now();
     const started = performance.now();
-    const context = new RequestContext(this.engine, this.settings, this.state, request, path, rest, dialect, id, (c) => {
-      this.active.delete(c);
+    return (outcome: RequestContext["outcome"], generations: AccessEntry["generations"] = []) => {
       const ms = performance.now() - started;
+      const { metrics } = this.state;
       // Anything may be written as a method.
-      const method = route === "other" ? "other" : request.method;
-      this.state.metrics.http({ route, method, status: c.outcome.status, ms });
-      this.log({ id, method: request.method, path, ...c.outcome, ms });
-    });
-    this.active.add(context);
-    return context;
+      const method = known.route === "other" ? "other" : request.method;
+      metrics.http({ route: known.route, method, status: outcome.status, ms });
+      if (outcome.error) metrics.refusal(outcome.error.code);
+      const traceparent = request.headers.get("traceparent") ?? undefined;
+      this.over({ ...known, method: request.method, time, ms, ...outcome, generations, traceparent });
+    };
   }
 }
 

@@ -28,7 +28,9 @@ export function openGeneration(context: RequestContext, request: GenerateRequest
 }
 
 async function open(context: RequestContext, request: GenerateRequest, options: GenerationOptions): Promise<Generation> {
-  const source = metered(context.engine.generate(request, context.signal), context.state.metrics.begin(request));
+  const meter = context.state.metrics.begin(request);
+  context.generations.push(meter);
+  const source = metered(context.engine.generate(request, context.signal), meter);
   context.own(source);
   try {
     for (;;) {

@@ -16,7 +16,8 @@ export interface GuardOptions {
 }
 
 /** A verdict: headers to add to the response, or the response that ends the request. */
-export type Verdict = { pass: true; cors: [string, string][] } | { pass: false; response: Response };
+export type Verdict =
+  { pass: true; cors: [string, string][] } | { pass: false; response: Response; /** None for preflight. */ reason?: "host" | "origin" };
 
 const DEFAULT_ORIGINS = [
   ...["localhost", "127.0.0.1", "0.0.0.0"].flatMap((h) => [`http://${h}`, `https://${h}`, `http://${h}:*`, `https://${h}:*`]),
@@ -67,12 +68,12 @@ export class Guard {
   /** Host and Origin checks; nothing of the body has been read yet. */
   admit(request: Request): Verdict {
     const host = request.headers.get("host") ?? "";
-    if (this.#checkHost && !this.#hostAllowed(host)) return refuse();
+    if (this.#checkHost && !this.#hostAllowed(host)) return refuse("host");
     const origin = request.headers.get("origin");
     const preflight = request.method === "OPTIONS";
     if (origin === null) return preflight ? end(204, PREFLIGHT_HEADERS) : pass([]);
     if (origin === `http://${host}` || origin === `https://${host}`) return preflight ? end(204, PREFLIGHT_HEADERS) : pass([]);
-    if (!this.#origins.some((pattern) => pattern.test(origin))) return refuse();
+    if (!this.#origins.some((pattern) => pattern.test(origin))) return refuse("origin");
     const cors: [string, string][] = [
       ...(this.#anyOrigin
         ? ([["access-control-allow-origin", "*"]] as [string, string][])
@@ -142,4 +143,4 @@ function commaList(value: string | undefined): string[] {
 
 const pass = (cors: [string, string][]): Verdict => ({ pass: true, cors });
 const end = (status: number, headers: [string, string][]): Verdict => ({ pass: false, response: new Response(null, { status, headers }) });
-const refuse = (): Verdict => end(403, []);
+const refuse = (reason: "host" | "origin"): Verdict => ({ pass: false, response: new Response(null, { status: 403 }), reason });

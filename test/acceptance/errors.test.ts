@@ -1,7 +1,7 @@
 /** Bad requests in every dialect: status, envelope, wording. Rows 3 to 7, 14 and 17 of the acceptance matrix. */
 import { describe, expect, test } from "bun:test";
 import zlib from "node:zlib";
-import type { AccessEntry } from "../../src/server/dispatch.ts";
+import type { AccessEntry } from "../../src/server/access.ts";
 import { AlloyError } from "../../src/support/errors.ts";
 import { failure, type Harness, start, until } from "../server/harness.ts";
 import { scriptedModel } from "../server/scripted-engine.ts";
@@ -236,7 +236,7 @@ test("engine failures before the first event keep their status, and bugs do not 
   ];
   for (const [thrown, status, text] of failures) {
     const logged: AccessEntry[] = [];
-    await using h = await start({}, { log: (entry) => logged.push(entry) });
+    await using h = await start({}, { log: { log() {}, access: (entry) => logged.push(entry) } });
     // oxlint-disable-next-line require-yield -- it fails before its first event
     h.engine.generate = async function* () {
       throw thrown;

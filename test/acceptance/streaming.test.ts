@@ -1,6 +1,6 @@
 /** Rows 15, 16, 33 and 99 of the acceptance matrix: bytes on the wire, heartbeats, cancellation, back-pressure, many clients, and shutdown. */
 import { describe, expect, test } from "bun:test";
-import type { AccessEntry } from "../../src/server/dispatch.ts";
+import type { AccessEntry } from "../../src/server/access.ts";
 import { AlloyError } from "../../src/support/errors.ts";
 import { type Harness, rawRequest, sseFrames, start, until } from "../server/harness.ts";
 
@@ -337,7 +337,7 @@ test("a short host name in the request does not confuse routing", async () => {
 
 test("the log has one entry per request, also for those whose client left", async () => {
   const entries: AccessEntry[] = [];
-  await using h = await start(long, { log: (e) => entries.push(e) });
+  await using h = await start(long, { log: { log() {}, access: (e) => entries.push(e) } });
   await fetch(`${h.url}/api/tags`);
   await h.post("/v1/messages", {});
   const abort = new AbortController();

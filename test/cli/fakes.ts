@@ -31,6 +31,8 @@ export function fakeIo(options: FakeIoOptions = {}): FakeIo {
     stderr: "",
     out: (text) => void (io.stdout += text),
     err: (text) => void (io.stderr += text),
+    log: (line) => void (io.stderr += line),
+    flushLog: async () => {},
     readStdin: async () => options.stdin ?? "",
     readLine: async () => {
       const next = lines.shift() ?? "end";
@@ -43,6 +45,7 @@ export function fakeIo(options: FakeIoOptions = {}): FakeIo {
     interrupt: () => interrupts.forEach((callback) => callback("SIGINT")),
     stdinIsTty: options.stdin === undefined,
     stdoutIsTty: options.tty ?? false,
+    stderrIsTty: options.tty ?? false,
     columns: 80,
     env: options.env ?? {},
   };

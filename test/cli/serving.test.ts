@@ -86,6 +86,32 @@ describe("serve", () => {
     expect((await alloy(["serve", "--keep-alive", "soon"])).stderr).toContain('--keep-alive must be a duration, got "soon"');
   });
 
+  test("the log: JSON where it is piped, for people on a terminal, as the options say, without colours if so wanted", async () => {
+    const run = async (argv: string[], ioOptions: FakeIoOptions) => {
+      const { io, done, url } = await serve(argv, {}, ioOptions);
+      await (await fetch(`${url}/api/tags`)).text();
+      io.interrupt();
+      await done;
+      return io.stderr;
+    };
+    const piped = (await run([], {})).trimEnd().split("\n");
+    expect(piped.map((line) => JSON.parse(line))).toMatchObject([
+      { level: "info", msg: "listening", url: expect.stringContaining("http://127.0.0.1:") },
+      { level: "info", msg: "request", path: "/api/tags", status: 200 },
+      { msg: expect.stringContaining("finishing running requests") },
+      { msg: "stopped" },
+    ]);
+    const terminal = await run([], { tty: true });
+    expect(terminal).toContain("\x1b[32mINFO");
+    expect(terminal).toContain("200 GET /api/tags");
+    expect(await run([], { tty: true, env: { NO_COLOR: "1" } })).not.toContain("\x1b");
+    expect(await run(["--log-format", "json", "--log-level", "warn"], { tty: true })).toBe("");
+    expect(await run(["--log-format", "pretty"], {})).toMatch(/^\d\d:\d\d:\d\d INFO {2}listening url=/);
+    const unknown = JSON.parse((await run([], { env: { ALLOY_LOG: "loud" } })).split("\n")[0]);
+    expect(unknown).toMatchObject({ level: "warn", msg: expect.stringContaining('"loud"') });
+    expect((await alloy(["serve", "--log-level", "loud"])).stderr).toContain("--log-level");
+  });
+
   test("a running request finishes after the first signal; a second one ends it", async () => {
     for (const signals of [1, 2]) {
       const text = "one two three four five six seven eight nine ten eleven twelve";

@@ -2,7 +2,7 @@
 import { expect, test } from "bun:test";
 import { AlloyError } from "../../src/support/errors.ts";
 import { Counter, Gauge } from "../../src/server/metrics/registry.ts";
-import { type Harness, start, until } from "./harness.ts";
+import { type Harness, rawRequest, start, until } from "./harness.ts";
 import { type MetricFamily, parsePrometheus } from "./prometheus.ts";
 import { scriptedModel, type Step } from "./scripted-engine.ts";
 
@@ -145,4 +145,25 @@ test("a server that asks for a key asks for it here too", async () => {
   await using h = await start({}, { env: { ALLOY_API_KEY: "secret" } });
   expect((await fetch(`${h.url}/metrics`)).status).toBe(401);
   expect((await fetch(`${h.url}/readyz`)).status).toBe(200);
+});
+
+test("requests that were turned away, by reason", async () => {
+  await using h = await start({}, { env: { ALLOY_API_KEY: "secret", ALLOY_MAX_BODY: "100" } });
+  const key = { authorization: "Bearer secret" };
+  await h.post("/api/chat", {}, { origin: "https://evil.example" });
+  await h.post("/api/chat", {});
+  await h.post("/api/chat", { x: "y".repeat(200) }, key);
+  await rawRequest(h.server.port, "GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n");
+  await fetch(`${h.url}/api/chat`, { method: "OPTIONS", headers: { origin: "http://localhost" } });
+  const families = parsePrometheus(await (await fetch(`${h.url}/metrics`, { headers: key })).text());
+  const counts = families.get("alloy_requests_rejected_total")!.samples.map(({ labels, value }) => [labels.reason, value]);
+  expect(Object.fromEntries(counts)).toEqual({
+    host: 1,
+    origin: 1,
+    unauthorized: 1,
+    too_large: 1,
+    queue_full: 0,
+    shutting_down: 0,
+    timeout: 0,
+  });
 });

@@ -1,8 +1,9 @@
 /** `alloy serve`. */
 import { keepAliveFromEnv, parseGoDuration } from "../../server/keep-alive.ts";
 import { listenAddress } from "../../server/listen.ts";
+import { createLogger, levelFromEnv, LOG_FORMATS, LOG_LEVELS, type LogFormat, type Logger, type LogLevel } from "../../server/log.ts";
 import { VERSION } from "../../support/version.ts";
-import { printJson, type Context, type Io } from "../context.ts";
+import { printJson, wantsColor, type Context, type Io } from "../context.ts";
 import { EXIT } from "../exit.ts";
 import { strictCommand, UsageError } from "../strict.ts";
 
@@ -43,15 +44,22 @@ names them, or at once with --model. SIGTERM or Ctrl-C lets running requests fin
     },
     device: { type: "string", hint: "name", description: "Where to compute, cpu or metal (default: the best there is)" },
     grace: { type: "number", hint: "seconds", min: 0, default: 30, description: "How long running requests may take to finish at the end" },
+    "log-level": {
+      type: "enum",
+      options: LOG_LEVELS,
+      description: "Least important lines that the log on standard error holds (default: ALLOY_LOG, or debug with OLLAMA_DEBUG, or info)",
+    },
+    "log-format": { type: "enum", options: LOG_FORMATS, description: "Form of the log (default: pretty on a terminal, else json)" },
   },
   examples: [
     ["alloy serve", "serve every model that `alloy list` shows"],
     ["alloy serve -m demo --port 8080", "load the demo model now, on another port"],
     ["alloy serve --host 0.0.0.0", "also for other machines (set ALLOY_API_KEY)"],
   ],
-  async run(args, { io, json, style, deps }: Context) {
+  async run(args, { io, json, style, color, deps }: Context) {
+    const log = logOf(args["log-level"], args["log-format"], color, io);
     const address = listenAddress(io.env);
-    if (address.warning !== undefined) io.err(`alloy: ${address.warning}\n`);
+    if (address.warning !== undefined) log.log("warn", address.warning);
     const engine = await deps.createEngine({
       models: args.model,
       contextLength: args.ctx ?? countFrom(io, "OLLAMA_CONTEXT_LENGTH"),
@@ -63,16 +71,16 @@ names them, or at once with --model. SIGTERM or Ctrl-C lets running requests fin
     });
     for (const m of args.ctx === undefined ? [] : await engine.loaded())
       if (m.contextLength < args.ctx!)
-        io.err(style.yellow(`alloy: ${m.name} takes at most ${m.contextLength} tokens, not the ${args.ctx} that --ctx asks for\n`));
+        log.log("warn", `${m.name} takes at most ${m.contextLength} tokens, not the ${args.ctx} that --ctx asks for`);
     const stopped = Promise.withResolvers<void>();
     const graceMs = args.grace * 1000;
     let signals = 0;
     try {
-      const server = await deps.startServer(engine, { host: args.host ?? address.host, port: args.port ?? address.port });
+      const server = await deps.startServer(engine, { host: args.host ?? address.host, port: args.port ?? address.port, log });
       const forget = io.onInterrupt(() => {
         signals++;
         if (signals === 1) {
-          io.err(style.dim(`finishing running requests, ${args.grace} s at most (again to stop at once)\n`));
+          log.log("info", `finishing running requests, ${args.grace} s at most (again to stop at once)`);
           void server.stop(graceMs).then(stopped.resolve, stopped.reject);
         } else void server.stop(0).then(stopped.resolve, stopped.reject);
       });
@@ -82,14 +90,30 @@ names them, or at once with --model. SIGTERM or Ctrl-C lets running requests fin
         const model = args.model.length > 0 ? (await engine.model(args.model[0])).name : "demo";
         io.out(welcome(server.url, model, style));
       }
+      log.log("info", "listening", { url: server.url, version: VERSION, pid: process.pid });
       await stopped.promise;
       forget();
+      log.log("info", "stopped");
       return EXIT.ok;
     } finally {
       await engine.close(signals > 1 ? 0 : graceMs);
+      await io.flushLog(1000);
     }
   },
 });
+
+function logOf(level: LogLevel | undefined, format: LogFormat | undefined, color: boolean | undefined, io: Io): Logger {
+  const fromEnv = levelFromEnv(io.env);
+  const log = createLogger({
+    level: level ?? fromEnv.level,
+    format: format ?? (io.stderrIsTty ? "pretty" : "json"),
+    color: wantsColor(color, io, io.stderrIsTty),
+    write: (line) => io.log(line),
+  });
+  if (fromEnv.unknown !== undefined && level === undefined)
+    log.log("warn", `ALLOY_LOG is "${fromEnv.unknown}", which is no level: taking info`, { levels: LOG_LEVELS.join(" ") });
+  return log;
+}
 
 /** A count from the environment; 0, nothing or nonsense leave the default. */
 function countFrom(io: Io, name: string): number | undefined {

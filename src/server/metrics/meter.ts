@@ -24,6 +24,16 @@ export class RequestMeter {
   deltas = 0;
   /** Past the queue. */
   running = false;
+  /** Milliseconds from arrival until it ran; until now while it waits. */
+  queuedMs = 0;
+  /** Milliseconds from arrival to the first output. */
+  firstTokenMs?: number;
+  /** Its last event, if it came to one. */
+  end?: EndEvent;
+  /** Why there was none. */
+  why?: "abort" | "error" | "rejected" | "refused";
+  /** Arrival, in milliseconds since the epoch. */
+  readonly time = Date.now();
   #started = false;
   #over = false;
   readonly #began = performance.now();
@@ -42,12 +52,14 @@ export class RequestMeter {
       this.#started = true;
       this.promptTokens = event.promptTokens;
     } else if (event.type === "prefill") {
-      this.running = true;
+      this.#run();
       this.prefilled = event.done;
     } else if (event.type === "delta") this.#delta(event.delta);
     else {
       for (const text of this.#calls.values()) this.sink.toolCall(this, isJson(text) ? "ok" : "invalid");
       this.cached = event.usage.cachedTokens;
+      this.queuedMs = event.timings.queued;
+      this.end = event;
       this.#over = true;
       if (event.reason === "cancelled") this.sink.stopped(this, "abort");
       else this.sink.ended(this, event);
@@ -69,12 +81,19 @@ export class RequestMeter {
   #stop(why: "abort" | "error" | "rejected" | "refused"): void {
     if (this.#over) return;
     this.#over = true;
+    this.why = why;
+    if (!this.running) this.queuedMs = performance.now() - this.#began;
     this.sink.stopped(this, why);
+  }
+
+  #run(): void {
+    if (!this.running) this.queuedMs = performance.now() - this.#began;
+    this.running = true;
   }
 
   #delta(delta: Extract<GenerateEvent, { type: "delta" }>["delta"]): void {
     const now = performance.now();
-    this.running = true;
+    this.#run();
     this.prefilled = this.promptTokens;
     if (delta.type === "tool_call_end") {
       const text = this.#calls.get(delta.index) ?? "";
@@ -82,8 +101,10 @@ export class RequestMeter {
       this.sink.toolCall(this, text === "" || isJson(text) ? "ok" : "invalid");
       return;
     }
-    if (this.#lastDelta === 0) this.sink.firstToken(this, (now - this.#began) / 1000);
-    else this.sink.nextToken(this, (now - this.#lastDelta) / 1000);
+    if (this.firstTokenMs === undefined) {
+      this.firstTokenMs = now - this.#began;
+      this.sink.firstToken(this, this.firstTokenMs / 1000);
+    } else this.sink.nextToken(this, (now - this.#lastDelta) / 1000);
     this.#lastDelta = now;
     this.deltas++;
     if (delta.type === "tool_call_start") this.#calls.set(delta.index, "");

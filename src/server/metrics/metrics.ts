@@ -1,11 +1,20 @@
 /** GET /metrics (spec 6): vLLM's names, llama.cpp's and Alloy's own, in one text. */
 import type { Engine, GenerateRequest } from "../../engine/api.ts";
+import type { ErrorCode } from "../../support/errors.ts";
 import type { RequestContext } from "../context.ts";
 import { LlamaCppMetrics } from "./llamacpp.ts";
 import { LoadedModels } from "./loaded.ts";
 import { type EndEvent, type MeterSink, RequestMeter } from "./meter.ts";
-import { OwnMetrics } from "./own.ts";
+import { OwnMetrics, type RejectionReason } from "./own.ts";
 import { VllmMetrics } from "./vllm.ts";
+
+const REFUSALS: Partial<Record<ErrorCode, RejectionReason>> = {
+  unauthorized: "unauthorized",
+  queue_full: "queue_full",
+  request_too_large: "too_large",
+  shutting_down: "shutting_down",
+  timeout: "timeout",
+};
 
 export class Metrics implements MeterSink {
   readonly #vllm = new VllmMetrics();
@@ -41,6 +50,17 @@ export class Metrics implements MeterSink {
     this.#own.http(request);
   }
 
+  /** Turned away before anything was computed. */
+  rejected(reason: RejectionReason): void {
+    this.#own.rejected(reason);
+  }
+
+  /** A request that ended with an error: counted where that is a refusal. */
+  refusal(code: ErrorCode): void {
+    const reason = REFUSALS[code];
+    if (reason) this.#own.rejected(reason);
+  }
+
   firstToken(_: RequestMeter, seconds: number): void {
     this.#vllm.firstToken(seconds);
   }
@@ -62,7 +82,7 @@ export class Metrics implements MeterSink {
 
   stopped(meter: RequestMeter, why: "abort" | "error" | "rejected" | "refused"): void {
     this.#active.delete(meter);
-    if (why === "rejected") this.#own.rejected();
+    if (why === "rejected") this.#own.queueRejected();
     else if (why !== "refused") this.#vllm.stopped(meter, why);
   }
 

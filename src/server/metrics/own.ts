@@ -6,6 +6,9 @@ import { Counter, Gauge, Histogram } from "./registry.ts";
 
 const SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600];
 
+export const REJECTION_REASONS = ["host", "origin", "unauthorized", "queue_full", "too_large", "shutting_down", "timeout"] as const;
+export type RejectionReason = (typeof REJECTION_REASONS)[number];
+
 export class OwnMetrics {
   readonly #build = new Gauge("alloy_build_info", "Version, and what the first model computes on.");
   readonly #loaded = new Gauge("alloy_model_loaded", "Models in memory.");
@@ -17,7 +20,8 @@ export class OwnMetrics {
   readonly #load = new Histogram("alloy_model_load_seconds", "What requests waited for their model to load.", SECONDS);
   readonly #requests = new Counter("alloy_http_requests_total", "HTTP requests; status 499: the client left first.");
   readonly #duration = new Histogram("alloy_http_request_duration_seconds", "HTTP requests from arrival to the last byte.", SECONDS);
-  readonly #rejected = new Counter("alloy_queue_rejected_total", "Requests refused because too many were waiting.");
+  readonly #queueRejected = new Counter("alloy_queue_rejected_total", "Answers refused because too many were waiting.");
+  readonly #rejected = new Counter("alloy_requests_rejected_total", "HTTP requests turned away, by reason.");
   readonly #disconnects = new Counter("alloy_client_disconnects_total", "Clients that left before their response was complete.");
   readonly #toolCalls = new Counter("alloy_tool_calls_total", "Tool calls by whether their arguments are JSON.");
   readonly #process = [
@@ -29,7 +33,8 @@ export class OwnMetrics {
   #cpu = 0;
 
   constructor(private readonly version: string) {
-    this.#rejected.add(0);
+    this.#queueRejected.add(0);
+    for (const reason of REJECTION_REASONS) this.#rejected.add(0, { reason });
   }
 
   http(request: { route: string; method: string; status: number; ms: number }): void {
@@ -39,8 +44,12 @@ export class OwnMetrics {
     if (status === 499) this.#disconnects.add(1, { route });
   }
 
-  rejected(): void {
-    this.#rejected.add(1);
+  queueRejected(): void {
+    this.#queueRejected.add(1);
+  }
+
+  rejected(reason: RejectionReason): void {
+    this.#rejected.add(1, { reason });
   }
 
   toolCall(model: string, outcome: "ok" | "invalid"): void {
@@ -66,7 +75,7 @@ export class OwnMetrics {
       this.#queueLimit.set(m.limits.queued, model);
     }
     this.#renderProcess();
-    const counted = [this.#load, this.#requests, this.#duration, this.#rejected, this.#disconnects, this.#toolCalls];
+    const counted = [this.#load, this.#requests, this.#duration, this.#queueRejected, this.#rejected, this.#disconnects, this.#toolCalls];
     return [...current, ...counted, ...this.#process, this.#files].map((f) => f.render({})).join("");
   }
 
