@@ -218,6 +218,24 @@ describe.skipIf(CHROMIUM === undefined)("tools and thinking", () => {
 });
 
 describe.skipIf(CHROMIUM === undefined)("errors", () => {
+  test("what is written before the page has started is sent when it has", async () => {
+    await using v = await visit(browser, say("here"));
+    await v.page.addInitScript(() => {
+      const open = IDBFactory.prototype.open;
+      // The database opens a second late, as it does on a busy machine.
+      IDBFactory.prototype.open = function (...args) {
+        const request = open.apply(this, args);
+        const listen = request.addEventListener.bind(request);
+        request.addEventListener = (type: string, f: () => void) => listen(type, () => setTimeout(f, type === "success" ? 1000 : 0));
+        return request;
+      };
+    });
+    await v.page.reload();
+    await v.send("early");
+    await v.answered();
+    expect(brief(messages(v))).toEqual(["user: early"]);
+  });
+
   test("a message that is faster than the list of models is sent when that is there", async () => {
     await using v = await visit(browser);
     const held = Promise.withResolvers<void>();

@@ -25,8 +25,9 @@ class App {
   #current = newConversation();
   /** The tab is closing or loading another page. */
   #leaving = false;
-  /** While the list of models is on its way. */
+  /** While conversations and the list of models are on their way. */
   #loading: Promise<void> | undefined;
+  #store!: Store;
   readonly #running = new Map<string, Running>();
   readonly #saving = new Map<string, ReturnType<typeof setTimeout>>();
   readonly #models = byId<HTMLSelectElement>("model");
@@ -45,25 +46,29 @@ class App {
     create: () => this.#create(),
   });
 
-  constructor(private readonly store: Store) {}
+  /** What the user writes while the page is starting is sent when it has started. */
+  start(): Promise<void> {
+    return this.#load(this.#begin());
+  }
 
-  async start(): Promise<void> {
-    this.#conversations = await this.store.all();
+  async #begin(): Promise<void> {
+    this.#store = await openStore();
+    this.#conversations = await this.#store.all();
     for (const { turns } of this.#conversations) {
       for (const turn of turns) if (turn.role === "assistant" && turn.state === "streaming") turn.state = "stopped";
     }
     const wanted = this.#conversations.find((c) => `#${c.id}` === location.hash);
     this.#open(wanted ?? newConversation(this.#conversations[0]?.settings));
-    byId("kept").textContent = this.store.lasting ? "Kept in this browser only" : "This browser keeps nothing: all ends with this tab";
+    byId("kept").textContent = this.#store.lasting ? "Kept in this browser only" : "This browser keeps nothing: all ends with this tab";
     this.#listen();
-    await this.#loadModels();
+    await this.#fetchModels();
   }
 
   /** Sends a message of the user; false when that is not possible now. */
   send(text: string): boolean {
     if (this.#running.has(this.#current.id)) return false;
     if (this.#current.settings.model === "") {
-      // Faster than the list of models: sent when that is there.
+      // Faster than the start or the list of models: sent when that is there.
       void this.#loading?.then(() => this.#composer.submit());
       return false;
     }
@@ -153,7 +158,7 @@ class App {
     clearTimeout(this.#saving.get(id));
     this.#saving.delete(id);
     this.#conversations = this.#conversations.filter((c) => c.id !== id);
-    await this.store.remove(id);
+    await this.#store.remove(id);
     if (conversation === this.#current) this.#open(newConversation(conversation.settings));
     else this.#showList();
     this.#toast(`“${conversation.title}” is deleted`, "Undo", () => {
@@ -165,7 +170,11 @@ class App {
   }
 
   #loadModels(): Promise<void> {
-    this.#loading = this.#fetchModels().finally(() => (this.#loading = undefined));
+    return this.#load(this.#fetchModels());
+  }
+
+  #load(work: Promise<void>): Promise<void> {
+    this.#loading = work.finally(() => (this.#loading = undefined));
     return this.#loading;
   }
 
@@ -200,7 +209,7 @@ class App {
     const { id } = conversation;
     const write = () => {
       this.#saving.delete(id);
-      this.store.put(conversation).catch((error: Error) => this.#banner(`The conversation could not be kept: ${error.message}`));
+      this.#store.put(conversation).catch((error: Error) => this.#banner(`The conversation could not be kept: ${error.message}`));
     };
     if (now) {
       clearTimeout(this.#saving.get(id));
@@ -259,4 +268,4 @@ class App {
 }
 
 startTheme();
-await new App(await openStore()).start();
+await new App().start();
