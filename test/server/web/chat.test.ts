@@ -226,7 +226,8 @@ describe.skipIf(CHROMIUM === undefined)("errors", () => {
       IDBFactory.prototype.open = function (...args) {
         const request = open.apply(this, args);
         const listen = request.addEventListener.bind(request);
-        request.addEventListener = (type: string, f: () => void) => listen(type, () => setTimeout(f, type === "success" ? 1000 : 0));
+        const late = (type: string, f: () => void) => listen(type, () => setTimeout(f, type === "success" ? 1000 : 0));
+        request.addEventListener = late as typeof request.addEventListener;
         return request;
       };
     });
