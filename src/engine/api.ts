@@ -48,6 +48,8 @@ export type Prompt =
       kind: "chat";
       messages: ChatMessage[];
       tools?: ToolSpec[];
+      /** Tools that the conversation itself has shown: they may be called, but are not in the prompt's list, whose change would spoil the cached prefix. */
+      foundTools?: ToolSpec[];
       /** "required" and a name hold the answer to calls. */
       toolChoice?: "auto" | "none" | "required" | { name: string };
       /** No more than one call where calls are required. */

@@ -267,7 +267,7 @@ export class Model {
         hint: "use it with a plain prompt, or take a model that was made for chat",
       });
     }
-    const tools = offeredTools(prompt);
+    const tools = shownTools(prompt, chat);
     const messages = prompt.bare ? prompt.messages : withPreset(prompt.messages, this.info.preset);
     const rendered = chat.render(messages, {
       tools: tools.length > 0 ? tools : undefined,
@@ -279,7 +279,7 @@ export class Model {
     // Most templates write the beginning-of-sequence token themselves; the others leave it to the tokenizer.
     const { bos, addBos } = this.tokenizer;
     if (addBos && bos !== undefined && ids[0] !== bos) ids.unshift(bos);
-    return { ids, text: rendered.text, tools, startsInReasoning: rendered.startsInReasoning };
+    return { ids, text: rendered.text, tools: offeredTools(prompt), startsInReasoning: rendered.startsInReasoning };
   }
 
   /** The ids, all of them in the vocabulary. Throws `invalid_value`. */
@@ -305,8 +305,8 @@ export class Model {
 }
 
 /** Whether a prompt's answer must be calls. */
-const forcesCalls = ({ tools = [], toolChoice }: Extract<Prompt, { kind: "chat" }>): boolean =>
-  tools.length > 0 && (toolChoice === "required" || typeof toolChoice === "object");
+const forcesCalls = (prompt: Extract<Prompt, { kind: "chat" }>): boolean =>
+  (prompt.toolChoice === "required" || typeof prompt.toolChoice === "object") && offeredTools(prompt).length > 0;
 
 /** Whether the model may open reasoning by itself: when asked to, or when that is what its template asks for unless told otherwise. */
 function reasons(prompt: Extract<Prompt, { kind: "chat" }>, chat: ChatFormat): boolean {
@@ -323,12 +323,19 @@ function markersOf(chat: ChatFormat | undefined): string {
   return [before, open("x", 0), open("x", 1), close, between, after].join("\n");
 }
 
-/** The tools that a prompt may show to the model: none, the named one, or all. */
+/** The tools that the answer may call: none, the named one, or all. */
 function offeredTools(prompt: Extract<Prompt, { kind: "chat" }>): ToolSpec[] {
+  const { tools = [], foundTools = [], toolChoice } = prompt;
+  if (toolChoice === "none") return [];
+  const all = [...tools, ...foundTools];
+  return typeof toolChoice === "object" ? all.filter((t) => t.name === toolChoice.name) : all;
+}
+
+/** The tools that the prompt lists. Where a grammar holds the answer to the named one it lists all, and begins as it does without a choice. */
+function shownTools(prompt: Extract<Prompt, { kind: "chat" }>, chat: ChatFormat): ToolSpec[] {
   const { tools = [], toolChoice } = prompt;
   if (toolChoice === "none") return [];
-  if (typeof toolChoice === "object") return tools.filter((t) => t.name === toolChoice.name);
-  return tools;
+  return typeof toolChoice === "object" && chat.grammar.resume !== undefined ? tools.filter((t) => t.name === toolChoice.name) : tools;
 }
 
 const endsWithAssistant = (messages: readonly ChatMessage[]): boolean => messages.at(-1)?.role === "assistant";

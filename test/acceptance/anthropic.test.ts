@@ -221,16 +221,16 @@ test("row 61: deferred tools stay hidden until a reference brings them; without 
   const finder = { name: "ToolSearch", input_schema: { type: "object" } };
   const names = (i: number) => {
     const { prompt } = h.engine.requests[i];
-    return prompt.kind === "chat" ? (prompt.tools ?? []).map((t) => t.name) : [];
+    return prompt.kind === "chat" ? [prompt.tools ?? [], prompt.foundTools ?? []].map((list) => list.map((t) => t.name)) : [];
   };
   await h.post("/v1/messages", { ...base, tools: [finder, deferred] });
-  expect(names(0)).toEqual(["ToolSearch"]);
+  expect(names(0)).toEqual([["ToolSearch"], []]);
   await h.post("/v1/messages", { ...base, tools: [deferred] });
-  expect(names(1)).toEqual(["weather"]);
+  expect(names(1)).toEqual([["weather"], []]);
   const references = ["weather", "gone"].map((tool_name) => ({ type: "tool_reference", tool_name }));
   const result = [{ type: "tool_result", tool_use_id: "toolu_1", content: references }];
   await h.post("/v1/messages", { ...base, tools: [finder, deferred], messages: [...hi, { role: "user", content: result }] });
-  expect(names(2)).toEqual(["ToolSearch", "weather"]);
+  expect(names(2)).toEqual([["ToolSearch"], ["weather"]]);
   const { prompt } = h.engine.requests[2];
   const text = prompt.kind === "chat" ? prompt.messages.at(-1)!.content : "";
   expect(text).toContain('<functions><function>{"description":"","name":"weather","parameters":{"type":"object"');

@@ -260,7 +260,9 @@ test("input items of every kind", async () => {
     { role: "assistant", content: "done\nnot that" },
     { role: "user", content: "more" },
   ]);
-  expect(prompt.tools!.map((t) => t.name)).toEqual(["weather", "mail"]);
+  // What a search found was shown there, and the list stays as it was.
+  expect(prompt.tools!.map((t) => t.name)).toEqual(["weather"]);
+  expect(prompt.foundTools!.map((t) => t.name)).toEqual(["mail"]);
 });
 
 test("row 45: previous_response_id continues a conversation; stored responses can be read and deleted", async () => {

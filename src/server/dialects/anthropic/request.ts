@@ -47,7 +47,9 @@ export function parsePrompt(info: ModelInfo, body: PromptBody): ParsedPrompt {
     prompt: {
       kind: "chat",
       messages,
-      ...(tools.visible.length > 0 ? { tools: tools.visible, toolChoice: tools.choice, singleCall: tools.singleCall } : {}),
+      ...(tools.visible.length > 0 ? { tools: tools.visible } : {}),
+      ...(tools.found.length > 0 ? { foundTools: tools.found } : {}),
+      ...(tools.visible.length + tools.found.length > 0 ? { toolChoice: tools.choice, singleCall: tools.singleCall } : {}),
       thinking: thinkingFor(info, thinking),
       continueLast,
     },

@@ -26,8 +26,10 @@ type Tool = NonNullable<Static<typeof Tools>>[number];
 type Choice = NonNullable<Extract<Prompt, { kind: "chat" }>["toolChoice"]>;
 
 export interface ToolSet {
-  /** Shown to the model. */
+  /** Shown to the model in the prompt's list. */
   visible: ToolSpec[];
+  /** Deferred ones that a tool result has shown. */
+  found: ToolSpec[];
   /** All client tools by name, deferred ones too. */
   known: Map<string, ToolSpec>;
   choice: Choice;
@@ -58,11 +60,10 @@ export function toolSet(
   });
   // Deferred tools are found through a client tool such as ToolSearch. Where nothing could ever refer to them, they are all shown.
   const searchable = referenced.size > 0 || [...known.keys()].some((name) => !deferred.has(name) && /search/i.test(name));
-  const shown = (name: string) => (searchable ? referenced.has(name) : name !== "DeferredToolPlaceholder");
   const all = [...known.values()];
-  // A referenced tool is shown from then on: the engine reads calls of tools that it was shown. Last, so that the list only grows.
-  const visible = [...all.filter((t) => !deferred.has(t.name)), ...all.filter((t) => deferred.has(t.name) && shown(t.name))];
-  return { visible, known, choice: toolChoice(choice, known), singleCall: choice?.disable_parallel_tool_use ?? false };
+  const visible = all.filter((t) => !deferred.has(t.name) || (!searchable && t.name !== "DeferredToolPlaceholder"));
+  const found = searchable ? all.filter((t) => deferred.has(t.name) && referenced.has(t.name)) : [];
+  return { visible, found, known, choice: toolChoice(choice, known), singleCall: choice?.disable_parallel_tool_use ?? false };
 }
 
 function toolChoice(choice: Static<typeof ToolChoice> | undefined, known: Map<string, ToolSpec>): Choice {

@@ -66,7 +66,9 @@ export function parsePrompt(context: RequestContext, info: ModelInfo, body: Body
     prompt: {
       kind: "chat",
       messages,
-      ...(tools.specs.length > 0 ? { tools: tools.specs, toolChoice: tools.choice, singleCall: body.parallel_tool_calls === false } : {}),
+      ...(tools.specs.length > 0 ? { tools: tools.specs } : {}),
+      ...(tools.found.length > 0 ? { foundTools: tools.found } : {}),
+      ...(tools.specs.length + tools.found.length > 0 ? { toolChoice: tools.choice, singleCall: body.parallel_tool_calls === false } : {}),
       thinking: thinkingFor(info, effort(body.reasoning?.effort, "reasoning.effort")),
     },
     tools,

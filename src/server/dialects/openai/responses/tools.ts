@@ -51,7 +51,10 @@ export interface Returned {
 }
 
 export interface ToolSet {
+  /** Shown to the model in the prompt's list. */
   specs: ToolSpec[];
+  /** Shown by the output of a tool search. */
+  found: ToolSpec[];
   choice: Choice;
   /** What a call of a name means. Names that no tool has go back as they are: the client tells the model. */
   returned(name: string): Returned;
@@ -63,23 +66,25 @@ export function shownName(name: string, namespace: string | null | undefined): s
 }
 
 /**
- * @param found definitions that a tool search in the conversation came back with: callable from there on. Last, so that the list only grows
+ * @param found definitions that a tool search in the conversation came back with: callable from there on, and not in the list
  * Throws `invalid_value` for a bad name and a choice of an absent tool, `unsupported_feature` for a choice of a hosted one.
  */
 export function toolSet(body: Fields, found: readonly Tool[]): ToolSet {
-  const tools = new Map<string, { spec: ToolSpec; as: Returned }>();
-  const add = (tool: Member, at: string, namespace?: string) => {
-    const known = declared(tool, at, namespace);
-    if (known) tools.set(known.spec.name, known);
-  };
-  const addAll = (list: readonly Tool[], at: string) =>
+  const tools = new Map<string, { spec: ToolSpec; as: Returned; found: boolean }>();
+  const addAll = (list: readonly Tool[], at: string, wasFound: boolean) => {
+    const add = (tool: Member, where: string, namespace?: string) => {
+      const known = declared(tool, where, namespace);
+      // What the list shows already stays as it is there.
+      if (known && !(wasFound && tools.has(known.spec.name))) tools.set(known.spec.name, { ...known, found: wasFound });
+    };
     list.forEach((tool, i) => {
       if (tool.type !== "namespace") return add(tool, `${at}[${i}]`);
       const namespace = checkedName(tool.name, `${at}[${i}].name`);
       (tool.tools ?? []).forEach((member, j) => add(member, `${at}[${i}].tools[${j}]`, namespace));
     });
-  addAll(body.tools ?? [], "tools");
-  addAll(found, "input.tools");
+  };
+  addAll(body.tools ?? [], "tools", false);
+  addAll(found, "input.tools", true);
   const all = [...tools.values()];
   const find = (name: string | null | undefined, namespace?: string | null) =>
     all.find((t) => t.as.name === name && (namespace ?? t.as.namespace) === t.as.namespace)?.spec.name;
@@ -89,7 +94,8 @@ export function toolSet(body: Fields, found: readonly Tool[]): ToolSet {
     throw fieldError("invalid_value", "tool_choice", "is 'required', but there are no tools");
   }
   return {
-    specs: shown.map((t) => t.spec),
+    specs: shown.filter((t) => !t.found).map((t) => t.spec),
+    found: shown.filter((t) => t.found).map((t) => t.spec),
     choice,
     returned: (name) => tools.get(name)?.as ?? memberCalled(name, all) ?? { kind: "function", name },
   };
