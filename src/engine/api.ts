@@ -55,6 +55,8 @@ export type Prompt =
       /** No more than one call where calls are required. */
       singleCall?: boolean;
       thinking?: Thinking;
+      /** Most tokens of reasoning; then it is closed, and the answer follows. */
+      thinkingBudget?: number;
       continueLast?: boolean;
       /** Leave out the system message and the first messages that come with the model. */
       bare?: boolean;

@@ -8,7 +8,7 @@ import type { Tokenizer } from "../tokenizer/api.ts";
 import type { GenerateRequest, ModelInfo, Prompt, SamplingParams } from "./api.ts";
 import { buildGrammar } from "./grammar/build.ts";
 import { Guide } from "./grammar/guide.ts";
-import { GrammarCompiler } from "./grammar/xgrammar.ts";
+import { GrammarCompiler, type Matcher } from "./grammar/xgrammar.ts";
 import { planMemory } from "./memory.ts";
 import { Output } from "./output.ts";
 import type { EngineParts, FoundModel } from "./parts.ts";
@@ -140,18 +140,44 @@ export class Model {
     return { ids, text: prompt.text, tools: [], startsInReasoning: false };
   }
 
-  /** What holds a request to the grammar that it asks for; undefined when it asks for none. Throws what is wrong with the grammar. */
+  /**
+   * What holds a request to the grammar and the budget of reasoning that it asks for; undefined when it asks for neither. Throws what is
+   * wrong with the grammar.
+   */
   guide(request: GenerateRequest): Promise<Guide | undefined> | undefined {
     const { prompt, constraint } = request;
     const forced = prompt.kind === "chat" && forcesCalls(prompt);
-    if (!constraint && !forced) return undefined;
-    return this.makeGuide(request, forced);
+    const budget = prompt.kind === "chat" ? prompt.thinkingBudget : undefined;
+    if (!constraint && !forced && budget === undefined) return undefined;
+    return this.makeGuide(request, forced, budget);
   }
 
-  private async makeGuide({ prompt, constraint }: GenerateRequest, forced: boolean): Promise<Guide | undefined> {
+  private async makeGuide({ prompt, constraint }: GenerateRequest, forced: boolean, budget?: number): Promise<Guide | undefined> {
     const chat = this.chatOf(prompt);
-    const { tokenizer, runner } = this;
-    const { vocabSize } = runner;
+    const { tokenizer } = this;
+    const { vocabSize } = this.runner;
+    const matcher = constraint || forced ? await this.matcher(prompt, chat, constraint, forced) : undefined;
+    if (!matcher && (budget === undefined || !chat?.reasoning)) return undefined;
+    try {
+      const startsInReasoning = prompt.kind === "chat" && this.prepare(prompt, chat).startsInReasoning;
+      const mayReason = prompt.kind === "chat" && chat !== undefined && reasons(prompt, chat);
+      const json = !constraint || constraint.kind === "json" || constraint.kind === "schema";
+      const blank = matcher && json ? this.compiler?.blank : undefined;
+      return new Guide({ matcher, tokenizer, vocabSize, reasoning: chat?.reasoning, startsInReasoning, mayReason, budget, blank });
+    } catch (e) {
+      matcher?.free();
+      throw e;
+    }
+  }
+
+  /** Undefined where calls are required of a model that cannot be held to them. */
+  private async matcher(
+    prompt: Prompt,
+    chat: ChatFormat | undefined,
+    constraint: GenerateRequest["constraint"],
+    forced: boolean,
+  ): Promise<Matcher | undefined> {
+    const { tokenizer } = this;
     const tools = prompt.kind === "chat" && chat ? offeredTools(prompt) : [];
     // Required calls of such models come as ever: by their own will.
     if (chat?.grammar.resume !== undefined && !constraint) return undefined;
@@ -168,24 +194,14 @@ export class Model {
     const single = prompt.kind === "chat" && (prompt.singleCall === true || typeof prompt.toolChoice === "object");
     const calls = chat && tools.length > 0 ? { tools, grammar: chat.grammar, forced, single, isEnd } : undefined;
     const ebnf = buildGrammar({ constraint, calls });
-    this.compiler ??= new GrammarCompiler(tokenizer, vocabSize, markersOf(chat));
-    const matcher = await this.compiler.matcher(ebnf).catch((e: Error) => {
+    this.compiler ??= new GrammarCompiler(tokenizer, this.runner.vocabSize, markersOf(chat));
+    return this.compiler.matcher(ebnf).catch((e: Error) => {
       const param = constraint?.param ?? "tools";
       throw new AlloyError("invalid_grammar", `the grammar in '${param}' cannot be compiled: ${e.message}`, {
         param,
         data: { reason: `cannot be compiled: ${e.message}` },
       });
     });
-    try {
-      const startsInReasoning = prompt.kind === "chat" && this.prepare(prompt, chat).startsInReasoning;
-      const mayReason = prompt.kind === "chat" && chat !== undefined && reasons(prompt, chat);
-      const json = !constraint || constraint.kind === "json" || constraint.kind === "schema";
-      const blank = json ? this.compiler.blank : undefined;
-      return new Guide({ matcher, tokenizer, vocabSize, reasoning: chat?.reasoning, startsInReasoning, mayReason, blank });
-    } catch (e) {
-      matcher.free();
-      throw e;
-    }
   }
 
   /** Tokenises, checks and queues a request, and emits its start event. Returns how to cancel it. Throws what is wrong with it. */

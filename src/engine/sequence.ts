@@ -138,7 +138,7 @@ export class Sequence {
     }
     this.firstTokenAt ??= performance.now();
     const ends = tokenizer.endTokens.has(token);
-    if (ends && (guide !== undefined || !ignoreEos)) return "stop";
+    if (ends && (guide?.strict || !ignoreEos)) return "stop";
     guide?.accept(token);
     this.state = "decode";
     this.append(token);

@@ -1,11 +1,12 @@
-/** What holds one request to its grammar: free while the model reasons, then a mask per token. */
+/** What holds one request to its grammar and to its budget of reasoning: free while the model reasons within it, then a mask per token. */
 import type { ReasoningMarkers } from "../../chat/reasoning.ts";
 import { AlloyError } from "../../support/errors.ts";
 import type { Tokenizer } from "../../tokenizer/api.ts";
 import type { Matcher } from "./xgrammar.ts";
 
 export interface GuideOptions {
-  matcher: Matcher;
+  /** Undefined: the answer is free. */
+  matcher?: Matcher;
   tokenizer: Tokenizer;
   vocabSize: number;
   reasoning?: ReasoningMarkers;
@@ -13,6 +14,8 @@ export interface GuideOptions {
   startsInReasoning: boolean;
   /** The model may open reasoning itself. */
   mayReason: boolean;
+  /** Most tokens of reasoning: then its closing marker is all that may come. */
+  budget?: number;
   /** Tokens of nothing but white space, a bit each, where a long run of them has no meaning. */
   blank?: Int32Array;
 }
@@ -22,6 +25,10 @@ const MAX_BLANKS = 6;
 
 export class Guide {
   private state: "start" | "reasoning" | "held";
+  /** Tokens of reasoning so far. */
+  private reasoned = 0;
+  /** Tokens that close reasoning. */
+  private readonly closing: readonly number[];
   /** The last text of the reasoning, in which its end may be. */
   private tail = "";
   private ends = false;
@@ -33,6 +40,7 @@ export class Guide {
   constructor(private readonly o: GuideOptions) {
     const { reasoning, startsInReasoning, mayReason, tokenizer } = o;
     this.opener = reasoning && mayReason ? tokenizer.id(reasoning.open) : undefined;
+    this.closing = reasoning ? tokenizer.encode(reasoning.close, { addSpecial: false }) : [];
     this.state = startsInReasoning && reasoning ? "reasoning" : "start";
   }
 
@@ -41,9 +49,21 @@ export class Guide {
     return this.ends;
   }
 
-  /** The tokens that may be drawn next, a bit each. */
-  async mask(): Promise<Int32Array> {
-    const { matcher, tokenizer, vocabSize, blank } = this.o;
+  /** Whether the answer is held to a grammar, which also says where it ends. */
+  get strict(): boolean {
+    return this.o.matcher !== undefined;
+  }
+
+  /** The tokens that may be drawn next, a bit each; undefined: all. */
+  async mask(): Promise<Int32Array | undefined> {
+    const { matcher, tokenizer, vocabSize, blank, budget = Infinity } = this.o;
+    if (this.state === "reasoning" && this.reasoned >= budget) {
+      const id = this.closing[Math.min(this.reasoned - budget, this.closing.length - 1)];
+      const only = new Int32Array(Math.ceil(vocabSize / 32));
+      only[id >> 5] = 1 << (id & 31);
+      return only;
+    }
+    if (!matcher) return undefined;
     if (this.state === "reasoning") {
       const all = new Int32Array(Math.ceil(vocabSize / 32)).fill(-1);
       // Reasoning that ends the answer would leave it without what was asked for.
@@ -64,6 +84,7 @@ export class Guide {
     const { matcher, reasoning, tokenizer, blank } = this.o;
     if (this.state === "reasoning") {
       const { close } = reasoning!;
+      this.reasoned++;
       this.tail = (this.tail + new TextDecoder().decode(tokenizer.bytes(token))).slice(-close.length - 64);
       if (this.tail.includes(close)) this.state = "held";
       return;
@@ -74,10 +95,11 @@ export class Guide {
     }
     this.state = "held";
     this.blanks = blank && (blank[token >> 5] >> (token & 31)) & 1 ? this.blanks + 1 : 0;
-    if (!matcher.accept(token)) throw new AlloyError("internal", `token ${token} does not follow the grammar that it was drawn under`);
+    if (matcher && !matcher.accept(token))
+      throw new AlloyError("internal", `token ${token} does not follow the grammar that it was drawn under`);
   }
 
   free(): void {
-    this.o.matcher.free();
+    this.o.matcher?.free();
   }
 }

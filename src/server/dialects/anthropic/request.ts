@@ -51,6 +51,7 @@ export function parsePrompt(info: ModelInfo, body: PromptBody): ParsedPrompt {
       ...(tools.found.length > 0 ? { foundTools: tools.found } : {}),
       ...(tools.visible.length + tools.found.length > 0 ? { toolChoice: tools.choice, singleCall: tools.singleCall } : {}),
       thinking: thinkingFor(info, thinking),
+      ...(body.thinking?.type === "enabled" && body.thinking.budget_tokens ? { thinkingBudget: body.thinking.budget_tokens } : {}),
       continueLast,
     },
   };
