@@ -50,6 +50,8 @@ export interface RunnerChoice {
   device?: string;
   /** Most tokens in one step. */
   batch?: number;
+  /** Sequences that compute at the same time, each as long as `contextLength`. Default 1. */
+  sequences?: number;
 }
 
 export interface OpenRunner {

@@ -98,16 +98,17 @@ export const realDeps: Deps = {
     const { openModel } = await import("../formats/open.ts");
     const { createDevice } = await import("../runtime/index.ts");
     const { loadRunner } = await import("../models/runner.ts");
+    const { BLOCK_TOKENS } = await import("../../kernels/kv-cache.ts");
     const file = openModel((await resolveModel(reference)).path);
     const device = await createDevice(choice.device, { threads: choice.threads });
-    const { contextLength, precision } = choice;
+    const { contextLength, precision, sequences = 1 } = choice;
     const runner = await loadRunner(file, {
       device,
       contextLength,
-      kvTokens: contextLength,
+      kvTokens: Math.ceil(contextLength / BLOCK_TOKENS) * BLOCK_TOKENS * sequences,
       precision,
       maxBatchTokens: choice.batch,
-      maxSequences: 1,
+      maxSequences: sequences,
     });
     const { name, isa, threads, kind } = device.properties;
     return {

@@ -131,6 +131,7 @@ describe("bench", () => {
     expect(results.map((r: { test: string; depth: number; ms: number[] }) => [r.test, r.depth, r.ms.length])).toEqual([
       ["pp3", 0, 2],
       ["tg2", 0, 2],
+      ["pp5", 0, 1],
       ["pp3", 5, 2],
       ["tg2", 5, 2],
     ]);
@@ -143,9 +144,31 @@ describe("bench", () => {
         .fill([`${depth}+1`, `${depth + 1}+1`])
         .flat(),
     ];
-    expect(shape).toEqual([...once(0), "0+4", "4+1", ...once(5)]);
-    expect(choices[0]).toMatchObject({ precision: "fast", contextLength: 8 });
+    // The first token counts as part of loading.
+    expect(shape).toEqual(["0+1", ...once(0), "0+4", "4+1", ...once(5)]);
+    expect(choices[0]).toMatchObject({ precision: "fast", contextLength: 8, sequences: 1 });
     expect(closed()).toBe(1);
+  });
+
+  test("several sequences decode in the same steps, each in blocks of its own", async () => {
+    const { runner, choices, deps } = withRunner();
+    const batches: { start: number; block: number }[][] = [];
+    const step = runner.step.bind(runner);
+    runner.step = (batch) => {
+      batches.push(batch.map((s) => ({ start: s.start, block: s.blocks[0] })));
+      return step(batch);
+    };
+    const { stdout } = await alloy("bench m -p 0 -n 2 -s 1,3 -d 4 -r 1 --json".split(" "), deps);
+    const { results } = JSON.parse(stdout);
+    expect(results.map((r: { test: string; tokens: number }) => [r.test, r.tokens])).toEqual([
+      ["pp4", 4],
+      ["tg2", 2],
+      ["tg2x3", 6],
+    ]);
+    expect(choices[0]).toMatchObject({ contextLength: 6, sequences: 3 });
+    const last = batches.at(-1)!;
+    expect(last.map((s) => s.start)).toEqual([5, 5, 5]);
+    expect(new Set(last.map((s) => s.block)).size).toBe(3);
   });
 
   test("the same seed gives the same tokens", async () => {

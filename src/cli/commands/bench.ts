@@ -5,8 +5,9 @@ import { printJson, table, type Context } from "../context.ts";
 import { strictCommand, UsageError } from "../strict.ts";
 
 interface Result {
-  /** "pp512": prefill of 512 tokens; "tg128": 128 tokens one by one. */
+  /** "pp512": prefill of 512 tokens; "tg128": 128 tokens one by one; "tg128x8": so for each of 8 sequences in the same steps. */
   test: string;
+  /** In all sequences. */
   tokens: number;
   /** Tokens that were in the KV cache before. */
   depth: number;
@@ -22,8 +23,9 @@ export default strictCommand({
   name: "bench",
   summary: "measure prefill and decode speed",
   description: `Runs the bare model on random tokens, without server or sampling: pp is prefill of that many tokens at once, tg is decoding that
-many one by one, each after DEPTH tokens that are in the KV cache already. One run before each test is thrown away; the table gives
-the median of the repetitions with the slowest and the fastest, in tokens per second.`,
+many one by one, each after DEPTH tokens that are in the KV cache already; with --sequences, of several sequences in the same steps. One run before
+each test is thrown away; the table gives the median of the repetitions with the slowest and the fastest, in tokens per second. Filling the
+cache to DEPTH is timed too, once, as a prefill of that length.`,
   args: {
     model: { type: "positional", description: "A model (default: demo)" },
     prompt: {
@@ -36,6 +38,14 @@ the median of the repetitions with the slowest and the fastest, in tokens per se
     },
     gen: { type: "integers", alias: "n", hint: "tokens", min: 0, default: [128], description: "Decode lengths; 0 leaves decode out" },
     depth: { type: "integers", alias: "d", hint: "tokens", min: 0, default: [0], description: "Tokens in the cache before each test" },
+    sequences: {
+      type: "integers",
+      alias: "s",
+      hint: "count",
+      min: 1,
+      default: [1],
+      description: "Sequences that decode at the same time",
+    },
     reps: { type: "integer", alias: "r", hint: "count", min: 1, max: 1000, default: 5, description: "Repetitions of each test" },
     batch: { type: "integer", alias: "b", hint: "tokens", min: 1, default: 256, description: "Most tokens in one step of prefill" },
     precision: {
@@ -59,23 +69,40 @@ the median of the repetitions with the slowest and the fastest, in tokens per se
     const gens = args.gen.filter((n) => n > 0);
     if (prompts.length + gens.length === 0) throw new UsageError("there is nothing to measure", "give -p or -n a length above 0");
     const contextLength = Math.max(...args.depth) + Math.max(...prompts, ...gens);
+    const most = gens.length > 0 ? Math.max(...args.sequences) : 1;
+    const start = performance.now();
     const opened = await deps.openRunner(model, {
       precision: args.precision,
       contextLength,
+      sequences: most,
       batch: args.batch,
       threads: args.threads,
       device: args.device,
     });
     try {
       const { runner } = opened;
-      const sequence = new Sequence(runner, contextLength, args.seed);
+      const loadMs = performance.now() - start;
+      const sequences = new Sequences(runner, contextLength, args.seed);
+      await sequences.prefill(0, 0, 1);
+      const firstTokenMs = performance.now() - start;
       const results: Result[] = [];
       for (const depth of args.depth) {
         const tests = [
-          ...prompts.map((tokens) => ({ test: `pp${tokens}`, tokens, run: () => sequence.prefill(depth, tokens) })),
-          ...gens.map((tokens) => ({ test: `tg${tokens}`, tokens, run: () => sequence.decode(depth, tokens) })),
+          ...prompts.map((tokens) => ({ test: `pp${tokens}`, tokens, run: () => sequences.prefill(0, depth, tokens) })),
+          ...args.sequences.flatMap((count) =>
+            gens.map((n) => ({
+              test: count === 1 ? `tg${n}` : `tg${n}x${count}`,
+              tokens: n * count,
+              run: () => sequences.decode(count, depth, n),
+            })),
+          ),
         ];
-        await sequence.prefill(0, depth);
+        for (let i = 0; depth > 0 && i < most; i++) {
+          const from = performance.now();
+          await sequences.prefill(i, 0, depth);
+          const ms = [performance.now() - from];
+          if (i === 0) results.push({ test: `pp${depth}`, tokens: depth, depth: 0, ...speeds(ms, depth), ms });
+        }
         for (const { test, tokens, run } of tests) {
           if (!json && io.stdoutIsTty) io.err(style.dim(`${test} at ${depth} ...\r`));
           await run();
@@ -97,6 +124,9 @@ the median of the repetitions with the slowest and the fastest, in tokens per se
         reps: args.reps,
         seed: args.seed,
         memoryBytes: runner.memoryBytes,
+        /** From opening the file until the model was loaded, and until one token had gone through it. */
+        loadMs,
+        firstTokenMs,
       };
       if (json) printJson(io, { ...head, results });
       else {
@@ -110,9 +140,9 @@ the median of the repetitions with the slowest and the fastest, in tokens per se
   },
 });
 
-/** Random tokens through one sequence's cache blocks; a later run simply writes over an earlier one's positions. */
-class Sequence {
-  private readonly blocks: Int32Array;
+/** Random tokens through the cache blocks of some sequences; a later run simply writes over an earlier one's positions. */
+class Sequences {
+  private readonly blocksEach: number;
   private state: number;
 
   constructor(
@@ -120,23 +150,32 @@ class Sequence {
     contextLength: number,
     seed: number,
   ) {
-    this.blocks = Int32Array.from({ length: Math.ceil(contextLength / runner.blockTokens) }, (_, i) => i);
+    this.blocksEach = Math.ceil(contextLength / runner.blockTokens);
     this.state = seed >>> 0;
   }
 
-  async prefill(start: number, count: number): Promise<void> {
+  async prefill(sequence: number, start: number, count: number): Promise<void> {
+    const blocks = this.blocks(sequence);
     for (let done = 0; done < count;) {
       const n = Math.min(count - done, this.runner.maxBatchTokens);
       const outputs = done + n === count ? "last" : "none";
-      await this.runner.step([{ tokens: this.tokens(n), start: start + done, blocks: this.blocks, outputs, sampling: null }]);
+      await this.runner.step([{ tokens: this.tokens(n), start: start + done, blocks, outputs, sampling: null }]);
       done += n;
     }
   }
 
-  async decode(start: number, count: number): Promise<void> {
-    for (let i = 0; i < count; i++) {
-      await this.runner.step([{ tokens: this.tokens(1), start: start + i, blocks: this.blocks, outputs: "last", sampling: null }]);
+  /** The first `count` sequences. */
+  async decode(count: number, start: number, tokens: number): Promise<void> {
+    const blocks = Array.from({ length: count }, (_, i) => this.blocks(i));
+    for (let i = 0; i < tokens; i++) {
+      await this.runner.step(
+        blocks.map((b) => ({ tokens: this.tokens(1), start: start + i, blocks: b, outputs: "last" as const, sampling: null })),
+      );
     }
+  }
+
+  private blocks(sequence: number): Int32Array {
+    return Int32Array.from({ length: this.blocksEach }, (_, i) => sequence * this.blocksEach + i);
   }
 
   /** splitmix32: small, and the same tokens for the same seed everywhere. */
