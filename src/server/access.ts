@@ -22,6 +22,7 @@ export interface AccessEntry {
   generations: readonly RequestMeter[];
   /** W3C trace context of the caller. */
   traceparent?: string;
+  tracestate?: string;
 }
 
 /** Sums over the answers of a request; undefined where no model was asked. */

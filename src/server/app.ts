@@ -46,6 +46,9 @@ export interface RunningServer {
 /** Time that error frames get to reach clients when the grace period is over. */
 const FLUSH_MS = 1000;
 
+/** Time that the last traces get to reach their collector. */
+const TRACES_MS = 3000;
+
 /** Starts listening. Throws `port_in_use` naming the holder, `bad_argument` for settings that make no sense. */
 export async function createServer(options: ServerOptions): Promise<RunningServer> {
   const env = options.env ?? process.env;
@@ -58,12 +61,33 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
     apiKeys: env.ALLOY_API_KEY,
   });
   const log = options.log ?? createLogger({ level: "error", format: "pretty", color: false, write: (line) => process.stderr.write(line) });
-  const dispatcher = new Dispatcher(options.engine, settingsFrom(options, env), guard, (entry) => log.access(entry));
+  const settings = settingsFrom(options, env);
+  const traces = wantsTraces(env) ? (await import("./trace.ts")).startTraces(settings.version, log) : undefined;
+  const dispatcher = new Dispatcher(options.engine, settings, guard, (entry) => {
+    log.access(entry);
+    traces?.record(entry);
+  });
   const app = buildApp(dispatcher);
   const address = { host, port: options.port ?? listen.port };
-  const server = await bind(app, address);
+  const server = await bind(app, address).catch(async (e: unknown) => {
+    await traces?.stop(0);
+    throw e;
+  });
   const bound = { host, port: server.port! };
-  return { url: clientUrl(bound), ...bound, stop: (graceMs = 10_000) => stop(server, dispatcher, graceMs) };
+  return {
+    url: clientUrl(bound),
+    ...bound,
+    async stop(graceMs = 10_000) {
+      await stop(server, dispatcher, graceMs);
+      await traces?.stop(TRACES_MS);
+    },
+  };
+}
+
+/** An endpoint for OpenTelemetry is set, and nothing turns traces off. Here, so that without one none of it is loaded. */
+function wantsTraces(env: Record<string, string | undefined>): boolean {
+  if (env.OTEL_SDK_DISABLED?.trim().toLowerCase() === "true" || env.OTEL_TRACES_EXPORTER?.trim() === "none") return false;
+  return Boolean(env.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT?.trim() || env.OTEL_EXPORTER_OTLP_ENDPOINT?.trim());
 }
 
 /**

@@ -88,8 +88,8 @@ export class Dispatcher {
       const method = known.route === "other" ? "other" : request.method;
       metrics.http({ route: known.route, method, status: outcome.status, ms });
       if (outcome.error) metrics.refusal(outcome.error.code);
-      const traceparent = request.headers.get("traceparent") ?? undefined;
-      this.over({ ...known, method: request.method, time, ms, ...outcome, generations, traceparent });
+      const [traceparent, tracestate] = ["traceparent", "tracestate"].map((h) => request.headers.get(h) ?? undefined);
+      this.over({ ...known, method: request.method, time, ms, ...outcome, generations, traceparent, tracestate });
     };
   }
 }

@@ -30,6 +30,8 @@ export class RequestMeter {
   firstTokenMs?: number;
   /** Its last event, if it came to one. */
   end?: EndEvent;
+  /** Milliseconds from arrival until it was over. */
+  ms = 0;
   /** Why there was none. */
   why?: "abort" | "error" | "rejected" | "refused";
   /** Arrival, in milliseconds since the epoch. */
@@ -60,7 +62,7 @@ export class RequestMeter {
       this.cached = event.usage.cachedTokens;
       this.queuedMs = event.timings.queued;
       this.end = event;
-      this.#over = true;
+      this.#close();
       if (event.reason === "cancelled") this.sink.stopped(this, "abort");
       else this.sink.ended(this, event);
     }
@@ -80,10 +82,15 @@ export class RequestMeter {
 
   #stop(why: "abort" | "error" | "rejected" | "refused"): void {
     if (this.#over) return;
-    this.#over = true;
+    this.#close();
     this.why = why;
-    if (!this.running) this.queuedMs = performance.now() - this.#began;
+    if (!this.running) this.queuedMs = this.ms;
     this.sink.stopped(this, why);
+  }
+
+  #close(): void {
+    this.#over = true;
+    this.ms = performance.now() - this.#began;
   }
 
   #run(): void {
