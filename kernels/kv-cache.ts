@@ -6,6 +6,9 @@
 import type { Instance } from "./instances.ts";
 import { constexpr, dim, f16, f32, i32, kernel, ptr } from "../src/compiler/language/index.ts";
 
+/** How the cache stores keys and values. */
+export type KvType = "f16" | "f32";
+
 /** Tokens per block. */
 export const BLOCK_TOKENS = 64;
 

@@ -136,7 +136,8 @@ export interface Timings {
 export type GenerateEvent =
   /** Admitted and tokenised: headers may be sent. Always the first event. */
   | { type: "start"; promptTokens: number; /** Seed in use. */ seed: number; prompt?: string }
-  | { type: "prefill"; done: number; total: number }
+  /** Tokens of the prompt whose keys and values are there, `cached` of them because they were before. */
+  | { type: "prefill"; done: number; total: number; cached: number }
   | { type: "delta"; delta: ChatDelta; logprobs?: TokenLogprob[] }
   | { type: "end"; reason: FinishReason; stop?: string; usage: Usage; timings: Timings; /** Completion token ids. */ ids: number[] };
 
@@ -188,8 +189,8 @@ export interface LoadedModel {
   device: string;
   /** Requests that may generate at once, and that may wait. */
   limits: { running: number; queued: number };
-  /** The paged cache: blocks of so many tokens, and how many of them running requests hold. The others may hold cached prefixes. */
-  cache: { blocks: number; blockTokens: number; used: number; bytes: number };
+  /** The paged cache: blocks of so many tokens, how many of them running requests hold, and how many others hold cached prefixes. */
+  cache: { blocks: number; blockTokens: number; used: number; cached: number; bytes: number; type: string };
   /** Since it was loaded. */
   work: ModelWork;
 }
@@ -201,7 +202,24 @@ export interface ModelWork {
   decoded: number;
   /** Requests that had to give their cache blocks back and wait again. */
   preemptions: number;
+  /** Blocks of cached prefixes that were given to somebody else. */
+  evictions: number;
+  /** Tokens of all steps, and steps by how many they had: up to each of STEP_TOKENS, and more. */
+  tokens: number;
+  stepTokens: number[];
 }
+
+/** Upper bounds of the histogram of a step's tokens. */
+export const STEP_TOKENS: readonly number[] = [1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384];
+
+export const newWork = (): ModelWork => ({
+  steps: 0,
+  decoded: 0,
+  preemptions: 0,
+  evictions: 0,
+  tokens: 0,
+  stepTokens: [...STEP_TOKENS, Infinity].map(() => 0),
+});
 
 export interface Engine {
   /** Installed models. Cheap; never waits for generation. */

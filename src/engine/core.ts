@@ -1,4 +1,5 @@
 /** The engine itself, on the thread it is called on: models, and requests to them. */
+import type { KvType } from "../../kernels/kv-cache.ts";
 import type { Device } from "../runtime/device.ts";
 import { AlloyError } from "../support/errors.ts";
 import type { Engine, GenerateEvent, GenerateRequest, LoadedModel, ModelInfo, Prompt } from "./api.ts";
@@ -27,7 +28,12 @@ export interface EngineOptions {
   /** Models to load at once. They may be paths; what requests name may not, except these. */
   models?: string[];
   precision?: "fast" | "exact";
-  kvType?: "f16" | "f32";
+  /** How keys and values are stored. Default f16. */
+  kvType?: KvType;
+  /** Part of the memory left beside the weights that a model's KV cache takes, 0 to 1. Default: up to a quarter, as far as requests can use it. */
+  cacheShare?: number;
+  /** Milliseconds between two tokens of a request that other requests' prompts may cause. Default 100. */
+  maxGap?: number;
   /** Milliseconds that an unused model stays loaded where requests do not say; Infinity forever. Default 5 minutes. */
   keepAlive?: number;
 }
@@ -48,10 +54,19 @@ export class EngineCore implements Engine {
     options: EngineOptions,
     onStep?: () => void,
   ) {
-    const { contextLength, maxBatchTokens, precision, kvType, clientParallel, clientQueue } = options;
+    const { contextLength, maxBatchTokens, precision, kvType, cacheShare, maxGap, clientParallel, clientQueue } = options;
     const { parallel = DEFAULTS.parallel, maxQueue = DEFAULTS.maxQueue, keepAlive = DEFAULTS.keepAlive } = options;
-    const model = { contextLength, maxBatchTokens, precision, kvType, parallel, maxQueue, clientParallel, clientQueue, onStep };
-    this.manager = new ModelManager(parts, device, { ...model, keepAlive });
+    const limits = { parallel, maxQueue, clientParallel, clientQueue, maxGap };
+    this.manager = new ModelManager(parts, device, {
+      contextLength,
+      maxBatchTokens,
+      precision,
+      kvType,
+      cacheShare,
+      ...limits,
+      onStep,
+      keepAlive,
+    });
   }
 
   /** @param onStep called after each step of a model, for tests */

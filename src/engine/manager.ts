@@ -72,7 +72,6 @@ export class ModelManager {
     return [...this.entries.values()].flatMap(({ info, ready, expires }) => {
       if (!ready) return [];
       const { contextLength, memoryBytes, scheduler } = ready;
-      const { blockCount: blocks, blockTokens, available } = scheduler.cache;
       return [
         {
           name: info.name,
@@ -83,8 +82,8 @@ export class ModelManager {
           ...scheduler.counts,
           device: this.device.properties.kind,
           limits: scheduler.limits,
-          cache: { blocks, blockTokens, used: blocks - available, bytes: ready.cacheBytes },
-          work: { ...scheduler.work },
+          cache: ready.cacheState,
+          work: structuredClone(scheduler.work),
         },
       ];
     });

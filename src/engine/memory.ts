@@ -9,6 +9,8 @@ export interface MemoryRequest {
   contextLength?: number;
   parallel: number;
   free: number;
+  /** Part of the free memory, after the weights, that the cache takes. Undefined: up to a quarter, and no more than requests can use. */
+  cacheShare?: number;
 }
 
 export interface MemoryPlan {
@@ -23,6 +25,8 @@ const WORKING_BYTES = 64 * 2 ** 20;
 /** Parts of the free memory, after the weights, that one context takes at most when nobody asked for a length, and all of them together. */
 const CONTEXT_SHARE = 0.5;
 const CACHE_SHARE = 0.25;
+/** However few requests run at once: cached prefixes of other conversations should find room beside them. */
+const LEAST_CONTEXTS = 4;
 /** The shortest context that is worth loading a model for. */
 const MIN_CONTEXT = 512;
 
@@ -34,8 +38,10 @@ export function planMemory(r: MemoryRequest): MemoryPlan {
   const least = Math.min(r.contextLength ?? MIN_CONTEXT, trained);
   if (fixed + least * kvBytesPerToken > r.free) throw tooLarge(r, fixed + least * kvBytesPerToken, least);
   const tokens = (share: number): number => Math.floor((left * share) / kvBytesPerToken);
-  const contextLength = r.contextLength === undefined ? Math.max(least, Math.min(trained, tokens(CONTEXT_SHARE))) : least;
-  const kvTokens = Math.max(contextLength, Math.min(contextLength * r.parallel, tokens(CACHE_SHARE)));
+  const longest = tokens(r.cacheShare ?? CONTEXT_SHARE);
+  const contextLength = r.contextLength === undefined ? Math.max(least, Math.min(trained, longest)) : least;
+  const wanted = contextLength * Math.max(LEAST_CONTEXTS, r.parallel);
+  const kvTokens = Math.max(contextLength, r.cacheShare === undefined ? Math.min(wanted, tokens(CACHE_SHARE)) : longest);
   return { contextLength, kvTokens, bytes: fixed + kvTokens * kvBytesPerToken };
 }
 

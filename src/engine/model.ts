@@ -1,11 +1,12 @@
 /** A loaded model: runner, tokenizer, chat format and scheduler, and the way of one request into it. */
 import type { ChatFormat, ChatMessage, ToolSpec } from "../chat/api.ts";
 import type { ModelFile } from "../formats/weights.ts";
+import type { KvType } from "../../kernels/kv-cache.ts";
 import type { ModelRunner } from "../models/api.ts";
 import type { Device } from "../runtime/device.ts";
 import { AlloyError } from "../support/errors.ts";
 import type { Tokenizer } from "../tokenizer/api.ts";
-import type { GenerateRequest, ModelInfo, Prompt, SamplingParams } from "./api.ts";
+import type { GenerateRequest, LoadedModel, ModelInfo, Prompt, SamplingParams } from "./api.ts";
 import { buildGrammar } from "./grammar/build.ts";
 import { Guide } from "./grammar/guide.ts";
 import { GrammarCompiler, type Matcher } from "./grammar/xgrammar.ts";
@@ -27,8 +28,10 @@ export interface ModelOptions {
   /** Requests that wait in all models' queues. */
   waiting?: () => number;
   maxBatchTokens?: number;
+  maxGap?: number;
   precision?: "fast" | "exact";
-  kvType?: "f16" | "f32";
+  kvType?: KvType;
+  cacheShare?: number;
   onStep?: () => void;
 }
 
@@ -52,7 +55,7 @@ export class Model {
     private readonly chat: ChatFormat | undefined,
     private readonly file: ModelFile,
     /** Expected in all, and for a token's keys and values. */
-    private readonly planned: { bytes: number; kvBytesPerToken: number },
+    private readonly planned: { bytes: number; kvBytesPerToken: number; kvType: KvType },
     private readonly parts: EngineParts,
     private readonly defaults: Partial<SamplingParams>[],
     private readonly stops: readonly string[],
@@ -80,6 +83,7 @@ export class Model {
         sizes,
         contextLength: o.contextLength,
         parallel: o.parallel,
+        cacheShare: o.cacheShare,
         free: Math.max(0, Math.min(parts.freeMemory(), device.freeBytes ?? Infinity) - promised),
       });
       const tokenizer = parts.loadTokenizer(file);
@@ -103,7 +107,7 @@ export class Model {
         elsewhere: () => (o.waiting?.() ?? 0) - scheduler.counts.queued,
       });
       const defaults = [found.sampling, parts.samplingDefaults(file)];
-      const planned = { bytes: plan.bytes, kvBytesPerToken: sizes.kvBytesPerToken };
+      const planned = { bytes: plan.bytes, kvBytesPerToken: sizes.kvBytesPerToken, kvType };
       return new Model(info, runner, tokenizer, scheduler, chat, file, planned, parts, defaults, found.stops);
     } catch (e) {
       runner?.close();
@@ -122,9 +126,11 @@ export class Model {
     return this.scheduler.cache.untouched * this.planned.kvBytesPerToken;
   }
 
-  /** Bytes of the cache, in use or not. */
-  get cacheBytes(): number {
-    return this.scheduler.cache.capacity * this.planned.kvBytesPerToken;
+  /** The cache's size and use, as `loaded` reports it. */
+  get cacheState(): LoadedModel["cache"] {
+    const { blockCount: blocks, blockTokens, available, cached, capacity } = this.scheduler.cache;
+    const { kvBytesPerToken, kvType: type } = this.planned;
+    return { blocks, blockTokens, used: blocks - available, cached, bytes: capacity * kvBytesPerToken, type };
   }
 
   /** Most tokens of one sequence. */

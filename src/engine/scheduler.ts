@@ -5,10 +5,11 @@
  */
 import type { ModelRunner, SequenceStep } from "../models/api.ts";
 import { AlloyError } from "../support/errors.ts";
-import type { ModelWork } from "./api.ts";
+import { type ModelWork, newWork, STEP_TOKENS } from "./api.ts";
 import { KvCache, type Lease } from "./cache/kv.ts";
 import { Pace } from "./pace.ts";
 import type { Sequence } from "./sequence.ts";
+import { StepBudget } from "./step-budget.ts";
 import { Turns } from "./turns.ts";
 
 export interface SchedulerOptions {
@@ -20,6 +21,8 @@ export interface SchedulerOptions {
   /** The same of one client here. Default: no limit of its own. */
   clientParallel?: number;
   clientQueue?: number;
+  /** Longest wanted gap between two tokens of a request while others' prompts are computed, milliseconds. Default 100. */
+  maxGap?: number;
   /** Called after each step; tests check the invariants here. */
   onStep?: () => void;
 }
@@ -29,17 +32,18 @@ interface Part {
   step: SequenceStep;
 }
 
-/** Share of the step's token budget that prompts get while other requests decode, so that those do not stall. */
-const PREFILL_SHARE = 4;
+/** Milliseconds between two tokens of a request that other requests' prompts may cause. */
+export const MAX_GAP_MS = 100;
 
 export class Scheduler {
   readonly cache: KvCache;
-  readonly work: ModelWork = { steps: 0, decoded: 0, preemptions: 0 };
+  readonly work: ModelWork = newWork();
   private readonly queue: Sequence[] = [];
   /** In the order of `before`: what a preemption takes first stands last. */
   private readonly running: Sequence[] = [];
   private readonly turns = new Turns();
   private readonly pace = new Pace();
+  private readonly budget: StepBudget;
   private arrivals = 0;
   private loop: Promise<void> | undefined;
 
@@ -48,6 +52,7 @@ export class Scheduler {
     private readonly o: SchedulerOptions,
   ) {
     this.cache = new KvCache(runner.blockCount, runner.blockTokens);
+    this.budget = new StepBudget(o.maxGap ?? MAX_GAP_MS, runner.maxBatchTokens);
   }
 
   get counts(): { running: number; queued: number } {
@@ -126,19 +131,32 @@ export class Scheduler {
   }
 
   private async step(): Promise<void> {
+    const began = performance.now();
     this.sweep();
     this.admit();
     const batch = await this.masked(this.compose());
     if (batch.length === 0) return;
-    this.work.steps++;
-    this.work.decoded += batch.filter((p) => p.sequence.state === "decode").length;
+    const decoding = batch.filter((p) => p.sequence.state === "decode").length;
+    const prompt = sum(batch.filter((p) => p.sequence.state === "prefill"));
+    this.count(decoding, sum(batch));
     try {
       const result = await this.runner.step(batch.map((p) => p.step));
       let row = 0;
       for (const part of batch) this.guarded(part, () => this.apply(part, result, part.step.outputs === "last" ? row++ : -1));
+      this.budget.observe(performance.now() - began, decoding, prompt);
     } catch (e) {
       for (const { sequence } of batch) this.remove(sequence, () => sequence.fail(this.cache, e));
     }
+  }
+
+  private count(decoding: number, tokens: number): void {
+    const { work } = this;
+    work.steps++;
+    work.decoded += decoding;
+    work.tokens += tokens;
+    work.evictions = this.cache.evictions;
+    const bucket = STEP_TOKENS.findIndex((bound) => tokens <= bound);
+    work.stepTokens[bucket === -1 ? STEP_TOKENS.length : bucket]++;
   }
 
   /** Gives the rows of requests that are held to a grammar their masks. */
@@ -209,8 +227,7 @@ export class Scheduler {
       batch.push({ sequence, step: sequence.part(this.cache, count) });
     };
     for (const s of this.running.slice()) if (s.state === "decode" && this.makeRoom(s)) take(s, 1);
-    let budget = this.runner.maxBatchTokens - batch.length;
-    if (batch.length > 0) budget = Math.min(budget, Math.ceil(this.runner.maxBatchTokens / PREFILL_SHARE));
+    let budget = this.budget.tokens(batch.length);
     // Short prompts first, each getting at most an equal share of what is left: none waits for a long one to end.
     const prompts = this.running.filter((s) => s.state === "prefill").sort((a, b) => a.pending - b.pending);
     prompts.forEach((s, i) => {
@@ -263,6 +280,8 @@ export class Scheduler {
     this.queue.push(s);
   }
 }
+
+const sum = (parts: readonly Part[]): number => parts.reduce((n, p) => n + p.step.tokens.length, 0);
 
 const before = (a: Sequence, b: Sequence): boolean => (a.priority !== b.priority ? a.priority > b.priority : a.arrival < b.arrival);
 

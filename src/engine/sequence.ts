@@ -96,7 +96,7 @@ export class Sequence {
     this.cachedTokens ??= cached;
     this.admittedAt ??= performance.now();
     // Tells those who watch that it runs, before its first chunk is through.
-    if (this.generated === 0) this.o.events.push({ type: "prefill", done: cached, total: this.length });
+    this.reportPrefill();
   }
 
   /** prefill or decode → waiting: gives its blocks back and will compute its tokens again. */
@@ -121,8 +121,7 @@ export class Sequence {
   advance(cache: KvCache, count: number): void {
     this.computed += count;
     cache.commit(this.lease!, this.tokens, this.computed);
-    if (this.generated > 0) return;
-    this.o.events.push({ type: "prefill", done: this.computed, total: this.length });
+    this.reportPrefill();
   }
 
   /** Takes the token drawn in output row `row`: → decode, or a reason to end. */
@@ -188,6 +187,11 @@ export class Sequence {
     this.state = "over";
     this.o.events.fail(AlloyError.from(error));
     this.o.onOver();
+  }
+
+  private reportPrefill(): void {
+    if (this.generated > 0) return;
+    this.o.events.push({ type: "prefill", done: this.computed, total: this.length, cached: this.cachedTokens ?? 0 });
   }
 
   private append(token: number): void {

@@ -52,7 +52,9 @@ describe("serve", () => {
   });
 
   test("--json prints one line for programs; options reach the engine", async () => {
-    const { io, asked, done } = await serve("--json -m demo -m other --ctx 512 --parallel 3 --queue 7 --threads 2".split(" "));
+    const { io, asked, done } = await serve(
+      "--json -m demo -m other --ctx 512 --parallel 3 --queue 7 --threads 2 --max-gap 50 --cache-share 0.4".split(" "),
+    );
     expect(JSON.parse(io.stdout)).toMatchObject({
       url: expect.stringContaining("http://127.0.0.1:"),
       models: ["demo", "other"],
@@ -64,6 +66,8 @@ describe("serve", () => {
       parallel: 3,
       maxQueue: 7,
       keepAlive: 300_000,
+      maxGap: 50,
+      cacheShare: 0.4,
       threads: 2,
       device: undefined,
     });

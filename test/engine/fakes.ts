@@ -43,8 +43,9 @@ export interface FakeRunnerOptions {
   maxBatchTokens?: number;
   kvTokens?: number;
   contextLength?: number;
-  /** Milliseconds that a step takes. */
+  /** Milliseconds that a step takes, and more for each of its tokens. */
   stepMs?: number;
+  msPerToken?: number;
   /** Logits in place of the hash's. */
   logits?: (context: number[]) => Float32Array;
   onStep?: (sequences: readonly SequenceStep[]) => void;
@@ -97,7 +98,8 @@ export class FakeRunner implements ModelRunner {
         const { token, logSumExp } = s.sampling ? sampleTwin(logits, s.sampling) : { token: -1, logSumExp: 0 };
         return { logits, token, logSumExp };
       });
-    if (this.fake.stepMs) await Bun.sleep(this.fake.stepMs);
+    const { stepMs = 0, msPerToken = 0 } = this.fake;
+    if (stepMs + msPerToken > 0) await Bun.sleep(stepMs + batch * msPerToken);
     return {
       tokens: Int32Array.from(rows, (r) => r.token),
       logSumExp: Float32Array.from(rows, (r) => r.logSumExp),

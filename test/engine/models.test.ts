@@ -110,8 +110,11 @@ describe("loading", () => {
 
 describe("memory", () => {
   const sizes = { kvBytesPerToken: 1 << 20, contextLength: 32768, weightBytes: 2 ** 30 };
-  const plan = (free: number, contextLength?: number): ReturnType<typeof planMemory> =>
-    planMemory({ model: "m", sizes, contextLength, parallel: 4, free: free * 2 ** 30 });
+  const plan = (
+    free: number,
+    contextLength?: number,
+    over: { parallel?: number; cacheShare?: number } = {},
+  ): ReturnType<typeof planMemory> => planMemory({ model: "m", sizes, contextLength, parallel: 4, free: free * 2 ** 30, ...over });
 
   test("an unasked context takes what memory holds, an asked one what was asked", () => {
     expect(plan(1000).contextLength).toBe(32768);
@@ -120,6 +123,16 @@ describe("memory", () => {
     expect(kvTokens).toBeGreaterThanOrEqual(contextLength);
     expect(plan(9, 6000).contextLength).toBe(6000);
     expect(plan(100, 100_000).contextLength).toBe(32768);
+  });
+
+  test("the cache holds several contexts even for one request at a time, and a share of the memory where that is asked for", () => {
+    expect(plan(1000, 4096, { parallel: 1 }).kvTokens).toBe(4 * 4096);
+    expect(plan(1000, 4096, { parallel: 6 }).kvTokens).toBe(6 * 4096);
+    const { kvTokens } = plan(101, 4096, { parallel: 1, cacheShare: 0.5 });
+    expect(kvTokens).toBeWithin(0.49 * 100 * 1024, 0.5 * 100 * 1024);
+    expect(plan(101, undefined, { cacheShare: 0.1 }).contextLength).toBeLessThanOrEqual(10 * 1024);
+    // A context that was asked for is not cut.
+    expect(plan(101, 20_000, { cacheShare: 0.1 })).toMatchObject({ contextLength: 20_000, kvTokens: 20_000 });
   });
 
   test("what does not fit is refused, and a shorter context proposed where that helps", () => {

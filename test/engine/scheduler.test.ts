@@ -35,19 +35,25 @@ describe("continuous batching", () => {
     expect(runners[0].largestBatch).toBe(6);
   });
 
-  test("a long prompt does not hold up those who decode", async () => {
-    const largest: number[] = [];
+  test("a long prompt does not hold up those who decode: its pieces are as long as the gap between their tokens may be", async () => {
+    const pieces: number[] = [];
     const { core } = await engine(
-      { parallel: 4, contextLength: 2048, maxBatchTokens: 64 },
-      { onStep: (s) => s.some((p) => p.tokens.length === 1 && p.start > 0) && largest.push(Math.max(...s.map((p) => p.tokens.length))) },
+      { parallel: 4, contextLength: 2048, maxBatchTokens: 64, maxGap: 12 },
+      {
+        msPerToken: 1,
+        onStep: (s) => s.some((p) => p.tokens.length === 1 && p.start > 0) && pieces.push(Math.max(...s.map((p) => p.tokens.length))),
+      },
     );
-    const decoding = core.generate(request({ text: "short", maxTokens: 200, ignoreEos: true }));
-    await decoding.next();
-    const long = collect(core.generate(request({ text: "y".repeat(1500), maxTokens: 2 })));
-    const answer = await collectRest(decoding);
+    const decoding = core.generate(request({ text: "short", maxTokens: 60, ignoreEos: true }));
+    while ((await decoding.next()).value?.type !== "delta");
+    const long = collect(core.generate(request({ text: "y".repeat(400), maxTokens: 2 })));
+    expect(await collectRest(decoding)).toBe(60);
     await long;
-    expect(answer).toBe(200);
-    expect(Math.max(...largest)).toBe(16);
+    const prompts = pieces.filter((n) => n > 1);
+    // Until a step was measured a quarter of the batch.
+    expect(Math.max(...prompts)).toBeLessThanOrEqual(16);
+    expect(Math.max(...prompts.slice(2))).toBeLessThanOrEqual(11);
+    expect(prompts.length).toBeGreaterThan(10);
   });
 
   test("short prompts overtake a long one that is being read", async () => {

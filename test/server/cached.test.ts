@@ -99,11 +99,23 @@ test("llama-server's completion", async () => {
 });
 
 test("the counters of metrics say the same", async () => {
-  const count = async (name: string): Promise<number> =>
-    Number(new RegExp(`^${name}{[^}]*} (\\d+)$`, "m").exec(await (await fetch(`${server.url}/metrics`)).text())![1]);
-  const [queries, hits] = [await count("vllm:prefix_cache_queries_total"), await count("vllm:prefix_cache_hits_total")];
-  const [first] = await twice<Details>("/v1/chat/completions", { model: "demo", max_tokens: 4, messages: messages("Metrics") });
+  const metrics = async () => {
+    const text = await (await fetch(`${server.url}/metrics`)).text();
+    return (name: string, labels = ""): number => Number(new RegExp(`^${name}{[^}]*${labels}[^}]*} (\\d+)$`, "m").exec(text)![1]);
+  };
+  const before = await metrics();
+  const [first, again] = await twice<Details>("/v1/chat/completions", { model: "demo", max_tokens: 4, messages: messages("Metrics") });
+  const after = await metrics();
+  const grown = (name: string): number => after(name) - before(name);
   const { prompt_tokens, prompt_tokens_details } = first.usage;
-  expect((await count("vllm:prefix_cache_queries_total")) - queries).toBe(2 * prompt_tokens);
-  expect((await count("vllm:prefix_cache_hits_total")) - hits).toBe(reused(prompt_tokens) + prompt_tokens_details.cached_tokens);
+  const cached = prompt_tokens_details.cached_tokens + again.usage.prompt_tokens_details.cached_tokens;
+  expect(grown("vllm:prefix_cache_queries_total")).toBe(2 * prompt_tokens);
+  expect(grown("vllm:prefix_cache_hits_total")).toBe(cached);
+  // The last of four tokens is drawn, and not computed.
+  expect(grown("vllm:iteration_tokens_total_sum")).toBe(2 * prompt_tokens - cached + 2 * 3);
+  expect(grown("vllm:iteration_tokens_total_count")).toBeGreaterThanOrEqual(8);
+  const blocks = (state: string): number => after("alloy_kv_cache_blocks", `state="${state}"`);
+  expect(blocks("used")).toBe(0);
+  expect(blocks("cached") * 64).toBeGreaterThan(prompt_tokens);
+  expect(blocks("free") + blocks("cached")).toBe((await engine.loaded())[0].cache.blocks);
 });

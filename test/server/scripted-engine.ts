@@ -5,15 +5,16 @@
  */
 import { createHash } from "node:crypto";
 import type { ChatDelta } from "../../src/chat/api.ts";
-import type {
-  Engine,
-  FinishReason,
-  GenerateEvent,
-  GenerateRequest,
-  LoadedModel,
-  ModelInfo,
-  Prompt,
-  TokenLogprob,
+import {
+  type Engine,
+  type FinishReason,
+  type GenerateEvent,
+  type GenerateRequest,
+  type LoadedModel,
+  type ModelInfo,
+  newWork,
+  type Prompt,
+  type TokenLogprob,
 } from "../../src/engine/api.ts";
 import { AlloyError } from "../../src/support/errors.ts";
 import { logprob, pieces, type Step, StopCutter, words } from "./script.ts";
@@ -134,8 +135,8 @@ export class ScriptedEngine implements Engine {
       queued: 0,
       device: "cpu",
       limits: { running: this.#options.slots, queued: this.#options.queueLimit },
-      cache: { blocks: 4096, blockTokens: 16, used: 0, bytes: 2 ** 20 },
-      work: { steps: 0, decoded: 0, preemptions: 0 },
+      cache: { blocks: 4096, blockTokens: 16, used: 0, cached: 0, bytes: 2 ** 20, type: "f16" },
+      work: newWork(),
       keepAlive: keepAlive ?? known?.keepAlive ?? 300_000,
     });
   }
@@ -181,7 +182,7 @@ export class ScriptedEngine implements Engine {
       admitted = true;
       const prompt = text ?? this.#text(ids);
       yield { type: "start", promptTokens: ids.length, seed: request.sampling.seed ?? 1, ...(request.echo ? { prompt } : {}) };
-      yield { type: "prefill", done: 0, total: ids.length };
+      yield { type: "prefill", done: 0, total: ids.length, cached: 0 };
       await pause(this.#options.prefillMs, signal);
       const queued = performance.now() - started;
       const answer = new Answer(request, window - ids.length);

@@ -36,6 +36,19 @@ names them, or at once with --model. SIGTERM or Ctrl-C lets running requests fin
       min: 0,
       description: "Requests that may wait; more are refused with 503 (default: OLLAMA_MAX_QUEUE or 512)",
     },
+    "max-gap": {
+      type: "integer",
+      hint: "ms",
+      min: 1,
+      description: "Longest wanted gap between two tokens of an answer while others' prompts are read (default: 100)",
+    },
+    "cache-share": {
+      type: "number",
+      hint: "part",
+      min: 0.01,
+      max: 0.9,
+      description: "Part of the memory left beside the weights that the KV cache takes (default: up to 0.25, as far as requests use it)",
+    },
     threads: { type: "integer", hint: "count", min: 1, description: "CPU threads (default: one per core)" },
     "keep-alive": {
       type: "string",
@@ -66,6 +79,8 @@ names them, or at once with --model. SIGTERM or Ctrl-C lets running requests fin
       parallel: args.parallel ?? countFrom(io, "OLLAMA_NUM_PARALLEL"),
       maxQueue: args.queue ?? countFrom(io, "OLLAMA_MAX_QUEUE"),
       keepAlive: keepAliveOf(args["keep-alive"], io),
+      maxGap: args["max-gap"],
+      cacheShare: args["cache-share"],
       threads: args.threads,
       device: args.device,
     });

@@ -1,5 +1,5 @@
 /** The loaded models as a scrape sees them. */
-import type { Engine, LoadedModel, ModelWork } from "../../engine/api.ts";
+import { type Engine, type LoadedModel, type ModelWork, newWork } from "../../engine/api.ts";
 
 /** How long a scrape waits for an engine that is in the middle of a step. */
 const PATIENCE_MS = 100;
@@ -21,20 +21,21 @@ export class LoadedModels {
 
 /** Adds up what the models' schedulers count, which start at zero with each load, to totals that never fall. */
 export class WorkTotals {
-  readonly total: ModelWork = { steps: 0, decoded: 0, preemptions: 0 };
+  readonly total = newWork();
   #last = new Map<string, ModelWork>();
 
   update(models: readonly LoadedModel[]): void {
     for (const { name, work } of models) {
       const last = this.#last.get(name);
-      const base = last && last.steps <= work.steps ? last : { steps: 0, decoded: 0, preemptions: 0 };
-      this.total.steps += work.steps - base.steps;
-      this.total.decoded += work.decoded - base.decoded;
-      this.total.preemptions += work.preemptions - base.preemptions;
+      const base = last && last.steps <= work.steps ? last : newWork();
+      for (const key of COUNTERS) this.total[key] += work[key] - base[key];
+      work.stepTokens.forEach((n, i) => (this.total.stepTokens[i] += n - base.stepTokens[i]));
     }
     this.#last = new Map(models.map((m) => [m.name, m.work]));
   }
 }
+
+const COUNTERS = ["steps", "decoded", "preemptions", "evictions", "tokens"] as const;
 
 export const sum = <T>(list: readonly T[], of: (item: T) => number): number => list.reduce((n, item) => n + of(item), 0);
 

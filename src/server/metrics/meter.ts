@@ -56,6 +56,7 @@ export class RequestMeter {
     } else if (event.type === "prefill") {
       this.#run();
       this.prefilled = event.done;
+      this.cached = event.cached;
     } else if (event.type === "delta") this.#delta(event.delta);
     else {
       for (const text of this.#calls.values()) this.sink.toolCall(this, isJson(text) ? "ok" : "invalid");

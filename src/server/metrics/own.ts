@@ -1,7 +1,7 @@
 /** Alloy's own metrics (spec 6.4): per model, per route, and of the process. Labels are installed models and known routes only. */
 import { readdirSync } from "node:fs";
 import type { LoadedModel } from "../../engine/api.ts";
-import { cacheUse } from "./loaded.ts";
+import { cacheUse, WorkTotals } from "./loaded.ts";
 import { Counter, Gauge, Histogram } from "./registry.ts";
 
 const SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600];
@@ -16,6 +16,8 @@ export class OwnMetrics {
   readonly #running = new Gauge("alloy_requests_running", "Requests generating.");
   readonly #waiting = new Gauge("alloy_requests_waiting", "Requests waiting for a slot.");
   readonly #cacheUse = new Gauge("alloy_kv_cache_usage_ratio", "Part of the KV cache that running requests hold.");
+  readonly #blocks = new Gauge("alloy_kv_cache_blocks", "Blocks of the KV cache: held by running requests, holding cached prefixes, free.");
+  readonly #evictions = new Counter("alloy_prefix_cache_evictions_total", "Blocks of cached prefixes that were given to other requests.");
   readonly #queueLimit = new Gauge("alloy_queue_limit", "Requests that may wait for a model.");
   readonly #load = new Histogram("alloy_model_load_seconds", "What requests waited for their model to load.", SECONDS);
   readonly #requests = new Counter("alloy_http_requests_total", "HTTP requests; status 499: the client left first.");
@@ -30,6 +32,7 @@ export class OwnMetrics {
     new Gauge("process_start_time_seconds", "Start of the process, Unix time."),
   ];
   readonly #files = new Gauge("process_open_fds", "Open file descriptors.");
+  readonly #totals = new WorkTotals();
   #cpu = 0;
 
   constructor(private readonly version: string) {
@@ -61,7 +64,7 @@ export class OwnMetrics {
   }
 
   render(models: readonly LoadedModel[]): string {
-    const current = [this.#build, this.#loaded, this.#memory, this.#running, this.#waiting, this.#cacheUse, this.#queueLimit];
+    const current = [this.#build, this.#loaded, this.#memory, this.#running, this.#waiting, this.#cacheUse, this.#blocks, this.#queueLimit];
     for (const family of current) family.clear();
     this.#build.set(1, { version: this.version, backend: models[0]?.device ?? "none" });
     for (const m of models) {
@@ -72,10 +75,24 @@ export class OwnMetrics {
       this.#running.set(m.running, model);
       this.#waiting.set(m.queued, model);
       this.#cacheUse.set(cacheUse(m), model);
+      const { blocks, used, cached } = m.cache;
+      for (const [state, n] of Object.entries({ used, cached, free: blocks - used - cached })) this.#blocks.set(n, { ...model, state });
       this.#queueLimit.set(m.limits.queued, model);
     }
+    const evicted = this.#totals.total.evictions;
+    this.#totals.update(models);
+    this.#evictions.add(this.#totals.total.evictions - evicted);
     this.#renderProcess();
-    const counted = [this.#load, this.#requests, this.#duration, this.#queueRejected, this.#rejected, this.#disconnects, this.#toolCalls];
+    const counted = [
+      this.#evictions,
+      this.#load,
+      this.#requests,
+      this.#duration,
+      this.#queueRejected,
+      this.#rejected,
+      this.#disconnects,
+      this.#toolCalls,
+    ];
     return [...current, ...counted, ...this.#process, this.#files].map((f) => f.render({})).join("");
   }
 

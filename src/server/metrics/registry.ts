@@ -96,6 +96,13 @@ export class Histogram extends Family<Observed> {
     state.sum += value;
   }
 
+  /** Takes over what is counted elsewhere: per bucket, not cumulative, the last one for what is larger than all bounds. */
+  copy(counts: readonly number[], sum: number): void {
+    const state = this.at({});
+    state.counts = [...counts];
+    state.sum = sum;
+  }
+
   /** Makes a series appear before anything is observed. */
   init(labels: Labels = {}): this {
     this.at(labels);

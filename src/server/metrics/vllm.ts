@@ -2,7 +2,7 @@
  * vLLM's metrics where Alloy has the same numbers (spec 6.1, 6.2). The router of Kubernetes' Gateway API Inference Extension reads one
  * series per family, so these are of the whole process, all models together; per model there are Alloy's own.
  */
-import type { LoadedModel } from "../../engine/api.ts";
+import { type LoadedModel, STEP_TOKENS } from "../../engine/api.ts";
 import { cacheUse, sum, WorkTotals } from "./loaded.ts";
 import type { EndEvent, RequestMeter } from "./meter.ts";
 import { Counter, Gauge, Histogram, type Metric } from "./registry.ts";
@@ -62,6 +62,7 @@ export class VllmMetrics {
   );
   readonly #limit = this.#add(histogram("request_params_max_tokens", "Token limits that requests set.", TOKENS));
   readonly #choices = this.#add(histogram("request_params_n", "Answers that a request asks for.", CHOICES));
+  readonly #iteration = this.#add(histogram("iteration_tokens_total", "Tokens of a step of a model.", STEP_TOKENS));
   readonly #totals = new WorkTotals();
   #counted = 0;
 
@@ -114,6 +115,7 @@ export class VllmMetrics {
     this.#totals.update(models);
     this.#preemptions.add(this.#totals.total.preemptions - this.#counted);
     this.#counted = this.#totals.total.preemptions;
+    this.#iteration.copy(this.#totals.total.stepTokens, this.#totals.total.tokens);
     const use = Math.max(0, ...models.map(cacheUse));
     this.#waiting.set(sum(models, (m) => m.queued));
     this.#running.set(sum(models, (m) => m.running));
