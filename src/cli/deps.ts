@@ -3,7 +3,7 @@
  * asks for it, so that `alloy version` does not pay for the engine.
  */
 import type { Engine, ModelInfo } from "../engine/api.ts";
-import type { EngineOptions } from "../engine/core.ts";
+import type { CreateOptions } from "../engine/create.ts";
 import type { ModelRunner } from "../models/api.ts";
 import type { KernelReport } from "../../kernels/selftest/index.ts";
 import type { Logger } from "../server/log.ts";
@@ -13,7 +13,7 @@ import type { ProgressEvent } from "./progress.ts";
 
 import type { SelftestChoice } from "./selftest.ts";
 
-export type { EngineOptions };
+export type { CreateOptions };
 
 /** A model on this machine, as `alloy list` shows it. */
 export interface ModelListing {
@@ -92,7 +92,7 @@ export interface PullRequest extends PullChoice {
 export type NewModel = { modelfile: string; folder: string } | { from: string; system?: string };
 
 export interface Deps {
-  createEngine(options: EngineOptions): Promise<Engine>;
+  createEngine(options: CreateOptions): Promise<Engine>;
   startServer(engine: Engine, options: ServeOptions): Promise<RunningServer>;
   /** Whether a word names a model that is here (path, `demo`, a store's name). */
   isModel(reference: string): Promise<boolean>;

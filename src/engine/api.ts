@@ -221,12 +221,26 @@ export const newWork = (): ModelWork => ({
   stepTokens: [...STEP_TOKENS, Infinity].map(() => 0),
 });
 
+/** How an engine that runs elsewhere fares. */
+export interface EngineHealth {
+  /** starting: it died and is being started again; what is asked of it waits. down: it did not stay up; the next request starts it. */
+  state: "up" | "starting" | "down";
+  /** Deaths so far. */
+  restarts: number;
+  /** `time` in milliseconds since epoch. */
+  lastDeath?: { time: number; why: string };
+  /** Of its own process, if it has one. */
+  pid?: number;
+}
+
 export interface Engine {
   /** Installed models. Cheap; never waits for generation. */
   models(): Promise<ModelInfo[]>;
   /** Info of one model by any accepted reference; throws `model_not_found`. */
   model(reference: string): Promise<ModelInfo>;
   loaded(): Promise<LoadedModel[]>;
+  /** Missing where it cannot die alone. */
+  health?(): EngineHealth;
   /** Load ahead of use (or just touch keep-alive). */
   load(reference: string, keepAlive?: number): Promise<void>;
   unload(reference: string): Promise<void>;

@@ -1,34 +1,57 @@
-/** An engine that runs in a worker, so that HTTP and the terminal never wait for it. A worker that dies is replaced when it is next needed. */
+/**
+ * An engine that runs elsewhere, so that HTTP and the terminal never wait for it. One that dies is started again; what was asked of it and
+ * not answered yet is asked again, except requests that have emitted something and those that may have been what killed it.
+ */
 import { AlloyError } from "../support/errors.ts";
-import type { Engine, GenerateEvent, GenerateRequest, LoadedModel, ModelInfo, Prompt } from "./api.ts";
+import type { Engine, EngineHealth, GenerateEvent, GenerateRequest, LoadedModel, ModelInfo, Prompt } from "./api.ts";
 import type { EngineOptions } from "./core.ts";
-import type { CallArguments, Callable, CallResult, FromWorker, ToWorker } from "./protocol.ts";
-import { EventQueue } from "./queue.ts";
+import { Link } from "./link.ts";
+import { Errand } from "./errand.ts";
+import type { OpenPort } from "./port.ts";
+import type { CallArguments, Callable, CallResult } from "./protocol.ts";
 
 export interface ClientParts {
-  startWorker(): Worker;
+  openPort: OpenPort;
   /** Answered on this side of the border: they never wait for a generation. */
   models(): Promise<ModelInfo[]>;
   model(reference: string): Promise<ModelInfo>;
+  /** The engine died and starts again in `restartMs`. */
+  onDeath?(death: { why: string; failed: number; kept: number; restartMs: number }): void;
 }
 
-/** How much longer than asked a worker may take to close before it is ended. */
+/** How much longer than asked an engine may take to close before it is ended. */
 const CLOSE_PATIENCE_MS = 2000;
+/** Wait before the second start in a row without an answer in between; it doubles up to the longest. The first is at once. */
+const BACK_OFF_MS = 100;
+const LONGEST_BACK_OFF_MS = 10_000;
+/** Starts in a row without an answer after which what waits is told rather than kept. */
+const MOST_STARTS = 6;
 
 export class EngineClient implements Engine {
   private link: Link | undefined;
   private closing = false;
+  /** In order of arrival: calls and generations that are not over. */
+  private readonly errands = new Set<Errand>();
+  /** Deaths since the engine last answered something. */
+  private deaths = 0;
+  private readonly seen: Pick<EngineHealth, "restarts" | "lastDeath"> = { restarts: 0 };
+  private restart: ReturnType<typeof setTimeout> | undefined;
 
   private constructor(
     private readonly parts: ClientParts,
     private readonly options: EngineOptions,
   ) {}
 
-  /** Starts the worker and waits until its engine is up. Throws what keeps it from that. */
+  /** Starts the engine and waits until it is up. Throws what keeps it from that. */
   static async start(parts: ClientParts, options: EngineOptions): Promise<EngineClient> {
     const client = new EngineClient(parts, options);
-    await client.connect().ready;
-    return client;
+    try {
+      await client.connect().ready;
+      return client;
+    } catch (e) {
+      await client.close();
+      throw e;
+    }
   }
 
   models(): Promise<ModelInfo[]> {
@@ -39,8 +62,9 @@ export class EngineClient implements Engine {
     return this.parts.model(reference);
   }
 
+  /** One that is not up has nothing loaded. */
   loaded(): Promise<LoadedModel[]> {
-    return this.call("loaded", []);
+    return this.link?.up ? this.call("loaded", []) : Promise.resolve([]);
   }
 
   load(reference: string, keepAlive?: number): Promise<void> {
@@ -63,133 +87,97 @@ export class EngineClient implements Engine {
     return this.call("tokenBytes", [model, ids]);
   }
 
+  health(): EngineHealth {
+    const state = this.link?.up ? "up" : this.link?.over && this.restart === undefined ? "down" : "starting";
+    return { ...this.seen, state, pid: this.link?.pid };
+  }
+
   generate(request: GenerateRequest, signal?: AbortSignal): AsyncIterableIterator<GenerateEvent> {
-    if (this.closing) return failed(shuttingDown());
-    if (signal?.aborted) return failed(new AlloyError("cancelled", "the request was cancelled before it started"));
-    return this.connect().generate(request, signal);
+    const errand = Errand.generation(request, signal, (e) => this.cancel(e));
+    if (this.closing) errand.fail(shuttingDown());
+    else if (signal?.aborted) errand.fail(new AlloyError("cancelled", "the request was cancelled before it started"));
+    else this.begin(errand);
+    return errand.events!;
   }
 
   async close(graceMs = 0): Promise<void> {
     if (this.closing) return;
     this.closing = true;
+    clearTimeout(this.restart);
     const { link } = this;
-    if (!link) return;
-    // A worker that died meanwhile has nothing left to close.
-    const closed = link.call("close", [graceMs]).catch(() => {});
-    await Promise.race([closed, Bun.sleep(graceMs + CLOSE_PATIENCE_MS)]);
-    link.end(shuttingDown());
+    if (link?.up) {
+      const closed = Errand.call("close", [graceMs]);
+      this.errands.add(closed);
+      link.send(closed);
+      // One that died meanwhile has nothing left to close.
+      await Promise.race([closed.answer!.catch(() => {}), Bun.sleep(graceMs + CLOSE_PATIENCE_MS)]);
+    }
+    link?.end(shuttingDown());
+    for (const errand of this.errands) errand.fail(shuttingDown());
+    this.errands.clear();
   }
 
   private async call<M extends Callable>(method: M, args: CallArguments<M>): Promise<CallResult<M>> {
     if (this.closing) throw shuttingDown();
-    return this.connect().call(method, args);
+    const errand = Errand.call(method, args);
+    this.begin(errand);
+    return (await errand.answer!) as CallResult<M>;
+  }
+
+  private begin(errand: Errand): void {
+    this.errands.add(errand);
+    errand.onOver = () => this.errands.delete(errand);
+    // While it waits to be started again, what is asked for waits too.
+    if (this.restart === undefined) this.connect().send(errand);
+  }
+
+  private cancel(errand: Errand): void {
+    if (this.link && !this.link.over) this.link.cancel(errand);
+    else errand.fail(new AlloyError("cancelled", "the request was cancelled before it started"));
   }
 
   private connect(): Link {
     if (this.link && !this.link.over) return this.link;
-    return (this.link = new Link(this.parts.startWorker(), this.options));
-  }
-}
-
-/** One worker and what is asked of it. */
-class Link {
-  /** Rejects when the engine cannot come up. */
-  readonly ready: Promise<void>;
-  over = false;
-  private ids = 0;
-  private readonly calls = new Map<number, PromiseWithResolvers<unknown>>();
-  private readonly streams = new Map<number, { events: EventQueue; forget(): void }>();
-  private readonly opened = Promise.withResolvers<void>();
-
-  constructor(
-    private readonly worker: Worker,
-    options: EngineOptions,
-  ) {
-    this.ready = this.opened.promise;
-    // Whoever waits for it hears of it; a replaced worker's failure reaches its requests.
-    this.ready.catch(() => {});
-    worker.onmessage = ({ data }: MessageEvent<FromWorker>) => this.receive(data);
-    worker.onerror = (event) => {
-      event.preventDefault();
-      this.end(died(event.message));
-    };
-    worker.addEventListener("close", () => this.end(died("its thread ended")));
-    this.post({ type: "open", options });
-  }
-
-  call<M extends Callable>(method: M, args: CallArguments<M>): Promise<CallResult<M>> {
-    const id = this.ids++;
-    const answer = Promise.withResolvers<unknown>();
-    this.calls.set(id, answer);
-    this.post({ type: "call", id, method, args } as ToWorker);
-    return answer.promise as Promise<CallResult<M>>;
-  }
-
-  generate(request: GenerateRequest, signal?: AbortSignal): EventQueue {
-    const id = this.ids++;
-    const cancel = (): void => this.post({ type: "cancel", id });
-    const events = new EventQueue(() => {
-      this.forget(id);
-      cancel();
+    const link = new Link(this.parts.openPort, this.options, {
+      answered: () => (this.deaths = 0),
+      died: (why, wasUp) => this.died(why, wasUp),
+      failed: (error) => this.failed(error),
     });
-    signal?.addEventListener("abort", cancel, { once: true });
-    this.streams.set(id, { events, forget: () => signal?.removeEventListener("abort", cancel) });
-    this.post({ type: "generate", id, request });
-    return events;
+    return (this.link = link);
   }
 
-  /** Ends the worker; all that is still asked of it fails with `error`. */
-  end(error: AlloyError): void {
-    if (this.over) return;
-    this.over = true;
-    this.worker.terminate();
-    this.opened.reject(error);
-    for (const call of this.calls.values()) call.reject(error);
-    for (const { events, forget } of this.streams.values()) {
-      forget();
-      events.fail(error);
-    }
-    this.calls.clear();
-    this.streams.clear();
+  /** It cannot come up, and says why: those who wait are told. */
+  private failed(error: AlloyError): void {
+    for (const errand of this.errands) errand.fail(error);
+    this.errands.clear();
   }
 
-  private post(message: ToWorker): void {
-    if (!this.over) this.worker.postMessage(message);
+  private died(why: string, wasUp: boolean): void {
+    if (this.closing) return this.failed(shuttingDown());
+    this.deaths++;
+    this.seen.restarts++;
+    this.seen.lastDeath = { time: Date.now(), why };
+    const lost = [...this.errands].filter((e) => !e.survives(wasUp) || this.deaths >= MOST_STARTS);
+    for (const errand of lost) errand.fail(engineDied(why, this.deaths));
+    const restartMs = this.deaths === 1 ? 0 : Math.min(LONGEST_BACK_OFF_MS, BACK_OFF_MS * 2 ** (this.deaths - 2));
+    this.parts.onDeath?.({ why, failed: lost.length, kept: this.errands.size, restartMs });
+    this.restart = setTimeout(() => this.again(), restartMs);
   }
 
-  private receive(message: FromWorker): void {
-    if (message.type === "ready") return this.opened.resolve();
-    if (message.type === "failed") return this.end(AlloyError.fromJSON(message.error));
-    const { id } = message;
-    const events = this.streams.get(id)?.events;
-    if (message.type === "event") events?.push(message.event);
-    else if (message.type === "result") this.take(id)?.resolve(message.value);
-    else if (message.type === "done") events?.end();
-    else if (events) events.fail(AlloyError.fromJSON(message.error));
-    else this.take(id)?.reject(AlloyError.fromJSON(message.error));
-    if (message.type !== "event") this.forget(id);
-  }
-
-  private take(id: number): PromiseWithResolvers<unknown> | undefined {
-    const call = this.calls.get(id);
-    this.calls.delete(id);
-    return call;
-  }
-
-  private forget(id: number): void {
-    this.streams.get(id)?.forget();
-    this.streams.delete(id);
+  private again(): void {
+    this.restart = undefined;
+    // One that cannot stay up is only started for somebody.
+    if (this.deaths >= MOST_STARTS && this.errands.size === 0) return;
+    const link = this.connect();
+    for (const errand of this.errands) link.send(errand);
   }
 }
 
-function failed(error: AlloyError): EventQueue {
-  const events = new EventQueue();
-  events.fail(error);
-  return events;
-}
-
-const died = (why: string): AlloyError =>
+const engineDied = (why: string, deaths: number): AlloyError =>
   new AlloyError("engine_died", `the engine stopped: ${why}`, {
-    hint: "It starts again with the next request; if that fails too, please report it.",
+    hint:
+      deaths < 2
+        ? "it is starting again; send the request once more"
+        : `it stopped ${deaths} times in a row; if it goes on so, please report it`,
   });
 const shuttingDown = (): AlloyError => new AlloyError("shutting_down", "Alloy is shutting down", { hint: "try again once it is up" });

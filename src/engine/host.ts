@@ -1,26 +1,43 @@
-/** The worker's side of the border: turns messages into calls of an engine, and what comes of them into messages. */
+/** The engine's side of the border: turns messages into calls of an engine, and what comes of them into messages. */
 import { AlloyError } from "../support/errors.ts";
+import { VERSION } from "../support/version.ts";
 import type { Engine } from "./api.ts";
 import type { EngineOptions } from "./core.ts";
-import type { FromWorker, ToWorker } from "./protocol.ts";
+import type { FromEngine, ToEngine } from "./protocol.ts";
+
+type Create = (options: EngineOptions) => Promise<Engine>;
 
 /** The scope of a worker, as far as it is used here. */
 interface Scope {
-  postMessage(message: FromWorker): void;
-  onmessage: ((event: MessageEvent<ToWorker>) => void) | null;
+  postMessage(message: FromEngine): void;
+  onmessage: ((event: MessageEvent<ToEngine>) => void) | null;
 }
 
 /** Serves the engine that `create` makes to the thread that started this worker. */
-export function hostEngine(create: (options: EngineOptions) => Promise<Engine>): void {
+export function serveThread(create: Create): void {
   const scope = globalThis as unknown as Scope;
-  const post = (message: FromWorker): void => scope.postMessage(message);
+  const handle = host(create, (message) => scope.postMessage(message));
+  scope.onmessage = ({ data }) => handle(data);
+}
+
+/** Serves it to the process that started this one, and ends with that. */
+export function serveParent(create: Create): void {
+  // Ctrl-C and a service manager's SIGTERM go to both processes; the parent says when it is over.
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => {});
+  process.on("disconnect", () => process.exit(0));
+  const handle = host(create, (message) => process.send!(message));
+  process.on("message", handle);
+}
+
+/** What is to be done with each message. */
+function host(create: Create, post: (message: FromEngine) => void): (message: ToEngine) => void {
   const running = new Map<number, AbortController>();
   let opened: Promise<Engine> | undefined;
 
-  const engine = (): Promise<Engine> => opened ?? Promise.reject(new AlloyError("internal", "the engine's worker was not opened"));
+  const engine = (): Promise<Engine> => opened ?? Promise.reject(new AlloyError("internal", "the engine was not opened"));
 
   /** Answers `id` with an error if `work` throws. */
-  const answering = async (id: number, work: () => Promise<FromWorker>): Promise<void> => {
+  const answering = async (id: number, work: () => Promise<FromEngine>): Promise<void> => {
     try {
       post(await work());
     } catch (e) {
@@ -28,10 +45,10 @@ export function hostEngine(create: (options: EngineOptions) => Promise<Engine>):
     }
   };
 
-  const handle = (message: ToWorker): void => {
+  const handle = (message: ToEngine): void => {
     switch (message.type) {
       case "open": {
-        opened = create(message.options);
+        opened = message.version === VERSION ? create(message.options) : Promise.reject(replaced(message.version));
         opened.then(
           () => post({ type: "ready" }),
           (e) => post({ type: "failed", error: AlloyError.from(e).toJSON() }),
@@ -60,5 +77,8 @@ export function hostEngine(create: (options: EngineOptions) => Promise<Engine>):
         running.get(message.id)?.abort();
     }
   };
-  scope.onmessage = ({ data }) => handle(data);
+  return handle;
 }
+
+const replaced = (expected: string): AlloyError =>
+  new AlloyError("engine_died", `Alloy ${expected} was replaced by version ${VERSION} while it ran`, { hint: "Start it again." });

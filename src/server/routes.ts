@@ -25,7 +25,7 @@ import { deleteResponse, getResponse, postBelowResponse } from "./dialects/opena
 import type { Dialect } from "./errors.ts";
 import { notBuilt } from "./not-built.ts";
 import { metrics } from "./metrics/metrics.ts";
-import { health } from "./small.ts";
+import { health, live } from "./small.ts";
 import { pageFile, rootOrPage } from "./web/page.ts";
 
 const SERVED: Route[] = [
@@ -35,8 +35,8 @@ const SERVED: Route[] = [
   { method: "HEAD", path: "/web/*", dialect: "ollama", handle: pageFile, open: true },
   { method: "GET", path: "/health", dialect: "openai", handle: health, open: true },
   { method: "GET", path: "/v1/health", dialect: "openai", handle: health, open: true },
-  { method: "GET", path: "/healthz", dialect: "openai", handle: health, open: true },
-  { method: "GET", path: "/livez", dialect: "openai", handle: health, open: true },
+  { method: "GET", path: "/healthz", dialect: "openai", handle: live, open: true },
+  { method: "GET", path: "/livez", dialect: "openai", handle: live, open: true },
   { method: "GET", path: "/readyz", dialect: "openai", handle: ready, open: true },
 
   { method: "POST", path: "/v1/chat/completions", dialect: "openai", handle: chatCompletions },

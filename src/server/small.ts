@@ -8,6 +8,15 @@ export function root(context: RequestContext): Response {
   return new Response(body, { headers: { "content-type": "text/plain; charset=utf-8" } });
 }
 
-export function health(): Response {
+/** 503 while the engine, having died, is not up again; how often it died is said from the first time on. */
+export function health({ engine }: RequestContext): Response {
+  const { pid: _, ...state } = engine.health?.() ?? { state: "up", restarts: 0 };
+  if (state.state === "up") return jsonResponse({ status: "ok", ...(state.restarts > 0 ? { engine: state } : {}) });
+  const message = state.state === "starting" ? "The engine is starting again" : "The engine does not stay up; the next request starts it";
+  return jsonResponse({ error: { code: 503, message, type: "unavailable_error" }, engine: state }, 503);
+}
+
+/** The process is up, whatever its engine does: nothing is won by ending it. */
+export function live(): Response {
   return jsonResponse({ status: "ok" });
 }

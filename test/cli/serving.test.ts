@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { EngineOptions } from "../../src/cli/deps.ts";
+import type { CreateOptions } from "../../src/cli/deps.ts";
 import { probe } from "../../src/cli/probe.ts";
 import { TOOLS } from "../../src/cli/tools.ts";
 import { createServer } from "../../src/server/app.ts";
@@ -18,9 +18,9 @@ afterAll(() => rmSync(work, { recursive: true, force: true }));
 
 function parts(options: ScriptedOptions = {}) {
   const engine = new ScriptedEngine({ models: [scriptedModel("demo")], ...options });
-  const asked: EngineOptions[] = [];
+  const asked: CreateOptions[] = [];
   const deps = {
-    createEngine: async (o: EngineOptions) => {
+    createEngine: async (o: CreateOptions) => {
       asked.push(o);
       return engine;
     },
@@ -61,6 +61,8 @@ describe("serve", () => {
       pid: process.pid,
     });
     expect(asked[0]).toEqual({
+      place: "process",
+      onDeath: expect.any(Function),
       models: ["demo", "other"],
       contextLength: 512,
       parallel: 3,

@@ -8,7 +8,7 @@ import { createEngine } from "../../src/engine/create.ts";
 import { collect, errorOf, type Answer } from "./fakes.ts";
 
 let engine: Engine;
-beforeAll(async () => void (engine = await createEngine({ inProcess: true, models: ["demo"], parallel: 10 })));
+beforeAll(async () => void (engine = await createEngine({ place: "here", models: ["demo"], parallel: 10 })));
 afterAll(() => engine.close());
 
 const user = (content: string): ChatMessage[] => [{ role: "user", content }];
@@ -138,7 +138,7 @@ test("what cannot be is refused with numbers", async () => {
   expect(Number(long.data?.tokens)).toBeGreaterThan(4096);
   expect((await errorOf(ask(user("x"), { sampling: { temperature: -1 } }))).code).toBe("invalid_value");
   expect((await errorOf(ask(user("x"), { model: "no-such-model" }))).code).toBe("model_not_found");
-  expect((await errorOf(createEngine({ inProcess: true, device: "abacus" }))).code).toBe("bad_argument");
+  expect((await errorOf(createEngine({ place: "here", device: "abacus" }))).code).toBe("bad_argument");
 });
 
 test("in a worker: the same answer, and a file by its path or name", async () => {

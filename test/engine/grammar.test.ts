@@ -13,7 +13,7 @@ const SEED = Number(process.env.ALLOY_TEST_SEED ?? Math.floor(Math.random() * 2 
 console.log(`seed ${SEED} (ALLOY_TEST_SEED=${SEED} repeats it)`);
 
 let engine: Engine;
-beforeAll(async () => void (engine = await createEngine({ inProcess: true, models: ["demo"], parallel: 16 })));
+beforeAll(async () => void (engine = await createEngine({ place: "here", models: ["demo"], parallel: 16 })));
 afterAll(() => engine.close());
 
 type Chat = Extract<GenerateRequest["prompt"], { kind: "chat" }>;

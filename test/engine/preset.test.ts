@@ -55,7 +55,7 @@ describe("with the demo model", () => {
       { env },
     );
     await createModel({ name: "go", from: "demo", template: "{{ range .Messages }}({{ .Role }}){{ .Content }}{{ end }}" }, { env });
-    engine = await createEngine({ inProcess: true });
+    engine = await createEngine({ place: "here" });
   });
   afterAll(async () => {
     await engine.close();

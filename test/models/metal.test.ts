@@ -134,7 +134,7 @@ test.skipIf(!available)(
   `the demo model answers ${QUESTIONS.length} questions as on the CPU, token by token`,
   async () => {
     const answers = async (device: string): Promise<number[][]> => {
-      const engine = await createEngine({ inProcess: true, models: ["demo"], parallel: QUESTIONS.length, device });
+      const engine = await createEngine({ place: "here", models: ["demo"], parallel: QUESTIONS.length, device });
       const ids = await Promise.all(
         QUESTIONS.map(async (content, i) => {
           const prompt = { kind: "chat" as const, messages: [{ role: "user" as const, content }] };

@@ -67,7 +67,7 @@ describe("on the demo model", () => {
   let engine: Engine;
   let server: RunningServer;
   beforeAll(async () => {
-    engine = await createEngine({ inProcess: true, models: ["demo"] });
+    engine = await createEngine({ place: "here", models: ["demo"] });
     server = await createServer({ engine, host: "127.0.0.1", port: 0, env: {} });
   });
   afterAll(async () => {

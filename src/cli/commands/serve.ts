@@ -4,6 +4,7 @@ import { listenAddress } from "../../server/listen.ts";
 import { createLogger, levelFromEnv, LOG_FORMATS, LOG_LEVELS, type LogFormat, type Logger, type LogLevel } from "../../server/log.ts";
 import { VERSION } from "../../support/version.ts";
 import { printJson, wantsColor, type Context, type Io } from "../context.ts";
+import type { CreateOptions } from "../deps.ts";
 import { EXIT } from "../exit.ts";
 import { strictCommand, UsageError } from "../strict.ts";
 
@@ -56,6 +57,12 @@ names them, or at once with --model. SIGTERM or Ctrl-C lets running requests fin
       description: "How long an unused model stays loaded, for example 30s, 2h, -1 for ever (default: OLLAMA_KEEP_ALIVE or 5m)",
     },
     device: { type: "string", hint: "name", description: "Where to compute, cpu or metal (default: the best there is)" },
+    engine: {
+      type: "enum",
+      options: ["process", "worker"],
+      default: "process",
+      description: "Where the engine runs: in a process of its own, which a crash ends alone, or in a worker",
+    },
     grace: { type: "number", hint: "seconds", min: 0, default: 30, description: "How long running requests may take to finish at the end" },
     "log-level": {
       type: "enum",
@@ -74,6 +81,8 @@ names them, or at once with --model. SIGTERM or Ctrl-C lets running requests fin
     const address = listenAddress(io.env);
     if (address.warning !== undefined) log.log("warn", address.warning);
     const engine = await deps.createEngine({
+      place: args.engine,
+      onDeath: (death) => log.log("error", `the engine stopped: ${death.why}; ${consequences(death)}`),
       models: args.model,
       contextLength: args.ctx ?? countFrom(io, "OLLAMA_CONTEXT_LENGTH"),
       parallel: args.parallel ?? countFrom(io, "OLLAMA_NUM_PARALLEL"),
@@ -143,6 +152,12 @@ function keepAliveOf(flag: string | undefined, io: Io): number {
     throw new UsageError(`--keep-alive must be a duration, got "${flag}"`, "write for example 30s, 5m, 2h, or -1 for ever");
   }
   return keepAliveFromEnv(flag);
+}
+
+/** What an engine's death means for those who asked it something. */
+function consequences({ failed, kept, restartMs }: Parameters<NonNullable<CreateOptions["onDeath"]>>[0]): string {
+  const again = restartMs === 0 ? "it starts again" : `it starts again in ${restartMs / 1000} s`;
+  return `${again}; ${failed} ${failed === 1 ? "request" : "requests"} failed, ${kept} kept`;
 }
 
 function welcome(url: string, model: string, style: Context["style"]): string {
