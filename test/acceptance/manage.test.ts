@@ -281,6 +281,66 @@ describe("copy and delete", () => {
   });
 });
 
+/** What the command-line client of Ollama sends: its own headers, a body on DELETE, and the steps of each command. */
+test("row 93: the requests behind `ollama run`, list, ps, stop, show, cp, rm and create -f", async () => {
+  const headers = {
+    "content-type": "application/json",
+    accept: "application/x-ndjson",
+    "user-agent": "ollama/0.20.0 (amd64 linux) Go/go1.26",
+  };
+  const send = async (method: string, path: string, body?: object | Uint8Array<ArrayBuffer>) => {
+    const raw = body instanceof Uint8Array ? body : body && JSON.stringify(body);
+    const r = await fetch(h.url + path, { method, headers, body: raw });
+    const lines = (await r.text()).split("\n").filter((line) => line !== "");
+    // A blank line, or one that is no object, ends the client.
+    return { status: r.status, lines: lines.map((line) => JSON.parse(line)) };
+  };
+  const ok = async (...args: Parameters<typeof send>) => {
+    const { status, lines } = await send(...args);
+    expect([args[1], status]).toEqual([args[1], 200]);
+    return lines;
+  };
+  // Every command first asks whether somebody is there.
+  await ok("HEAD", "/");
+  // create -f: the weights as a blob, then what the file says.
+  const digest = `sha256:${sha256(gguf)}`;
+  expect((await send("HEAD", `/api/blobs/${digest}`)).status).toBe(404);
+  expect((await send("POST", `/api/blobs/${digest}`, gguf as Uint8Array<ArrayBuffer>)).status).toBe(201);
+  const made = { model: "mine", files: { "made.gguf": digest }, parameters: { temperature: 0.5 }, system: "Be brief." };
+  expect((await ok("POST", "/api/create", made)).at(-1)).toEqual({ status: "success" });
+  // run: show, then the empty request that loads, then a turn.
+  expect((await ok("POST", "/api/show", { model: "mine", name: "mine" }))[0]).toMatchObject({
+    capabilities: expect.arrayContaining(["completion"]),
+  });
+  expect(await ok("POST", "/api/generate", { model: "mine", prompt: "", options: {} })).toMatchObject([
+    { done: true, done_reason: "load" },
+  ]);
+  const turn = { model: "mine", messages: [{ role: "user", content: "hi" }], format: "", options: {}, keep_alive: "5m" };
+  const answer = await ok("POST", "/api/chat", turn);
+  expect(answer.map((line) => line.message.content).join("")).toBe("echo: hi");
+  expect(answer.at(-1)).toMatchObject({
+    done: true,
+    eval_count: 2,
+    prompt_eval_count: expect.any(Number),
+    total_duration: expect.any(Number),
+  });
+  expect((await ok("GET", "/api/tags"))[0].models.map((m: { name: string }) => m.name)).toContain("mine:latest");
+  expect((await ok("GET", "/api/ps"))[0].models).toMatchObject([{ name: "mine:latest" }]);
+  // stop.
+  expect(await ok("POST", "/api/generate", { model: "mine", prompt: "", keep_alive: 0 })).toMatchObject([{ done_reason: "unload" }]);
+  expect((await ok("GET", "/api/ps"))[0].models).toEqual([]);
+  await ok("POST", "/api/copy", { source: "mine", destination: "other" });
+  await ok("DELETE", "/api/delete", { model: "other", name: "other" });
+  // What it says of a name that is not there.
+  for (const [method, path, text] of [
+    ["POST", "/api/show", "model 'other' not found"],
+    ["POST", "/api/generate", "model 'other' not found"],
+    ["DELETE", "/api/delete", "model 'other' not found"],
+  ]) {
+    expect(await send(method, path, { model: "other" })).toEqual({ status: 404, lines: [{ error: text }] });
+  }
+});
+
 test("row 88: push is refused as one JSON answer, streamed or not", async () => {
   const error = await failure(ollama.push({ model: "demo" }));
   expect(error).toMatchObject({ status_code: 501, error: "push is not supported by alloy" });

@@ -1,6 +1,10 @@
 /** Rows 19 to 42 and 48 of the acceptance matrix through the official `openai` client, as far as a scripted model can show them. */
 import { expect, test } from "bun:test";
 import OpenAI from "openai";
+import { zodFunction, zodResponseFormat } from "openai/helpers/zod";
+import OpenAI6 from "openai-6";
+import { zodFunction as zodFunction6 } from "openai-6/helpers/zod";
+import { z } from "zod";
 import { AlloyError } from "../../src/support/errors.ts";
 import { failure, type Harness, start, until } from "../server/harness.ts";
 import { type Step, scriptedModel } from "../server/scripted-engine.ts";
@@ -73,6 +77,37 @@ test("row 25: tool round trip: call, result, answer", async () => {
       { role: "tool", toolCallId: "call_1", name: "weather", content: "25 degrees" },
     ],
   });
+});
+
+test("row 21: a strict tool of the zod helper, streamed, with both versions of the client", async () => {
+  await using h = await start([{ type: "tool", name: "weather", arguments: '{"city":"Rome","days":3}' }]);
+  const parameters = z.object({ city: z.string(), days: z.number().int() });
+  const request = { model: "demo", messages: hi };
+  const connection = { baseURL: `${h.url}/v1`, apiKey: "none", maxRetries: 0 };
+  const answers = [
+    await new OpenAI(connection).chat.completions
+      .stream({ ...request, tools: [zodFunction({ name: "weather", parameters })] })
+      .finalChatCompletion(),
+    await new OpenAI6(connection).chat.completions
+      .stream({ ...request, tools: [zodFunction6({ name: "weather", parameters })] })
+      .finalChatCompletion(),
+  ];
+  for (const { choices } of answers) {
+    expect(choices[0].finish_reason).toBe("tool_calls");
+    const [call] = choices[0].message.tool_calls!;
+    if (call.type !== "function") throw new Error(`a ${call.type} call`);
+    expect(call.function).toMatchObject({ name: "weather", parsed_arguments: { city: "Rome", days: 3 } });
+  }
+  for (const { prompt } of h.engine.requests) {
+    expect(prompt).toMatchObject({ tools: [{ name: "weather", strict: true, parameters: { required: ["city", "days"] } }] });
+  }
+});
+
+test("an answer in a zod schema is parsed by the helper", async () => {
+  await using h = await start([{ type: "text", text: '{"city":"Rome"}' }]);
+  const response_format = zodResponseFormat(z.object({ city: z.string() }), "answer");
+  const answer = await client(h).chat.completions.parse({ model: "demo", messages: hi, response_format });
+  expect(answer.choices[0].message.parsed).toEqual({ city: "Rome" });
 });
 
 test("row 22: three calls streamed in pieces keep their indexes and identities", async () => {

@@ -38,7 +38,7 @@ describe("texts", () => {
     const all = { ...manifest.dependencies, ...manifest.devDependencies } as Record<string, string>;
     const page = read("docs/dependencies.md");
     for (const [name, version] of Object.entries(all)) {
-      expect(version).toMatch(/^\d+\.\d+\.\d+$/);
+      expect(version).toMatch(/^(npm:[\w@/-]+@)?\d+\.\d+\.\d+$/);
       expect(page).toContain(`| \`${name}\` | ${version} |`);
     }
     const named = [...page.matchAll(/^\| `([^`]+)` \| \d/gm)].map((m) => m[1]);
