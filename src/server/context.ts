@@ -1,4 +1,5 @@
 /** What every handler receives, and the shape of the route table. */
+import type { TSchema } from "@sinclair/typebox";
 import type { Engine } from "../engine/api.ts";
 import { AlloyError } from "../support/errors.ts";
 import type { Dialect } from "./errors.ts";
@@ -105,6 +106,20 @@ export interface Route {
   path: string;
   dialect: Dialect;
   handle: Handler;
+  /** What it does, for its description in /openapi.json. */
+  summary: string;
   /** Served without an API key. */
   open?: boolean;
+  /** What the `*` of the path stands for. */
+  rest?: string;
+  /** What JSON bodies are checked against. */
+  body?: TSchema;
+  /** Media type of a body that is no JSON. */
+  upload?: "multipart/form-data" | "application/octet-stream";
+  /** How it streams, where it does. */
+  streams?: "text/event-stream" | "application/x-ndjson";
+  /** Media type of a good answer, if that is not JSON. "": no body. */
+  answers?: string;
+  /** In the contract, but not built yet: answers 501. */
+  absent?: boolean;
 }

@@ -1,97 +1,130 @@
 /** Every endpoint, one line each. A new one is a file with its handler and a line here. */
-import type { Method, Route } from "./context.ts";
-import { countTokens } from "./dialects/anthropic/count-tokens.ts";
-import { createMessage } from "./dialects/anthropic/create.ts";
-import { completion } from "./dialects/llama/completion.ts";
+import type { Handler, Method, Route } from "./context.ts";
+import { Body as CountTokensBody, countTokens } from "./dialects/anthropic/count-tokens.ts";
+import { Body as MessageBody, createMessage } from "./dialects/anthropic/create.ts";
+import { Body as LlamaCompletionBody, completion } from "./dialects/llama/completion.ts";
 import { loraAdapters, props, ready, slots } from "./dialects/llama/props.ts";
-import { rerank } from "./dialects/llama/rerank.ts";
-import { applyTemplate, chatInputTokens, detokenize, tokenize } from "./dialects/llama/tokenize.ts";
+import { Body as RerankBody, rerank } from "./dialects/llama/rerank.ts";
+import {
+  applyTemplate,
+  chatInputTokens,
+  detokenize,
+  DetokenizeBody,
+  PromptBody,
+  tokenize,
+  TokenizeBody,
+} from "./dialects/llama/tokenize.ts";
 import { account, recommendations, status } from "./dialects/ollama/account.ts";
 import { headBlob, postBlob } from "./dialects/ollama/blobs.ts";
-import { chat as ollamaChat } from "./dialects/ollama/chat.ts";
-import { create } from "./dialects/ollama/create.ts";
-import { generate } from "./dialects/ollama/generate.ts";
-import { embed } from "./dialects/ollama/embed.ts";
-import { copy, remove } from "./dialects/ollama/manage.ts";
-import { ps, show, tags, version } from "./dialects/ollama/models.ts";
-import { pull, push } from "./dialects/ollama/pull.ts";
+import { Body as OllamaChatBody, chat as ollamaChat } from "./dialects/ollama/chat.ts";
+import { Body as CreateBody, create } from "./dialects/ollama/create.ts";
+import { Body as GenerateBody, generate } from "./dialects/ollama/generate.ts";
+import { Body as EmbedBody, embed } from "./dialects/ollama/embed.ts";
+import { copy, CopyBody, DeleteBody, remove } from "./dialects/ollama/manage.ts";
+import { ps, show, ShowBody, tags, version } from "./dialects/ollama/models.ts";
+import { pull, PullBody, push, PushBody } from "./dialects/ollama/pull.ts";
 import { transcriptions } from "./dialects/openai/audio.ts";
-import { chatCompletions } from "./dialects/openai/chat.ts";
-import { completions } from "./dialects/openai/completions.ts";
-import { embeddings } from "./dialects/openai/embeddings.ts";
+import { Body as ChatBody, chatCompletions } from "./dialects/openai/chat.ts";
+import { Body as CompletionBody, completions } from "./dialects/openai/completions.ts";
+import { Body as EmbeddingsBody, embeddings } from "./dialects/openai/embeddings.ts";
 import { listModels, retrieveModel } from "./dialects/openai/models.ts";
 import { createResponse, responseInputTokens } from "./dialects/openai/responses/create.ts";
+import { Body as ResponseBody } from "./dialects/openai/responses/request.ts";
 import { deleteResponse, getResponse, postBelowResponse } from "./dialects/openai/responses/stored.ts";
 import type { Dialect } from "./errors.ts";
 import { notBuilt } from "./not-built.ts";
 import { metrics } from "./metrics/metrics.ts";
+import { openApi } from "./openapi.ts";
 import { health, live } from "./small.ts";
 import { pageFile, rootOrPage } from "./web/page.ts";
 
+const SSE = "text/event-stream";
+const NDJSON = "application/x-ndjson";
+
+/** A line of the table. */
+function route(method: Method, path: string, dialect: Dialect, handle: Handler, summary: string, more: Details = {}): Route {
+  return { method, path, dialect, handle, summary, ...more };
+}
+type Details = Pick<Route, "open" | "rest" | "body" | "upload" | "streams" | "answers" | "absent">;
+
 const SERVED: Route[] = [
-  { method: "GET", path: "/", dialect: "ollama", handle: rootOrPage, open: true },
-  { method: "HEAD", path: "/", dialect: "ollama", handle: rootOrPage, open: true },
-  { method: "GET", path: "/web/*", dialect: "ollama", handle: pageFile, open: true },
-  { method: "HEAD", path: "/web/*", dialect: "ollama", handle: pageFile, open: true },
-  { method: "GET", path: "/health", dialect: "openai", handle: health, open: true },
-  { method: "GET", path: "/v1/health", dialect: "openai", handle: health, open: true },
-  { method: "GET", path: "/healthz", dialect: "openai", handle: live, open: true },
-  { method: "GET", path: "/livez", dialect: "openai", handle: live, open: true },
-  { method: "GET", path: "/readyz", dialect: "openai", handle: ready, open: true },
+  route("GET", "/", "ollama", rootOrPage, "what Ollama answers, or in a browser the chat page", { open: true, answers: "text/plain" }),
+  route("HEAD", "/", "ollama", rootOrPage, "whether the server is up", { open: true, answers: "" }),
+  route("GET", "/web/*", "ollama", pageFile, "files of the chat page", { open: true, rest: "file", answers: "*/*" }),
+  route("HEAD", "/web/*", "ollama", pageFile, "files of the chat page", { open: true, rest: "file", answers: "" }),
+  route("GET", "/health", "openai", health, "whether the process is up", { open: true }),
+  route("GET", "/v1/health", "openai", health, "whether the process is up", { open: true }),
+  route("GET", "/healthz", "openai", live, "whether the process is up", { open: true }),
+  route("GET", "/livez", "openai", live, "whether the process is up", { open: true }),
+  route("GET", "/readyz", "openai", ready, "whether requests can be answered; 503 if not", { open: true }),
 
-  { method: "POST", path: "/v1/chat/completions", dialect: "openai", handle: chatCompletions },
-  { method: "POST", path: "/v1/chat/completions/input_tokens", dialect: "openai", handle: chatInputTokens },
-  { method: "POST", path: "/v1/completions", dialect: "openai", handle: completions },
-  { method: "POST", path: "/v1/responses", dialect: "openai", handle: createResponse },
-  { method: "POST", path: "/v1/responses/input_tokens", dialect: "openai", handle: responseInputTokens },
-  { method: "GET", path: "/v1/responses/*", dialect: "openai", handle: getResponse },
-  { method: "DELETE", path: "/v1/responses/*", dialect: "openai", handle: deleteResponse },
-  { method: "POST", path: "/v1/responses/*", dialect: "openai", handle: postBelowResponse },
-  { method: "POST", path: "/v1/embeddings", dialect: "openai", handle: embeddings },
-  { method: "POST", path: "/v1/audio/transcriptions", dialect: "openai", handle: transcriptions },
-  { method: "POST", path: "/v1/audio/translations", dialect: "openai", handle: transcriptions },
-  { method: "GET", path: "/v1/models", dialect: "openai", handle: listModels },
-  { method: "GET", path: "/v1/models/*", dialect: "openai", handle: retrieveModel },
+  route("POST", "/v1/chat/completions", "openai", chatCompletions, "the next message of a chat", { body: ChatBody, streams: SSE }),
+  route("POST", "/v1/chat/completions/input_tokens", "openai", chatInputTokens, "tokens of a chat", { body: PromptBody }),
+  route("POST", "/v1/completions", "openai", completions, "the continuation of a text", { body: CompletionBody, streams: SSE }),
+  route("POST", "/v1/responses", "openai", createResponse, "a response, with tools and reasoning as items", {
+    body: ResponseBody,
+    streams: SSE,
+  }),
+  route("POST", "/v1/responses/input_tokens", "openai", responseInputTokens, "tokens of a response's input", { body: ResponseBody }),
+  route("GET", "/v1/responses/*", "openai", getResponse, "a response that is kept in memory", { rest: "response_id" }),
+  route("DELETE", "/v1/responses/*", "openai", deleteResponse, "forget a response", { rest: "response_id" }),
+  route("POST", "/v1/responses/*", "openai", postBelowResponse, "cancelling and compacting, which are refused", { rest: "response_id" }),
+  route("POST", "/v1/embeddings", "openai", embeddings, "embeddings; checked, then refused: no model here embeds yet", {
+    body: EmbeddingsBody,
+  }),
+  route("POST", "/v1/audio/transcriptions", "openai", transcriptions, "transcriptions; checked, then refused: no model here hears yet", {
+    upload: "multipart/form-data",
+  }),
+  route("POST", "/v1/audio/translations", "openai", transcriptions, "translations; checked, then refused: no model here hears yet", {
+    upload: "multipart/form-data",
+  }),
+  route("GET", "/v1/models", "openai", listModels, "models, in a shape that OpenAI's and Anthropic's clients both read"),
+  route("GET", "/v1/models/*", "openai", retrieveModel, "a model", { rest: "model" }),
 
-  { method: "POST", path: "/v1/messages", dialect: "anthropic", handle: createMessage },
-  { method: "POST", path: "/v1/messages/count_tokens", dialect: "anthropic", handle: countTokens },
+  route("POST", "/v1/messages", "anthropic", createMessage, "the next message of a conversation", { body: MessageBody, streams: SSE }),
+  route("POST", "/v1/messages/count_tokens", "anthropic", countTokens, "tokens of a conversation, exactly", { body: CountTokensBody }),
 
-  { method: "GET", path: "/metrics", dialect: "openai", handle: metrics },
-  { method: "GET", path: "/props", dialect: "openai", handle: props },
-  { method: "GET", path: "/slots", dialect: "openai", handle: slots },
-  { method: "GET", path: "/lora-adapters", dialect: "openai", handle: loraAdapters },
-  { method: "POST", path: "/tokenize", dialect: "openai", handle: tokenize },
-  { method: "POST", path: "/detokenize", dialect: "openai", handle: detokenize },
-  { method: "POST", path: "/apply-template", dialect: "openai", handle: applyTemplate },
-  { method: "POST", path: "/completion", dialect: "openai", handle: completion },
-  ...["/v1/rerank", "/v1/reranking", "/rerank", "/reranking"].map((path): Route => ({
-    method: "POST",
-    path,
-    dialect: "openai",
-    handle: rerank,
-  })),
+  route("GET", "/openapi.json", "openai", (context) => openApi(ROUTES, context), "this description"),
+  route("GET", "/metrics", "openai", metrics, "numbers for Prometheus", { answers: "text/plain" }),
+  route("GET", "/props", "openai", props, "properties of the server and a model, as llama-server has them"),
+  route("GET", "/slots", "openai", slots, "what a model is working on, without prompts"),
+  route("GET", "/lora-adapters", "openai", loraAdapters, "LoRA adapters; there are none"),
+  route("POST", "/tokenize", "openai", tokenize, "token ids of a text", { body: TokenizeBody }),
+  route("POST", "/detokenize", "openai", detokenize, "the text of token ids", { body: DetokenizeBody }),
+  route("POST", "/apply-template", "openai", applyTemplate, "the prompt that a chat comes to", { body: PromptBody }),
+  route("POST", "/completion", "openai", completion, "the continuation of a text, as llama-server has it", {
+    body: LlamaCompletionBody,
+    streams: SSE,
+  }),
+  ...["/v1/rerank", "/v1/reranking", "/rerank", "/reranking"].map((path) =>
+    route("POST", path, "openai", rerank, "ranks of documents; checked, then refused: no model here ranks yet", { body: RerankBody }),
+  ),
 
-  { method: "POST", path: "/api/chat", dialect: "ollama", handle: ollamaChat },
-  { method: "POST", path: "/api/generate", dialect: "ollama", handle: generate },
-  { method: "POST", path: "/api/embed", dialect: "ollama", handle: embed },
-  { method: "POST", path: "/api/embeddings", dialect: "ollama", handle: embed },
-  { method: "GET", path: "/api/tags", dialect: "ollama", handle: tags },
-  { method: "HEAD", path: "/api/tags", dialect: "ollama", handle: tags },
-  { method: "POST", path: "/api/show", dialect: "ollama", handle: show },
-  { method: "GET", path: "/api/ps", dialect: "ollama", handle: ps },
-  { method: "POST", path: "/api/pull", dialect: "ollama", handle: pull },
-  { method: "POST", path: "/api/push", dialect: "ollama", handle: push },
-  { method: "POST", path: "/api/create", dialect: "ollama", handle: create },
-  { method: "POST", path: "/api/copy", dialect: "ollama", handle: copy },
-  { method: "DELETE", path: "/api/delete", dialect: "ollama", handle: remove },
-  { method: "HEAD", path: "/api/blobs/*", dialect: "ollama", handle: headBlob },
-  { method: "POST", path: "/api/blobs/*", dialect: "ollama", handle: postBlob },
-  { method: "GET", path: "/api/status", dialect: "ollama", handle: status },
-  { method: "POST", path: "/api/me", dialect: "ollama", handle: account },
-  { method: "POST", path: "/api/signout", dialect: "ollama", handle: account },
-  { method: "GET", path: "/api/experimental/model-recommendations", dialect: "ollama", handle: recommendations },
-  { method: "GET", path: "/api/version", dialect: "ollama", handle: version },
-  { method: "HEAD", path: "/api/version", dialect: "ollama", handle: version },
+  route("POST", "/api/chat", "ollama", ollamaChat, "the next message of a chat", { body: OllamaChatBody, streams: NDJSON }),
+  route("POST", "/api/generate", "ollama", generate, "the answer to a prompt", { body: GenerateBody, streams: NDJSON }),
+  route("POST", "/api/embed", "ollama", embed, "embeddings; checked, then refused: no model here embeds yet", { body: EmbedBody }),
+  route("POST", "/api/embeddings", "ollama", embed, "embeddings, in their older form; refused likewise", { body: EmbedBody }),
+  route("GET", "/api/tags", "ollama", tags, "models that are installed"),
+  route("HEAD", "/api/tags", "ollama", tags, "whether models can be listed", { answers: "" }),
+  route("POST", "/api/show", "ollama", show, "what a model is", { body: ShowBody }),
+  route("GET", "/api/ps", "ollama", ps, "models that are loaded"),
+  route("POST", "/api/pull", "ollama", pull, "download a model", { body: PullBody, streams: NDJSON }),
+  route("POST", "/api/push", "ollama", push, "uploading, which is refused with 501", { body: PushBody }),
+  route("POST", "/api/create", "ollama", create, "make a model of another one, or of files", { body: CreateBody, streams: NDJSON }),
+  route("POST", "/api/copy", "ollama", copy, "give a model a second name", { body: CopyBody, answers: "" }),
+  route("DELETE", "/api/delete", "ollama", remove, "delete a model", { body: DeleteBody, answers: "" }),
+  route("HEAD", "/api/blobs/*", "ollama", headBlob, "whether a file for `create` is here", { rest: "digest", answers: "" }),
+  route("POST", "/api/blobs/*", "ollama", postBlob, "send a file for `create`", {
+    rest: "digest",
+    upload: "application/octet-stream",
+    answers: "",
+  }),
+  route("GET", "/api/status", "ollama", status, "whether cloud models are off, which they are"),
+  route("POST", "/api/me", "ollama", account, "the account; there are none"),
+  route("POST", "/api/signout", "ollama", account, "signing out; there are no accounts"),
+  route("GET", "/api/experimental/model-recommendations", "ollama", recommendations, "models to begin with; none are recommended"),
+  route("GET", "/api/version", "ollama", version, "the version of Ollama that this server answers like, and its own"),
+  route("HEAD", "/api/version", "ollama", version, "whether the server is up", { answers: "" }),
 ];
 
 /** In the contract, not built yet: answers 501 in the dialect's shape instead of pretending that the path is unknown. */
@@ -108,7 +141,9 @@ const NOT_BUILT: [Method, string, Dialect][] = [
 
 export const ROUTES: readonly Route[] = [
   ...SERVED,
-  ...NOT_BUILT.map(([method, path, dialect]): Route => ({ method, path, dialect, handle: notBuilt(`${method} ${path}`) })),
+  ...NOT_BUILT.map(([method, path, dialect]) =>
+    route(method, path, dialect, notBuilt(`${method} ${path}`), "not built yet", { absent: true }),
+  ),
 ];
 
 /** For base URLs without `/v1` (spec 1.2): the path as if it had been written. */

@@ -48,7 +48,7 @@ const ownStore = () => ({ ALLOY_MODELS: join(work, "models") });
 /** Address of a server with the demo model, started when it is first needed. */
 async function serverAddress(): Promise<string> {
   if (server === undefined) {
-    const command = [process.execPath, "src/cli/main.ts", "serve", "--port", "0", "--json"];
+    const command = [process.execPath, "src/cli/main.ts", "serve", "--port", "0", "--json", "--log-level", "error"];
     const child = Bun.spawn(command, { cwd: ROOT, env: { ...process.env, ...ownStore() }, stdout: "pipe" });
     server = child;
     const { value } = await child.stdout.getReader().read();

@@ -8,7 +8,7 @@ import { validate } from "../../validate.ts";
 import { requireMessages } from "./create.ts";
 import { parsePrompt, PromptFields } from "./request.ts";
 
-const Body = Type.Object(PromptFields);
+export const Body = Type.Object(PromptFields);
 
 export async function countTokens(context: RequestContext): Promise<Response> {
   const body = validate(Body, await readJson(context));

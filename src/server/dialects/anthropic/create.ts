@@ -17,7 +17,7 @@ import { outputFormat, parsePrompt, PromptFields } from "./request.ts";
 import { streamMessage } from "./stream.ts";
 import { anthropicToolId } from "./tools.ts";
 
-const Body = Type.Object({
+export const Body = Type.Object({
   ...PromptFields,
   max_tokens: Type.Integer({ minimum: 0 }),
   stream: opt(Type.Boolean()),

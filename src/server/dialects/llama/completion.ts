@@ -16,7 +16,7 @@ const { model: _model, n: _n, stream_options: _options, response_format: _format
 const Id = Type.Integer({ minimum: 0 });
 /** One prompt: a text, token ids, or both in turn. */
 const Mixed = Type.Array(Type.Union([Type.String(), Id]));
-const Body = Type.Object({
+export const Body = Type.Object({
   ...Fields,
   model: opt(Type.String()),
   prompt: Type.Union([Type.String(), Mixed, Type.Array(Type.Union([Type.String(), Mixed]))], {

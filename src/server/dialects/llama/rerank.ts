@@ -8,7 +8,7 @@ import { opt, validate } from "../../validate.ts";
 import { modelOf } from "./model.ts";
 
 const Document = Type.Union([Type.String(), Type.Object({ text: Type.String() })], { description: "a string or an object with text" });
-const Body = Type.Object({
+export const Body = Type.Object({
   model: opt(Type.String()),
   query: Type.String(),
   documents: opt(Type.Array(Document, { minItems: 1 })),

@@ -1,21 +1,22 @@
 /** POST /tokenize, /detokenize, /apply-template and /v1/chat/completions/input_tokens: none needs a free slot (spec 5). */
 import { Type } from "@sinclair/typebox";
-import { AlloyError } from "../../../support/errors.ts";
 import { readJson } from "../../body.ts";
 import type { RequestContext } from "../../context.ts";
 import { jsonResponse } from "../../stream.ts";
 import { opt, validate } from "../../validate.ts";
-import { parseChat } from "../openai/chat.ts";
+import { Body as ChatBody, parseChat } from "../openai/chat.ts";
 import { modelName, modelOf } from "./model.ts";
 
-const TokenizeBody = Type.Object({
+export const TokenizeBody = Type.Object({
   model: opt(Type.String()),
   content: Type.String(),
   add_special: opt(Type.Boolean()),
   parse_special: opt(Type.Boolean()),
   with_pieces: opt(Type.Boolean()),
 });
-const DetokenizeBody = Type.Object({ model: opt(Type.String()), tokens: Type.Array(Type.Integer({ minimum: 0 })) });
+/** A chat's body, whose model may be left out here. */
+export const PromptBody = Type.Object({ ...ChatBody.properties, model: opt(Type.String()) });
+export const DetokenizeBody = Type.Object({ model: opt(Type.String()), tokens: Type.Array(Type.Integer({ minimum: 0 })) });
 
 export async function tokenize(context: RequestContext): Promise<Response> {
   const body = validate(TokenizeBody, await readJson(context));
@@ -52,10 +53,8 @@ export async function chatInputTokens(context: RequestContext): Promise<Response
 }
 
 async function chatOf(context: RequestContext): ReturnType<typeof parseChat> {
-  const value = await readJson(context);
-  if (typeof value !== "object" || value === null) throw new AlloyError("invalid_type", "the request body must be a JSON object");
-  const named = "model" in value && typeof value.model === "string" ? value.model : undefined;
-  return parseChat(context, { ...value, model: await modelName(context, named) });
+  const body = validate(PromptBody, await readJson(context));
+  return parseChat(context, { ...body, model: await modelName(context, body.model) });
 }
 
 /** A token's text, or its bytes where they are no whole characters. */

@@ -35,7 +35,7 @@ const Message = Type.Object({
   tool_name: opt(Type.String()),
   tool_call_id: opt(Type.String()),
 });
-const Body = Type.Object({
+export const Body = Type.Object({
   ...common.SharedFields,
   model: opt(Type.String()),
   messages: opt(Type.Array(Message)),

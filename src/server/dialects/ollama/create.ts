@@ -13,7 +13,7 @@ import { checkTemplate } from "./template.ts";
 import { answerWithProgress, unloadStale, type StatusLine } from "./progress.ts";
 
 const Files = Type.Record(Type.String(), Type.String());
-const Body = Type.Object({
+export const Body = Type.Object({
   model: opt(Type.String()),
   name: opt(Type.String()),
   stream: opt(Type.Boolean()),

@@ -8,7 +8,7 @@ import { notSupported } from "../../not-built.ts";
 import { opt, validate } from "../../validate.ts";
 import { requireEmbedding } from "../openai/embeddings.ts";
 
-const Body = Type.Object({
+export const Body = Type.Object({
   model: Type.String({ minLength: 1 }),
   input: Type.Optional(Type.Unknown()),
   prompt: opt(Type.String()),

@@ -17,7 +17,7 @@ import * as common from "./common.ts";
 import { parseOptions } from "./options.ts";
 import { checkTemplate } from "./template.ts";
 
-const Body = Type.Object({
+export const Body = Type.Object({
   ...common.SharedFields,
   model: opt(Type.String()),
   prompt: opt(Type.String()),

@@ -9,7 +9,7 @@ import { fieldError } from "../../errors.ts";
 import { opt, validate } from "../../validate.ts";
 import { unloadStale } from "./progress.ts";
 
-const CopyBody = Type.Object({ source: opt(Type.String()), destination: opt(Type.String()) });
+export const CopyBody = Type.Object({ source: opt(Type.String()), destination: opt(Type.String()) });
 
 export async function copy(context: RequestContext): Promise<Response> {
   const { source, destination } = validate(CopyBody, await readJson(context));
@@ -26,7 +26,7 @@ export async function copy(context: RequestContext): Promise<Response> {
   return new Response(null, { status: 200 });
 }
 
-const DeleteBody = Type.Object({ model: opt(Type.String()), name: opt(Type.String()) });
+export const DeleteBody = Type.Object({ model: opt(Type.String()), name: opt(Type.String()) });
 
 export async function remove(context: RequestContext): Promise<Response> {
   const body = validate(DeleteBody, await readJson(context));

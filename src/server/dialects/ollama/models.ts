@@ -41,7 +41,7 @@ export async function ps(context: RequestContext): Promise<Response> {
 /** For sorting; finite, since the difference of two infinities is no order. */
 const expiry = (m: LoadedModel) => Math.min(m.expires ?? Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER);
 
-const ShowBody = Type.Object({
+export const ShowBody = Type.Object({
   model: opt(Type.String()),
   name: opt(Type.String()),
   verbose: opt(Type.Boolean()),

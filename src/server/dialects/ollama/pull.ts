@@ -8,7 +8,7 @@ import { errorResponse, fieldError } from "../../errors.ts";
 import { opt, validate } from "../../validate.ts";
 import { answerWithProgress, unloadStale } from "./progress.ts";
 
-const PullBody = Type.Object({
+export const PullBody = Type.Object({
   model: opt(Type.String()),
   name: opt(Type.String()),
   stream: opt(Type.Boolean()),
@@ -42,7 +42,7 @@ export async function pull(context: RequestContext): Promise<Response> {
   });
 }
 
-const PushBody = Type.Object({ model: opt(Type.String()), name: opt(Type.String()) });
+export const PushBody = Type.Object({ model: opt(Type.String()), name: opt(Type.String()) });
 
 export async function push(context: RequestContext): Promise<Response> {
   const body = validate(PushBody, await readJson(context));

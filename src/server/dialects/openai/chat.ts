@@ -23,7 +23,7 @@ import { chatMessages, Message } from "./messages.ts";
 import { openaiSampling, requireCompletion, SharedFields, stopStrings } from "./request.ts";
 import { ToolFields, toolSet, type ToolSet } from "./tools.ts";
 
-const Body = Type.Object({
+export const Body = Type.Object({
   ...SharedFields,
   ...ToolFields,
   messages: Type.Array(Message),

@@ -17,7 +17,7 @@ import { envelope, finite, timingsOf, usageOf } from "./format.ts";
 import { openaiSampling, requireCompletion, SharedFields, stopStrings } from "./request.ts";
 
 const Ids = Type.Array(Type.Integer({ minimum: 0 }));
-const Body = Type.Object({
+export const Body = Type.Object({
   ...SharedFields,
   prompt: Type.Union([Type.String(), Type.Array(Type.String()), Ids, Type.Array(Ids)], {
     description: "a string, an array of strings, an array of token ids or an array of such arrays",

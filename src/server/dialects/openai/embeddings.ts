@@ -9,7 +9,7 @@ import { resolveModel } from "../../names.ts";
 import { notSupported } from "../../not-built.ts";
 import { opt, validate } from "../../validate.ts";
 
-const Body = Type.Object({
+export const Body = Type.Object({
   model: Type.String({ minLength: 1 }),
   input: Type.Optional(Type.Unknown()),
   encoding_format: opt(Type.Union([Type.Literal("float"), Type.Literal("base64")], { description: '"float" or "base64"' })),
