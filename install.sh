@@ -271,6 +271,15 @@ setup_metal() {
   [ -z "$missing" ] || add_packages "the tests of Metal" $missing || say "these are missing, and the tests of Metal will be skipped:$missing"
 }
 
+# Coding tools that tests run against Alloy (test/tools), beside the project's own packages: about a gigabyte, unpacked once.
+setup_tools() {
+  tools=$ROOT/.cache/tools
+  say "bringing the coding tools that tests run: Claude Code, Codex, opencode"
+  { mkdir -p "$tools" && cp "$ROOT/test/tools/package.json" "$ROOT/test/tools/bun.lock" "$tools/" &&
+    (cd "$tools" && "$BUN" install --frozen-lockfile --ignore-scripts >&2); } ||
+    say "the coding tools could not be installed, and tests with them will be skipped"
+}
+
 # step NAME COMMAND...: runs it, and counts how it went.
 step() {
   name=$1
@@ -313,6 +322,7 @@ run_tests() {
   setup_tests
   find_bun
   install_dependencies
+  setup_tools
   passed=0
   failed=0
   broken=

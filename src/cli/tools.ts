@@ -1,4 +1,5 @@
 /** Coding tools that `alloy launch` can start. To add one: an entry here. */
+import { codexModels } from "./codex-models.ts";
 
 /** What a tool is pointed at. */
 export interface Endpoint {
@@ -9,19 +10,31 @@ export interface Endpoint {
   context: number;
   /** Sent as the API key; a server without ALLOY_API_KEY accepts any. */
   key: string;
+  vision: boolean;
+  thinking: boolean;
 }
+
+type Variables = Record<string, string>;
 
 export interface Tool {
   /** Program looked up in PATH. */
   program: string;
   summary: string;
   install: string;
-  /** Context below which the tool's own prompt hardly fits, in tokens. */
+  /** Context below which the tool's own prompt and one round of work hardly fit, in tokens. */
   needsContext: number;
-  env(endpoint: Endpoint): Record<string, string>;
-  /** Arguments that go before the user's own. */
-  args(endpoint: Endpoint, user: readonly string[]): string[];
+  /** Variables that point the tool at the model. They replace the user's. */
+  env(endpoint: Endpoint): Variables;
+  /** Variables that suit a local model. The user's own stay. */
+  defaults?(endpoint: Endpoint): Variables;
+  /** Text of a file that `args` names to the tool. */
+  file?(endpoint: Endpoint): string;
+  /** Arguments that go before the user's own. `file` is the path of the tool's file. */
+  args(endpoint: Endpoint, user: readonly string[], file: string): string[];
 }
+
+/** Room for an answer, in tokens: tools keep that much of the window free. */
+const outputTokens = (context: number, most: number) => Math.min(most, Math.max(256, Math.floor(context / 8)));
 
 export const TOOLS: Readonly<Record<string, Tool>> = Object.assign(Object.create(null), {
   claude: {
@@ -41,6 +54,10 @@ export const TOOLS: Readonly<Record<string, Tool>> = Object.assign(Object.create
       ANTHROPIC_DEFAULT_FABLE_MODEL: model,
       CLAUDE_CODE_SUBAGENT_MODEL: model,
       CLAUDE_CODE_MAX_CONTEXT_TOKENS: String(context),
+    }),
+    defaults: ({ context }) => ({
+      // It keeps an answer's length (20,000 tokens at most) and 13,000 more free: with its default a window of 32k is always full.
+      CLAUDE_CODE_MAX_OUTPUT_TOKENS: String(outputTokens(context, 32_000)),
       CLAUDE_CODE_ATTRIBUTION_HEADER: "0",
       CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC: "1",
       CLAUDE_CODE_TOTAL_TOKENS_REMINDER: "off",
@@ -55,8 +72,9 @@ export const TOOLS: Readonly<Record<string, Tool>> = Object.assign(Object.create
     install: "npm install -g @openai/codex",
     needsContext: 16_384,
     env: ({ key }) => ({ ALLOY_LAUNCH_KEY: key }),
+    file: codexModels,
     // Codex reads its configuration as TOML values; a provider of our own leaves the user's file alone.
-    args: ({ url, model, context }, user) => {
+    args: ({ url, model }, user, file) => {
       const settings: [string, string | number | boolean][] = [
         ["model_provider", "alloy"],
         ["model_providers.alloy.name", "Alloy"],
@@ -64,7 +82,7 @@ export const TOOLS: Readonly<Record<string, Tool>> = Object.assign(Object.create
         ["model_providers.alloy.wire_api", "responses"],
         ["model_providers.alloy.env_key", "ALLOY_LAUNCH_KEY"],
         ["model_providers.alloy.stream_idle_timeout_ms", 3_600_000],
-        ["model_context_window", context],
+        ["model_catalog_json", file],
         ["analytics.enabled", false],
       ];
       return [...settings.flatMap(([name, value]) => ["-c", `${name}=${JSON.stringify(value)}`]), "-m", model, ...user];
@@ -75,20 +93,15 @@ export const TOOLS: Readonly<Record<string, Tool>> = Object.assign(Object.create
     summary: "opencode (OpenAI API)",
     install: "npm install -g opencode-ai",
     needsContext: 16_384,
-    env: ({ url, model, context, key }) => ({
-      OPENCODE_CONFIG_CONTENT: JSON.stringify({
-        provider: {
-          alloy: {
-            npm: "@ai-sdk/openai-compatible",
-            name: "Alloy",
-            options: { baseURL: `${url}/v1`, apiKey: key },
-            models: { [model]: { name: model, limit: { context, output: Math.max(256, Math.floor(context / 4)) } } },
-          },
-        },
-        model: `alloy/${model}`,
-      }),
-      OPENCODE_DISABLE_MODELS_FETCH: "1",
-    }),
+    env: ({ url, model, context, key, vision, thinking }) => {
+      const limit = { context, output: outputTokens(context, 32_000) };
+      const modalities = { input: vision ? ["text", "image"] : ["text"], output: ["text"] };
+      const options = { baseURL: `${url}/v1`, apiKey: key };
+      const models = { [model]: { name: model, limit, tool_call: true, reasoning: thinking, attachment: vision, modalities } };
+      const alloy = { npm: "@ai-sdk/openai-compatible", name: "Alloy", options, models };
+      return { OPENCODE_CONFIG_CONTENT: JSON.stringify({ provider: { alloy }, model: `alloy/${model}`, small_model: `alloy/${model}` }) };
+    },
+    defaults: () => ({ OPENCODE_DISABLE_MODELS_FETCH: "1", OPENCODE_DISABLE_AUTOUPDATE: "1" }),
     args: (_, user) => [...user],
   },
   aider: {

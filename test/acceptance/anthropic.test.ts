@@ -215,6 +215,18 @@ test("row 52: disable_parallel_tool_use, tool_choice and server tools", async ()
   expect(absent.status).toBe(400);
 });
 
+test("row 71: a request with nothing but a web search gets a plain refusal, not a model's invention", async () => {
+  await using h = await start();
+  const search = { ...base, tools: [{ type: "web_search_20250305" as const, name: "web_search" as const, max_uses: 8 }] };
+  const whole = await client(h).messages.create(search);
+  const streamed = await client(h).messages.stream(search).finalMessage();
+  for (const { content, stop_reason } of [whole, streamed]) {
+    expect(content).toEqual([expect.objectContaining({ type: "text", text: expect.stringContaining("Web search is not available") })]);
+    expect(stop_reason).toBe("end_turn");
+  }
+  expect(h.engine.requests).toEqual([]);
+});
+
 test("row 61: deferred tools stay hidden until a reference brings them; without a way to find them all are shown", async () => {
   await using h = await start();
   const deferred = { ...weather, defer_loading: true };

@@ -168,7 +168,12 @@ function fakeTool(name: string, variables: string[], code = 0): { PATH: string; 
 }
 
 describe("launch", () => {
-  const nowhere = { ALLOY_HOST: "127.0.0.1:1" };
+  const nowhere = {
+    ALLOY_HOST: "127.0.0.1:1",
+    get ALLOY_CACHE_DIR() {
+      return join(work, "cache");
+    },
+  };
 
   test("without a tool: the list", async () => {
     const { stdout } = await alloy(["launch"], {}, { env: { PATH: "/nonexistent" } });
@@ -195,6 +200,41 @@ describe("launch", () => {
     expect(report.ANTHROPIC_BASE_URL).toMatch(/^http:\/\/127\.0\.0\.1:\d+$/);
     expect((await probe(report.ANTHROPIC_BASE_URL)).kind).toBe("nobody");
     expect(engine.closed).toBe(true);
+  });
+
+  test("what only suits a local model gives way to the user's own settings", async () => {
+    const own = { ...nowhere, PATH: "", API_TIMEOUT_MS: "5", ANTHROPIC_MODEL: "mine" };
+    const { stdout } = await alloy(["launch", "claude", "--print", "--json"], parts({ contextLength: 32_768 }).deps, { env: own });
+    const { env } = JSON.parse(stdout);
+    expect(env).toMatchObject({ ANTHROPIC_MODEL: "demo", CLAUDE_CODE_MAX_OUTPUT_TOKENS: "4096" });
+    expect(env).not.toHaveProperty("API_TIMEOUT_MS");
+  });
+
+  test("which model: the only one beside the demo model, the loaded one, or the one that the user says", async () => {
+    const plan = async (names: string[], io: FakeIoOptions = {}, loaded?: string) => {
+      const { engine, deps } = parts({ models: names.map((name) => scriptedModel(name)) });
+      if (loaded !== undefined) await engine.load(loaded);
+      const ran = await alloy(["launch", "qwen", "--print"], deps, { env: { ...nowhere, PATH: "" }, ...io });
+      return { ...ran, model: /OPENAI_MODEL=(\S+)/.exec(ran.stdout)?.[1] };
+    };
+    expect((await plan(["demo"])).model).toBe("demo");
+    expect((await plan(["demo", "coder"])).model).toBe("coder");
+    expect((await plan(["demo", "coder", "other"], {}, "other")).model).toBe("other");
+    expect(await plan(["demo", "coder", "other"])).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining("several models: coder, other"),
+    });
+    const asked = await plan(["demo", "coder", "other"], { tty: true, lines: ["7", "2"] });
+    expect(asked.model).toBe("other");
+    expect(asked.stderr).toContain('  1  coder\n  2  other\n"7" is none of them: a number from 1 to 2');
+    expect((await plan(["demo", "coder", "other"], { tty: true, lines: [""] })).model).toBe("coder");
+    expect((await plan(["demo", "coder", "other"], { tty: true, lines: ["interrupt"] })).code).toBe(130);
+  });
+
+  test("--print without a server names the address where one would be, and says so", async () => {
+    const { stdout, stderr } = await alloy(["launch", "aider", "--print"], parts().deps, { env: { ...nowhere, PATH: "" } });
+    expect(stdout).toContain("export OPENAI_API_BASE=http://127.0.0.1:1/v1\n");
+    expect(stderr).toContain("no Alloy runs at http://127.0.0.1:1: start `alloy serve` first");
   });
 
   test("an Alloy that runs already is used, and left running", async () => {
@@ -224,14 +264,21 @@ describe("launch", () => {
       'model_providers.alloy.wire_api="responses"',
       'model_providers.alloy.env_key="ALLOY_LAUNCH_KEY"',
       "model_providers.alloy.stream_idle_timeout_ms=3600000",
-      "model_context_window=65536",
+      expect.stringMatching(/^model_catalog_json="/),
       "analytics.enabled=false",
     ];
     const codex = ["codex", ...settings.flatMap((s) => ["-c", s]), "-m", "demo", "exec", "hi"];
-    expect((await plan("codex", "exec", "hi")).command).toEqual(codex);
+    const { command } = await plan("codex", "exec", "hi");
+    expect(command).toEqual(codex);
+    const catalog = command.find((word: string) => word.startsWith("model_catalog_json="));
+    expect(JSON.parse(readFileSync(JSON.parse(catalog.split(/=(.*)/s)[1]), "utf8")).models).toMatchObject([
+      { slug: "demo", context_window: 65_536, input_modalities: ["text"], supports_reasoning_summaries: true },
+    ]);
     expect(JSON.parse((await plan("opencode")).env.OPENCODE_CONFIG_CONTENT)).toMatchObject({
       model: "alloy/demo",
-      provider: { alloy: { options: { baseURL: "http://HOST/v1" }, models: { demo: { limit: { context: 65_536, output: 16_384 } } } } },
+      provider: {
+        alloy: { options: { baseURL: "http://HOST/v1" }, models: { demo: { limit: { context: 65_536, output: 8192 }, reasoning: true } } },
+      },
     });
     expect(await plan("goose")).toMatchObject({
       command: ["goose", "session"],

@@ -26,7 +26,8 @@ function checkout({ version = Bun.version, failing = [], junit, answer = "Paris"
   copyFileSync(join(ROOT, "install.sh"), join(root, "install.sh"));
   copyFileSync(join(ROOT, ".ci/run"), join(root, ".ci/run"));
   chmodSync(join(root, ".ci/run"), 0o755);
-  for (const file of ["build.ts", "package.json"]) writeFileSync(join(root, file), "");
+  mkdirSync(join(root, "test/tools"), { recursive: true });
+  for (const file of ["build.ts", "package.json", "test/tools/package.json", "test/tools/bun.lock"]) writeFileSync(join(root, file), "");
   const log = join(root, "log");
   const program = `#!/bin/sh
 case "$1" in
@@ -99,12 +100,21 @@ describe(".ci/run", () => {
     expect(code).toBe(0);
     expect(asked()).toEqual([
       "install --frozen-lockfile",
+      "install --frozen-lockfile --ignore-scripts",
       "check",
       "x oxlint",
       "fmt --check .",
       "build.ts",
       "test --timeout 120000 --parallel=2",
     ]);
+  });
+
+  test("without the coding tools the rest is tested", async () => {
+    const { root, run } = checkout({ junit: report(10, 0, 4) });
+    rmSync(join(root, "test/tools"), { recursive: true });
+    const { code, lastLine, stderr } = await run([join(root, ".ci/run")]);
+    expect(stderr).toContain("the coding tools could not be installed, and tests with them will be skipped");
+    expect({ code, lastLine }).toEqual({ code: 0, lastLine: "12 passed, 0 failed" });
   });
 
   test.each([

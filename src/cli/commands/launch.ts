@@ -2,9 +2,10 @@
 import { clientUrl, listenAddress } from "../../server/listen.ts";
 import { AlloyError, suggest } from "../../support/errors.ts";
 import { table, type Context } from "../context.ts";
+import { findEndpoint, writeToolFile } from "../launching.ts";
 import { probe } from "../probe.ts";
 import { strictCommand, UsageError } from "../strict.ts";
-import { GENERIC_TOOL, TOOLS, type Endpoint } from "../tools.ts";
+import { GENERIC_TOOL, TOOLS, type Tool } from "../tools.ts";
 
 export default strictCommand({
   name: "launch",
@@ -15,7 +16,12 @@ exec starts any other program with the variables that OpenAI, Anthropic and Olla
   args: {
     tool: { type: "positional", description: "The tool; left out, the list of tools is printed" },
     args: { type: "positional", rest: true, label: "[-- ARGS...]", description: "Arguments for the tool, after --" },
-    model: { type: "string", alias: "m", hint: "model", description: "The model (default: the one that the server has loaded, or demo)" },
+    model: {
+      type: "string",
+      alias: "m",
+      hint: "model",
+      description: "The model (default: the one that is loaded, or the only one; else it is asked for)",
+    },
     host: { type: "string", hint: "address", description: "Server to use (default: ALLOY_HOST, OLLAMA_HOST or 127.0.0.1)" },
     port: { type: "integer", alias: "p", hint: "number", min: 1, max: 65535, description: "Its port (default: 11434)" },
     ctx: { type: "integer", alias: "c", hint: "tokens", min: 16, description: "Context window, if a server has to be started" },
@@ -69,7 +75,8 @@ exec starts any other program with the variables that OpenAI, Anthropic and Olla
       }
     }
     try {
-      const endpoint = await prepare(server, model, io.env.ALLOY_API_KEY?.split(",")[0].trim() || "alloy");
+      if (!json && !args.print && io.stdoutIsTty) io.err(style.dim(`getting ${model ?? "a model"} ready ...\n`));
+      const endpoint = await findEndpoint(server, model, context);
       if (endpoint.context < tool.needsContext && !json) {
         io.err(
           style.yellow(
@@ -77,9 +84,12 @@ exec starts any other program with the variables that OpenAI, Anthropic and Olla
           ),
         );
       }
-      const env = tool.env(endpoint);
-      const argv = tool.args(endpoint, user);
+      // The server that was started just to ask is gone when what is printed gets used.
+      if (args.print) endpoint.url = url;
+      const env = { ...unset(tool.defaults?.(endpoint) ?? {}, io.env), ...tool.env(endpoint) };
+      const argv = tool.args(endpoint, user, writeToolFile(tool, endpoint, io.env));
       if (args.print) {
+        if (server !== url && !json) io.err(`alloy: no Alloy runs at ${url}: start \`alloy serve\` first\n`);
         printPlan(env, [program, ...argv], context);
         return 0;
       }
@@ -90,7 +100,15 @@ exec starts any other program with the variables that OpenAI, Anthropic and Olla
   },
 });
 
-function findTool(name: string, rest: readonly string[]) {
+/** Those variables that the user has not set. */
+function unset(defaults: Record<string, string>, env: Context["io"]["env"]): Record<string, string> {
+  return Object.fromEntries(Object.entries(defaults).filter(([name]) => env[name] === undefined));
+}
+
+function findTool(
+  name: string,
+  rest: readonly string[],
+): { tool: Omit<Tool, "program" | "install">; program: string; user: readonly string[] } {
   const tool = TOOLS[name];
   if (tool !== undefined) return { tool, program: tool.program, user: rest };
   if (name === "exec") {
@@ -104,29 +122,6 @@ function findTool(name: string, rest: readonly string[]) {
       ? `tools are ${Object.keys(TOOLS).join(", ")}; any other program: alloy launch exec -- ${name}`
       : `did you mean ${near}?`,
   );
-}
-
-/** Loads the model and asks the server for its true window, so that the tool can be told. */
-async function prepare(url: string, wanted: string | undefined, key: string): Promise<Endpoint> {
-  const headers = { "content-type": "application/json", authorization: `Bearer ${key}` };
-  const call = async (path: string, body?: unknown) => {
-    const init = body === undefined ? { headers } : { method: "POST", headers, body: JSON.stringify(body) };
-    const response = await fetch(url + path, init);
-    const answer = (await response.json()) as Record<string, unknown>;
-    if (!response.ok) {
-      const code = response.status === 404 ? "model_not_found" : response.status === 401 ? "unauthorized" : "model_load_failed";
-      throw new AlloyError(code, `the server at ${url} refused: ${String(answer.error ?? response.status)}`, {
-        hint: "`alloy list` shows the models",
-      });
-    }
-    return answer;
-  };
-  type Loaded = { models?: { name: string; model?: string; context_length?: number }[] };
-  const model = wanted ?? ((await call("/api/ps")) as Loaded).models?.[0]?.name ?? "demo";
-  await call("/api/generate", { model, keep_alive: -1, stream: false });
-  const loaded = ((await call("/api/ps")) as Loaded).models ?? [];
-  const mine = loaded.find((m) => m.name === model || m.model === model || m.name === `${model}:latest`) ?? loaded[0];
-  return { url, model, context: mine?.context_length ?? 4096, key };
 }
 
 /** Runs the tool on this terminal. Ctrl-C is the tool's business while it runs. */

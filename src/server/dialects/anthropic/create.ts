@@ -1,7 +1,7 @@
 /** POST /v1/messages (spec 3.1-3.5). */
 import { Type } from "@sinclair/typebox";
 import { createHash } from "node:crypto";
-import type { ModelInfo } from "../../../engine/api.ts";
+import type { GenerateRequest, ModelInfo } from "../../../engine/api.ts";
 import { AlloyError } from "../../../support/errors.ts";
 import { readJson } from "../../body.ts";
 import type { RequestContext } from "../../context.ts";
@@ -16,6 +16,7 @@ import { opt, validate } from "../../validate.ts";
 import { outputFormat, parsePrompt, PromptFields } from "./request.ts";
 import { streamMessage } from "./stream.ts";
 import { anthropicToolId } from "./tools.ts";
+import { noWebSearch, wantsOnlyTheWeb } from "./web-search.ts";
 
 export const Body = Type.Object({
   ...PromptFields,
@@ -42,20 +43,17 @@ export async function createMessage(context: RequestContext): Promise<Response> 
   requireMessages(info);
   const { prompt, tools } = parsePrompt(info, body);
   const stop = (body.stop_sequences ?? []).filter((s) => s !== "");
-  const generation = await openGeneration(
-    context,
-    {
-      id: context.id,
-      model: info.name,
-      prompt,
-      sampling: setSampling({ temperature: body.temperature, topP: body.top_p, topK: body.top_k }),
-      maxTokens: body.max_tokens,
-      stop: stop.length > 0 ? stop : undefined,
-      constraint: outputFormat(body.output_config?.format),
-      keepAlive: parseKeepAlive(body.keep_alive),
-    },
-    { singleCall: tools.singleCall },
-  );
+  const request: GenerateRequest = {
+    id: context.id,
+    model: info.name,
+    prompt,
+    sampling: setSampling({ temperature: body.temperature, topP: body.top_p, topK: body.top_k }),
+    maxTokens: body.max_tokens,
+    stop: stop.length > 0 ? stop : undefined,
+    constraint: outputFormat(body.output_config?.format),
+    keepAlive: parseKeepAlive(body.keep_alive),
+  };
+  const generation = wantsOnlyTheWeb(body.tools) ? noWebSearch() : await openGeneration(context, request, { singleCall: tools.singleCall });
   const reply: MessageReply = { id: randomId("msg_"), model: body.model, windowReason: knowsWindowReason(context.request.headers) };
   if (body.stream) return streamMessage(context, generation, reply);
   const answer = await collect(generation.events);
