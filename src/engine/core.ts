@@ -4,7 +4,7 @@ import type { Device } from "../runtime/device.ts";
 import { AlloyError } from "../support/errors.ts";
 import type { Engine, GenerateEvent, GenerateRequest, LoadedModel, ModelInfo, Prompt } from "./api.ts";
 import type { Guide } from "./grammar/guide.ts";
-import { ModelManager } from "./manager.ts";
+import { ModelManager, type Use } from "./manager.ts";
 import type { Model } from "./model.ts";
 import type { EngineParts } from "./parts.ts";
 import { EventQueue } from "./queue.ts";
@@ -34,6 +34,12 @@ export interface EngineOptions {
   cacheShare?: number;
   /** Milliseconds between two tokens of a request that other requests' prompts may cause. Default 100. */
   maxGap?: number;
+  /** Bytes of memory for all models together. Default: what is free. */
+  memory?: number;
+  /** Models loaded at once. Default: as many as memory holds. */
+  maxLoaded?: number;
+  /** Milliseconds that a load waits for models in use to make room for it. Default 5 minutes. */
+  loadTimeout?: number;
   /** Milliseconds that an unused model stays loaded where requests do not say; Infinity forever. Default 5 minutes. */
   keepAlive?: number;
 }
@@ -41,7 +47,7 @@ export interface EngineOptions {
 /** A prompt as long as short questions are with their template. */
 const WARM_UP_TOKENS = 20;
 
-const DEFAULTS = { parallel: 8, maxQueue: 512, keepAlive: 5 * 60_000 };
+const DEFAULTS = { parallel: 8, maxQueue: 512, keepAlive: 5 * 60_000, loadTimeout: 5 * 60_000 };
 
 export class EngineCore implements Engine {
   private readonly manager: ModelManager;
@@ -66,6 +72,9 @@ export class EngineCore implements Engine {
       ...limits,
       onStep,
       keepAlive,
+      memory: options.memory,
+      maxLoaded: options.maxLoaded,
+      loadTimeout: options.loadTimeout ?? DEFAULTS.loadTimeout,
     });
   }
 
@@ -198,7 +207,7 @@ export class EngineCore implements Engine {
   }
 
   private async withModel<T>(reference: string, use: (model: Model) => T): Promise<T> {
-    const { model, release } = await this.acquire(reference);
+    const { model, release } = await this.acquire(reference, undefined, true);
     try {
       return use(model);
     } finally {
@@ -206,9 +215,9 @@ export class EngineCore implements Engine {
     }
   }
 
-  private async acquire(reference: string, keepAlive?: number): Promise<{ model: Model; release: () => void }> {
+  private async acquire(reference: string, keepAlive?: number, brief = false): Promise<Use> {
     if (this.closing) throw shuttingDown();
-    const use = await this.manager.acquire(reference, keepAlive);
+    const use = await this.manager.acquire(reference, keepAlive, brief);
     if (!this.closing) return use;
     use.release();
     throw shuttingDown();

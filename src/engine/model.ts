@@ -5,6 +5,7 @@ import type { KvType } from "../../kernels/kv-cache.ts";
 import type { ModelRunner } from "../models/api.ts";
 import type { Device } from "../runtime/device.ts";
 import { AlloyError } from "../support/errors.ts";
+import { pauses } from "../support/pauses.ts";
 import type { Tokenizer } from "../tokenizer/api.ts";
 import type { GenerateRequest, LoadedModel, ModelInfo, Prompt, SamplingParams } from "./api.ts";
 import { buildGrammar } from "./grammar/build.ts";
@@ -35,6 +36,18 @@ export interface ModelOptions {
   onStep?: () => void;
 }
 
+/** What else is in memory while a model loads. */
+export interface Surroundings {
+  /** Bytes that are left of the budget for models, and the whole of it; Infinity where there is none. */
+  budget: { left: number; of: number };
+  /** Bytes of the free memory that other models will take as their caches fill. */
+  promised: number;
+  /** Other models may be at work meanwhile. */
+  others: boolean;
+  /** Rather no room than a short context. */
+  roomy: boolean;
+}
+
 /** A prompt as token ids, with what is needed to read the answer. */
 export interface PreparedPrompt {
   ids: number[];
@@ -61,12 +74,10 @@ export class Model {
     private readonly stops: readonly string[],
   ) {}
 
-  /**
-   * Loads what was found. Throws `out_of_memory`, and what the readers of its parts throw.
-   * @param promised bytes of the free memory that other models will take as their caches fill
-   */
-  static async load(found: FoundModel, parts: EngineParts, device: Device, o: ModelOptions, promised: number): Promise<Model> {
+  /** Loads what was found. Throws `out_of_memory`, and what the readers of its parts throw. */
+  static async load(found: FoundModel, parts: EngineParts, device: Device, o: ModelOptions & Surroundings): Promise<Model> {
     const { info } = found;
+    const pause = o.others ? pauses() : () => undefined;
     const file = await parts.openModel(info.path);
     let runner: ModelRunner | undefined;
     try {
@@ -84,10 +95,15 @@ export class Model {
         contextLength: o.contextLength,
         parallel: o.parallel,
         cacheShare: o.cacheShare,
-        free: Math.max(0, Math.min(parts.freeMemory(), device.freeBytes ?? Infinity) - promised),
+        free: Math.max(0, Math.min(parts.freeMemory(), device.freeBytes ?? Infinity) - o.promised),
+        budget: o.budget,
+        roomy: o.roomy,
       });
+      await pause();
       const tokenizer = parts.loadTokenizer(file);
+      await pause();
       const chat = parts.loadChat(file, info, tokenizer);
+      await pause();
       const { contextLength, kvTokens } = plan;
       runner = await parts.loadRunner(file, {
         device,
@@ -97,8 +113,9 @@ export class Model {
         maxBatchTokens,
         kvType,
         maxSequences: o.parallel,
-        // With somebody watching, loading lets other models' steps and cancellations in between.
+        // Lets cancellations and other models' steps in between.
         onProgress: () => {},
+        gentle: o.others,
       });
       const parallel = Math.min(o.parallel, runner.maxSequences);
       const scheduler: Scheduler = new Scheduler(runner, {
@@ -269,10 +286,11 @@ export class Model {
     return () => this.scheduler.cancel(sequence);
   }
 
-  /** Frees everything. Only when nothing runs. */
-  close(): void {
+  /** Frees everything. Only when nothing runs. @param gently other models are at work meanwhile */
+  async close(gently: boolean): Promise<void> {
     this.compiler?.free();
-    this.runner.close();
+    if (gently && this.runner.closeGently) await this.runner.closeGently();
+    else this.runner.close();
     this.file.close();
   }
 

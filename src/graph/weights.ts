@@ -118,13 +118,27 @@ export class WeightStore {
 
   /** A weight matrix, packed or converted on first use. */
   matrix(ref: WeightRef): Matrix {
+    const work = this.#matrix(ref);
+    for (;;) {
+      const { done, value } = work.next();
+      if (done) return value;
+    }
+  }
+
+  /** Makes a matrix ready, with a `pause` between pieces of the work. */
+  async prepare(ref: WeightRef, pause: () => Promise<void> | undefined): Promise<void> {
+    for (const _ of this.#matrix(ref)) await pause();
+    await pause();
+  }
+
+  *#matrix(ref: WeightRef): Generator<void, Matrix> {
     const key = ref.transpose ? `${ref.name}|transpose` : ref.name;
     let m = this.#matrices.get(key);
-    if (!m) this.#matrices.set(key, (m = this.#prepare(ref)));
+    if (!m) this.#matrices.set(key, (m = yield* this.#make(ref)));
     return m;
   }
 
-  #prepare(ref: WeightRef): Matrix {
+  *#make(ref: WeightRef): Generator<void, Matrix> {
     const t = this.info(ref.name);
     if (ref.transpose) return this.#transposed(t);
     const [n, k] = t.shape;
@@ -164,6 +178,7 @@ export class WeightStore {
       const dst = buffer.slice(from, packedLayout(t.type, rows, k).bytes);
       this.#run(packDispatches(ctx, { type: t.type, n: rows, k, src, dst }));
       if (this.kernels.releasesPages) adviseDontNeed(t.address + row * rowBytes, rows * rowBytes);
+      yield;
     }
     return { type: t.type, n, k, buffer, packed: true };
   }
@@ -216,6 +231,11 @@ export class WeightStore {
     const b = this.#allocate(Math.max(4, values.byteLength));
     b.view().set(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
     return b;
+  }
+
+  /** Memory of its own, which `free` gives back. */
+  get allocated(): readonly DeviceBuffer[] {
+    return this.#allocated;
   }
 
   free(): void {

@@ -23,6 +23,8 @@ export interface RunnerOptions {
   /** Takes the kernels of another kind of device than `device`: to debug GPU kernels without a GPU. Slow. */
   kernels?: KernelSet["name"];
   onProgress?: (done: number, total: number) => void;
+  /** Others need the thread meanwhile: no piece of the work takes longer than a short step. */
+  gentle?: boolean;
 }
 
 /** How one output row is turned into a token. Greedy when temperature is 0. */
@@ -84,6 +86,8 @@ export interface ModelRunner {
   /** Copies all that block `from` of the cache holds to block `to`. Not while a step runs. */
   copyBlock(from: number, to: number): void;
   close(): void;
+  /** As `close`, where others need the thread meanwhile. */
+  closeGently?(): Promise<void>;
 }
 
 export type LoadRunner = (file: ModelFile, options: RunnerOptions) => Promise<ModelRunner>;

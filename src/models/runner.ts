@@ -1,11 +1,13 @@
 /** Runs a model: holds its weights, caches and plans, and turns ragged batches into logits and sampled tokens. */
 import { kernelsFor } from "../../kernels/choice.ts";
 import { BLOCK_TOKENS } from "../../kernels/kv-cache.ts";
+import { adviseDontNeed } from "../formats/mmap.ts";
 import type { ModelFile } from "../formats/weights.ts";
 import { type LoweredGraph, lowerGraph, type StepSizes } from "../graph/lower.ts";
 import { WeightStore } from "../graph/weights.ts";
 import type { Device, DeviceBuffer } from "../runtime/device.ts";
 import { AlloyError } from "../support/errors.ts";
+import { pauses } from "../support/pauses.ts";
 import type { LoadRunner, ModelRunner, RunnerOptions, SequenceStep, StepResult } from "./api.ts";
 import { type BatchArrays, fillBatch } from "./batch.ts";
 import { type BuiltModel, buildModel } from "./build.ts";
@@ -19,6 +21,9 @@ const CLASSES = [1, 2, 4, 8, 16, 64];
 
 const COLLECT_BYTES = 128 << 20;
 
+/** Memory that is given back at a time where others wait. */
+const RELEASE_BYTES = 8 << 20;
+
 /**
  * Tokens embedded at a time on a CPU. Reading one row of a mapped table maps its neighbours too, so after each such piece of a long prompt the
  * table's pages are given back. A GPU keeps what it maps.
@@ -31,23 +36,26 @@ export const loadRunner: LoadRunner = async (file, options) => {
   const weights = new WeightStore(options.device, kernels, file, options.precision === "exact");
   const kvType = options.kvType ?? (options.precision === "exact" ? "f32" : "f16");
   const built = buildModel(description, weights, kvType);
-  await prepareWeights(built, weights, options.onProgress);
+  await prepareWeights(built, weights, options);
   return new Runner(file, description.config, built, weights, kvType, options);
 };
 
-/** Loads every weight now rather than in the first step, yielding between tensors so that progress shows. */
-async function prepareWeights(built: BuiltModel, weights: WeightStore, onProgress?: (done: number, total: number) => void): Promise<void> {
+/** Loads every weight now rather than in the first step, with pauses if somebody watches the progress or needs the thread. */
+async function prepareWeights(built: BuiltModel, weights: WeightStore, { onProgress, gentle }: RunnerOptions): Promise<void> {
   const nodes = [built.embed, built.body, built.head].flatMap((g) => g.graph.nodes);
   const matrices = nodes.flatMap((n) => n.op.matrices?.(n.attrs) ?? []);
+  const pause = onProgress || gentle ? pauses() : () => undefined;
   for (const [i, ref] of matrices.entries()) {
-    weights.matrix(ref);
+    await weights.prepare(ref, pause);
     onProgress?.(i + 1, matrices.length);
-    if (onProgress && i % 8 === 7) await new Promise((done) => setImmediate(done));
   }
-  for (const name of nodes.flatMap((n) => n.op.vectors?.(n.attrs) ?? [])) weights.vector(name);
+  for (const name of nodes.flatMap((n) => n.op.vectors?.(n.attrs) ?? [])) {
+    weights.vector(name);
+    await pause();
+  }
   weights.releaseCopied();
-  // Loading leaves garbage that the peak would count; for a small model a collection costs more than it frees.
-  if (weights.ownedBytes > COLLECT_BYTES) {
+  // Loading leaves garbage that the peak would count; for a small model a collection costs more than it frees, and others would wait for it.
+  if (weights.ownedBytes > COLLECT_BYTES && !gentle) {
     Bun.gc(true);
     Bun.shrink();
   }
@@ -288,6 +296,19 @@ export class Runner implements ModelRunner {
   profile(): ReturnType<LoweredGraph["profile"]> {
     if (!this.#sizes) throw new AlloyError("internal", "profile: no step has run");
     return this.#body(this.#sizes.T).profile(this.#sizes);
+  }
+
+  /** As `close`, in pieces with pauses between them: the system takes a millisecond for a few megabytes. */
+  async closeGently(): Promise<void> {
+    const pause = pauses();
+    const owned = this.#device.properties.kind === "cpu" ? [...this.#buffers.values(), ...this.#weights.allocated] : [];
+    for (const { address, bytes } of owned) {
+      for (let at = 0; at < bytes; at += RELEASE_BYTES) {
+        adviseDontNeed(address + at, Math.min(RELEASE_BYTES, bytes - at));
+        await pause();
+      }
+    }
+    this.close();
   }
 
   close(): void {
