@@ -1,9 +1,10 @@
 /** /metrics: the text format, the names that routers need, and numbers that agree with what was asked. */
-import { expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
+import type { Engine } from "../../src/engine/api.ts";
 import { AlloyError } from "../../src/support/errors.ts";
 import { Counter, Gauge } from "../../src/server/metrics/registry.ts";
 import { type Harness, rawRequest, start, until } from "./harness.ts";
-import { type MetricFamily, parsePrometheus } from "./prometheus.ts";
+import { fallen, lint, type MetricFamily, parsePrometheus } from "./prometheus.ts";
 import { scriptedModel, type Step } from "./scripted-engine.ts";
 
 async function scrape(h: Harness): Promise<Map<string, MetricFamily>> {
@@ -166,4 +167,89 @@ test("requests that were turned away, by reason", async () => {
     shutting_down: 0,
     timeout: 0,
   });
+});
+
+/** Names that others gave: routers and dashboards look for them as they are. */
+const OTHERS =
+  /^(vllm|llamacpp):\w+ (metric names should not contain ':'|counter metrics should have "_total" suffix|non-counter metrics should not)/;
+
+describe("as promtool checks it", () => {
+  const models = [scriptedModel("demo"), scriptedModel("other")];
+
+  test("idle and with two models loaded: nothing to say of our own names, and of others' only that they are others'", async () => {
+    await using h = await start({ models });
+    const check = async () => {
+      const text = await (await fetch(`${h.url}/metrics`)).text();
+      const ours = lint(parsePrometheus(text));
+      expect(ours.filter((line) => !OTHERS.test(line))).toEqual([]);
+      const promtool = Bun.which("promtool");
+      if (promtool === null) return console.log("skipped: promtool is not installed, our own check stands alone");
+      const said = Bun.spawnSync([promtool, "check", "metrics"], { stdin: Buffer.from(text) });
+      expect((said.stdout.toString() + said.stderr.toString()).trim().split("\n").toSorted()).toEqual(ours);
+    };
+    await check();
+    for (const model of ["demo", "other"]) await (await chat(h, { model })).text();
+    await check();
+    const families = await scrape(h);
+    for (const name of ["alloy_model_loaded", "alloy_requests_running", "alloy_kv_cache_usage_ratio"])
+      expect(families.get(name)!.samples).toHaveLength(2);
+    // What a router reads is one series, of all models together.
+    for (const name of ["num_requests_waiting", "num_requests_running", "kv_cache_usage_perc", "cache_config_info", "lora_requests_info"])
+      expect(families.get(`vllm:${name}`)!.samples).toHaveLength(1);
+    expect(families.get("vllm:cache_config_info")!.samples[0].labels).toMatchObject({ block_size: "16", num_gpu_blocks: "4096" });
+    expect(value(families, "vllm:lora_requests_info")).toBeGreaterThan(Date.now() / 1000 - 60);
+  });
+
+  test("the check finds what is wrong", () => {
+    const bad = "# HELP x_ms A.\n# TYPE x_ms counter\nx_ms 1\n# HELP y_total B.\n# TYPE y_total gauge\ny_total 1\n";
+    expect(lint(parsePrometheus(bad))).toEqual([
+      'x_ms counter metrics should have "_total" suffix',
+      'x_ms use a base unit instead of "ms"',
+      'y_total non-counter metrics should not have "_total" suffix',
+    ]);
+  });
+
+  test("counters and histograms never fall, whatever is loaded and unloaded", async () => {
+    await using h = await start({ models });
+    const named = async () => (await scrape(h)).get("vllm:prompt_tokens_total")!.samples[0].labels.model_name;
+    expect(await named()).toBe("none");
+    let before = await scrape(h);
+    for (const step of [
+      () => chat(h, { model: "demo" }),
+      () => h.post("/api/generate", { model: "demo", keep_alive: 0 }),
+      () => chat(h, { model: "other", n: 2 }),
+      () => chat(h, { model: "demo", stream: true }),
+      () => chat(h, { model: 5 }),
+      () => h.post("/api/generate", { model: "other", keep_alive: 0 }),
+    ]) {
+      await (await step()).text();
+      const after = await scrape(h);
+      expect(fallen(before, after)).toEqual([]);
+      before = after;
+    }
+    expect(await named()).toBe("demo");
+    await h.engine.unload("demo");
+    expect(await named()).toBe("demo");
+    await h.engine.load("other");
+    expect(await named()).toBe("other");
+    await using other = await start({ models });
+    expect(fallen(before, await scrape(other))).toContain(
+      'vllm:request_success_total[["engine","0"],["finished_reason","stop"],["model_name",""]]',
+    );
+  });
+});
+
+/** As an engine that may die has it. */
+const health = (h: Harness) => h.engine as Pick<Engine, "health">;
+
+test("an engine in a process of its own: whether it is up, its deaths and its memory", async () => {
+  await using h = await start();
+  expect(value(await scrape(h), "alloy_engine_up")).toBe(1);
+  health(h).health = () => ({ state: "starting", restarts: 2, pid: process.pid });
+  const families = await scrape(h);
+  expect(value(families, "alloy_engine_up")).toBe(0);
+  expect(value(families, "alloy_engine_restarts_total")).toBe(2);
+  if (process.platform === "linux") expect(value(families, "alloy_engine_resident_memory_bytes")).toBeGreaterThan(1e6);
+  health(h).health = () => ({ state: "down", restarts: 3, pid: 2 ** 30 });
+  expect(value(await scrape(h), "alloy_engine_restarts_total")).toBe(3);
 });

@@ -78,3 +78,57 @@ function checkHistogram(name: string, { samples }: MetricFamily): void {
     if (!ok || !list.some((s) => s.name === `${name}_sum`)) throw new Error(`broken histogram ${name}${labels}`);
   }
 }
+
+/** Units that are not Prometheus' base units, as parts of names. */
+const UNITS = [
+  "milliseconds",
+  "microseconds",
+  "nanoseconds",
+  "minutes",
+  "hours",
+  "ms",
+  "us",
+  "ns",
+  "kilobytes",
+  "megabytes",
+  "bits",
+  "percent",
+  "celsius",
+];
+
+/** What `promtool check metrics` says of names and types, line by line (client_golang's promlint). */
+export function lint(families: Map<string, MetricFamily>): string[] {
+  const found: string[] = [];
+  for (const [name, { type, help, samples }] of families) {
+    if (samples.length === 0) continue;
+    const say = (what: string) => found.push(`${name} ${what}`);
+    const parts = name.split(/[_:]/);
+    if (help.trim() === "") say("no help text");
+    if (name.includes(":")) say("metric names should not contain ':'");
+    if (type === "counter" && !name.endsWith("_total")) say('counter metrics should have "_total" suffix');
+    if (type !== "counter" && name.endsWith("_total")) say('non-counter metrics should not have "_total" suffix');
+    if (type !== "histogram" && name.endsWith("_bucket")) say('non-histogram metrics should not have "_bucket" suffix');
+    if (type !== "histogram" && /_(count|sum)$/.test(name))
+      say('non-histogram and non-summary metrics should not have "_count" or "_sum" suffix');
+    if (type !== "histogram" && samples.some((s) => "le" in s.labels)) say('non-histogram metrics should not have "le" label');
+    for (const word of parts) {
+      if (["counter", "gauge", "histogram", "summary"].includes(word)) say(`metric name should not include type '${word}'`);
+      if (UNITS.includes(word)) say(`use a base unit instead of "${word}"`);
+    }
+    if (/[a-z][A-Z]/.test(name)) say("metric names should be written in 'snake_case' not 'camelCase'");
+    if (samples.some((s) => Object.keys(s.labels).some((l) => /[a-z][A-Z]/.test(l))))
+      say("label names should be written in 'snake_case' not 'camelCase'");
+  }
+  return found.toSorted();
+}
+
+/** Series of counters and histograms that fell between two scrapes. */
+export function fallen(before: Map<string, MetricFamily>, after: Map<string, MetricFamily>): string[] {
+  // The whole process's families are named after whichever model is loaded.
+  const key = ({ name, labels }: Sample) => `${name}${JSON.stringify(Object.entries({ ...labels, model_name: "" }).toSorted())}`;
+  return [...before].flatMap(([name, family]) => {
+    if (family.type === "gauge") return [];
+    const now = new Map(after.get(name)?.samples.map((s) => [key(s), s.value]));
+    return family.samples.filter((s) => !(now.get(key(s))! >= s.value)).map(key);
+  });
+}

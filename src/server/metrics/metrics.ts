@@ -23,6 +23,8 @@ export class Metrics implements MeterSink {
   readonly #models = new LoadedModels();
   readonly #active = new Set<RequestMeter>();
   #requests = 0;
+  /** Model whose name the families of the whole process carry. */
+  #name: string | undefined;
 
   constructor(version: string) {
     this.#own = new OwnMetrics(version);
@@ -89,9 +91,10 @@ export class Metrics implements MeterSink {
   /** @param preferred model whose name the families of the whole process carry, if it is loaded */
   async render(engine: Engine, preferred: string | undefined): Promise<string> {
     const models = await this.#models.get(engine);
-    const first = models.find((m) => m.name === preferred) ?? models[0];
-    const name = first?.name ?? preferred ?? "none";
-    return this.#vllm.render(models, name) + this.#llamaCpp.render(models) + this.#own.render(models);
+    // Counters change their series with the name: it stays while its model is loaded, and when none is.
+    const first = models.find((m) => m.name === preferred) ?? models.find((m) => m.name === this.#name) ?? models[0];
+    const name = (this.#name = first?.name ?? this.#name ?? preferred ?? "none");
+    return this.#vllm.render(models, name) + this.#llamaCpp.render(models) + this.#own.render(models, engine.health?.());
   }
 }
 

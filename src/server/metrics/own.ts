@@ -1,6 +1,6 @@
 /** Alloy's own metrics (spec 6.4): per model, per route, and of the process. Labels are installed models and known routes only. */
-import { readdirSync } from "node:fs";
-import type { LoadedModel } from "../../engine/api.ts";
+import { readdirSync, readFileSync } from "node:fs";
+import type { EngineHealth, LoadedModel } from "../../engine/api.ts";
 import { cacheUse, WorkTotals } from "./loaded.ts";
 import { Counter, Gauge, Histogram } from "./registry.ts";
 
@@ -32,7 +32,11 @@ export class OwnMetrics {
     new Gauge("process_start_time_seconds", "Start of the process, Unix time."),
   ];
   readonly #files = new Gauge("process_open_fds", "Open file descriptors.");
+  readonly #engineUp = new Gauge("alloy_engine_up", "Whether the engine runs; 0 while it is being started again.");
+  readonly #engineRestarts = new Counter("alloy_engine_restarts_total", "How often the engine died.");
+  readonly #engineMemory = new Gauge("alloy_engine_resident_memory_bytes", "Resident memory of the engine's own process.");
   readonly #totals = new WorkTotals();
+  #restarts = 0;
   #cpu = 0;
 
   constructor(private readonly version: string) {
@@ -63,7 +67,7 @@ export class OwnMetrics {
     this.#load.observe(ms / 1000, { model });
   }
 
-  render(models: readonly LoadedModel[]): string {
+  render(models: readonly LoadedModel[], health: EngineHealth = { state: "up", restarts: 0 }): string {
     const current = [this.#build, this.#loaded, this.#memory, this.#running, this.#waiting, this.#cacheUse, this.#blocks, this.#queueLimit];
     for (const family of current) family.clear();
     this.#build.set(1, { version: this.version, backend: models[0]?.device ?? "none" });
@@ -83,7 +87,11 @@ export class OwnMetrics {
     this.#totals.update(models);
     this.#evictions.add(this.#totals.total.evictions - evicted);
     this.#renderProcess();
+    this.#renderEngine(health);
     const counted = [
+      this.#engineUp,
+      this.#engineRestarts,
+      this.#engineMemory,
       this.#evictions,
       this.#load,
       this.#requests,
@@ -96,6 +104,15 @@ export class OwnMetrics {
     return [...current, ...counted, ...this.#process, this.#files].map((f) => f.render({})).join("");
   }
 
+  #renderEngine({ state, restarts, pid }: EngineHealth): void {
+    this.#engineUp.set(state === "up" ? 1 : 0);
+    this.#engineRestarts.add(restarts - this.#restarts);
+    this.#restarts = restarts;
+    this.#engineMemory.clear();
+    const memory = pid === undefined ? undefined : residentMemory(pid);
+    if (memory !== undefined) this.#engineMemory.set(memory);
+  }
+
   #renderProcess(): void {
     const [memory, cpu, start] = this.#process as [Gauge, Counter, Gauge];
     memory.set(process.memoryUsage.rss());
@@ -105,5 +122,15 @@ export class OwnMetrics {
     start.set(performance.timeOrigin / 1000);
     // Linux only; elsewhere the family stays empty.
     if (process.platform === "linux") this.#files.set(readdirSync("/proc/self/fd").length);
+  }
+}
+
+/** Bytes; undefined where there is no /proc, or no such process any more. */
+function residentMemory(pid: number): number | undefined {
+  try {
+    const kib = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];
+    return kib === undefined ? undefined : Number(kib) * 1024;
+  } catch {
+    return undefined;
   }
 }
