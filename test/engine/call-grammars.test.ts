@@ -8,6 +8,7 @@ import { buildGrammar } from "../../src/engine/grammar/build.ts";
 import { GrammarCompiler } from "../../src/engine/grammar/xgrammar.ts";
 import { random as randomOf } from "../kernels/runners.ts";
 import { byteTokenizer, VOCAB } from "./fakes.ts";
+import { sentence } from "./sentences.ts";
 
 setDefaultTimeout(60_000);
 const SEED = Number(process.env.ALLOY_TEST_SEED ?? Math.floor(Math.random() * 2 ** 31));
@@ -34,26 +35,6 @@ const tools: ToolSpec[] = [
   },
 ];
 const ajv = new Ajv({ strict: false });
-const [end] = byteTokenizer.endTokens;
-
-/** A sentence of a grammar, its bytes drawn at random; it ends where it may. */
-async function sentence(compiler: GrammarCompiler, ebnf: string): Promise<string> {
-  const matcher = await compiler.matcher(ebnf);
-  const bytes: number[] = [];
-  for (;;) {
-    const mask = await matcher.mask();
-    const permitted = Array.from({ length: VOCAB }, (_, id) => id).filter((id) => (mask[id >> 5] >> (id & 31)) & 1);
-    if (permitted.includes(end) || permitted.length === 0) break;
-    // White space stays what it is in the format; values do not need any.
-    const useful = permitted.filter((id) => id > 32);
-    const from = useful.length > 0 ? useful : permitted;
-    const byte = from[Math.floor(random() * from.length)];
-    bytes.push(byte);
-    expect(matcher.accept(byte)).toBe(true);
-  }
-  matcher.free();
-  return byteTokenizer.decode(bytes);
-}
 
 const held = TOOL_FORMATS.filter((f) => f.grammar.resume === undefined && ["json", "tags"].includes(f.grammar.arguments.style));
 
@@ -62,7 +43,7 @@ test.each(held.map((f) => [f.name, f] as const))("%s", async (_name, format) => 
   for (const single of [true, false]) {
     const ebnf = buildGrammar({ calls: { tools, grammar: format.grammar, forced: true, single, isEnd: () => false } });
     for (let round = 0; round < 5; round++) {
-      const text = await sentence(compiler, ebnf);
+      const text = (await sentence(compiler, ebnf, random))!;
       const parser = outputParser({ tools, format, startsInReasoning: false });
       const deltas = [...parser.push(text), ...parser.finish()];
       const calls = deltas.flatMap((d) => (d.type === "tool_call_start" ? [d.name] : []));

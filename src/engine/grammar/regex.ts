@@ -1,5 +1,5 @@
 /** Regular expressions as EBNF: for whole answers, and for strings inside of JSON, where quotes and backslashes are escaped. */
-import { complement, either, intersection, literal, normalised, oneOf, type Ranges } from "./rules.ts";
+import { complement, either, intersection, literal, oneOf, type Ranges } from "./rules.ts";
 
 /** Characters that stand for themselves in a JSON string. */
 const PLAIN = complement([
@@ -7,14 +7,18 @@ const PLAIN = complement([
   [0x22, 0x22],
   [0x5c, 0x5c],
 ]);
-/** Those that do not, with how they are written. */
+/** Those that do not and have a short form. */
 const ESCAPES: readonly (readonly [number, string])[] = [
   [0x22, '\\"'],
   [0x5c, "\\\\"],
-  [0x0a, "\\n"],
-  [0x0d, "\\r"],
+  [0x08, "\\b"],
   [0x09, "\\t"],
+  [0x0a, "\\n"],
+  [0x0c, "\\f"],
+  [0x0d, "\\r"],
 ];
+/** The other control characters. */
+const CONTROL: Ranges = intersection([[0, 0x1f]], complement(ESCAPES.map(([code]): [number, number] => [code, code])));
 const DIGIT: Ranges = [[0x30, 0x39]];
 const WORD: Ranges = [
   [0x30, 0x39],
@@ -49,6 +53,7 @@ const CLASSES: Record<string, Ranges> = {
   W: complement(WORD),
   S: complement(SPACE),
 };
+const DIGITS = [..."0123456789abcdef"];
 const MAX_REPEAT = 1024;
 /** Counts up to this are not looked at, and the others may multiply to no more than that. */
 const SMALL_REPEAT = 16;
@@ -131,11 +136,11 @@ class Reader {
   private atom(): string {
     const c = this.chars[this.at++];
     if (c === "(") return this.group();
-    if (c === "[") return this.set(...this.characterClass());
+    if (c === "[") return this.set(this.characterClass());
     if (c === ".") return this.set(complement(NEWLINES));
     if (c === "^") throw new PatternError("has '^' inside, which is supported at the beginning only");
-    if (c !== "\\") return this.set([[c.codePointAt(0)!, c.codePointAt(0)!]], true);
-    return this.set(this.escape(), true);
+    if (c !== "\\") return this.set([[c.codePointAt(0)!, c.codePointAt(0)!]]);
+    return this.set(this.escape());
   }
 
   private group(): string {
@@ -168,7 +173,7 @@ class Reader {
     return this.chars.slice(this.at, this.at + (braced ? 10 : c === "x" ? 2 : 4)).join("");
   }
 
-  private characterClass(): [Ranges, boolean] {
+  private characterClass(): Ranges {
     const negated = this.take("^");
     const ranges: [number, number][] = [];
     while (!this.take("]")) {
@@ -181,7 +186,7 @@ class Reader {
       this.at++;
       ranges.push([from[0][0], this.member()[0][1]]);
     }
-    return [negated ? complement(ranges) : normalised(ranges), !negated];
+    return negated ? complement(ranges) : intersection(ranges, complement([]));
   }
 
   private member(): Ranges {
@@ -191,14 +196,18 @@ class Reader {
     return this.escape();
   }
 
-  /** @param named whether the pattern names its characters: only then control characters are among them */
-  private set(ranges: Ranges, named = false): string {
+  /** A character of a set, in JSON as it is written in a string. */
+  private set(ranges: Ranges): string {
+    if (ranges.length === 0) throw new PatternError("has a class that permits no character");
     if (this.where === "answer") return oneOf(ranges);
     const plain = intersection(ranges, PLAIN);
-    const has = (code: number): boolean => ranges.some(([a, b]) => a <= code && code <= b);
-    const escapes = ESCAPES.filter(([code]) => has(code) && (named || code >= 0x20)).map(([, text]) => literal(text));
-    const options = [...(plain.length > 0 ? [oneOf(plain)] : []), ...escapes];
-    if (options.length === 0) throw new PatternError("asks for a control character, which is not supported");
-    return either(options);
+    const escapes = ESCAPES.filter(([code]) => ranges.some(([a, b]) => a <= code && code <= b)).map(([, text]) => literal(text));
+    const hex = ["0", "1"].flatMap((high) => {
+      const low = DIGITS.filter((d) =>
+        intersection(ranges, CONTROL).some(([a, b]) => a <= parseInt(high + d, 16) && parseInt(high + d, 16) <= b),
+      );
+      return low.length > 0 ? [`${literal(`\\u00${high}`)} [${low.join("")}]`] : [];
+    });
+    return either([...(plain.length > 0 ? [oneOf(plain)] : []), ...escapes, ...hex]);
   }
 }

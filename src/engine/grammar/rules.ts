@@ -51,8 +51,30 @@ export class Rules {
 /** Constant text. */
 export const literal = (text: string): string => `"${[...text].map(escaped).join("")}"`;
 
-/** One character of a set; an empty set has no spelling. */
-export const oneOf = (ranges: Ranges): string => `[${ranges.map(([a, b]) => (a === b ? point(a) : `${point(a)}-${point(b)}`)).join("")}]`;
+/**
+ * One character of a set; an empty set has no spelling. xgrammar 0.1.27 reads the numbers of a class as bytes, so beyond ASCII a class means
+ * what it says only where it is negated (then it takes every such character). Other sets are written as the bytes of their UTF-8.
+ */
+export function oneOf(ranges: Ranges): string {
+  const ascii = intersection(ranges, ASCII);
+  const wide = intersection(ranges, WIDE);
+  if (wide.length === 0) return classOf(ascii);
+  if (ascii.length === 0 && wide.length === 1 && wide[0][0] === wide[0][1]) return literal(String.fromCodePoint(wide[0][0]));
+  const others = intersection(complement(ascii), ASCII);
+  if (complement([...wide, ...ASCII]).length === 0)
+    return others.length > 0 ? classOf(others, "^") : either(["[\\u0000-\\u007f]", "[^\\u0000-\\u007f]"]);
+  const sequences = utf8Sequences(wide).map((s) => s.map(byteOf).join(" "));
+  return `(${[...(ascii.length > 0 ? [classOf(ascii)] : []), ...sequences].join(" | ")})`;
+}
+
+const ASCII: Ranges = [[0, 0x7f]];
+const WIDE: Ranges = [[0x80, 0x10ffff]];
+
+const classOf = (ranges: Ranges, not = ""): string =>
+  `[${not}${ranges.map(([a, b]) => (a === b ? point(a) : `${point(a)}-${point(b)}`)).join("")}]`;
+
+/** A byte in a range. A class of one character becomes text, so that a single byte is named twice. */
+const byteOf = ([a, b]: readonly [number, number]): string => (a === b ? `[${point(a)}${point(a)}]` : classOf([[a, b]]));
 
 /** One of several; each stands for itself. */
 export const either = (options: readonly string[]): string => (options.length === 1 ? options[0] : `(${options.join(" | ")})`);
@@ -68,6 +90,42 @@ function point(code: number): string {
 }
 
 const LAST = 0x10ffff;
+/** Last character of one, two, three and four bytes. */
+const LENGTHS = [0x7f, 0x7ff, 0xffff, LAST];
+
+/** The UTF-8 of the characters in `ranges`, none of them a surrogate: sequences of bytes, each byte in a range of its own. */
+export function utf8Sequences(ranges: Ranges): [number, number][][] {
+  const out: [number, number][][] = [];
+  const split = (a: number, b: number): void => {
+    const last = LENGTHS.find((l) => a <= l)!;
+    if (b > last) {
+      split(a, last);
+      split(last + 1, b);
+      return;
+    }
+    // Where the last n bytes do not run through all their values, the range has an end of its own.
+    for (let bits = 6; bits < 6 * (utf8(b).length - 1) + 1; bits += 6) {
+      const mask = 2 ** bits - 1;
+      if (a >> bits === b >> bits) break;
+      if ((a & mask) !== 0) {
+        split(a, a | mask);
+        split((a | mask) + 1, b);
+        return;
+      }
+      if ((b & mask) !== mask) {
+        split(a, (b & ~mask) - 1);
+        split(b & ~mask, b);
+        return;
+      }
+    }
+    const [from, to] = [utf8(a), utf8(b)];
+    out.push(from.map((byte, i) => [byte, to[i]]));
+  };
+  for (const [a, b] of ranges) split(a, b);
+  return out;
+}
+
+const utf8 = (code: number): number[] => [...new TextEncoder().encode(String.fromCodePoint(code))];
 
 /** All characters that are not in the set; surrogates are none. */
 export function complement(ranges: Ranges): Ranges {

@@ -119,6 +119,8 @@ export class GrammarCompiler {
   private word(id: number): string {
     if (id >= this.tokenizer.vocabSize) return "";
     const bytes = this.tokenizer.bytes(id);
+    // No UTF-8 has them, and classes of characters let them pass.
+    if (bytes.some((b) => b === 0xc0 || b === 0xc1 || b > 0xf4)) return "";
     if (this.tokenizer.isSpecial(id)) {
       const text = new TextDecoder().decode(bytes);
       if (text.length < 2 || !this.markers.includes(text)) return "";
