@@ -2,7 +2,10 @@
 import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
 import { PatternError, regexGrammar } from "../../src/engine/grammar/regex.ts";
-import { complement, oneOf, utf8Sequences, type Ranges } from "../../src/engine/grammar/rules.ts";
+import { oneOf } from "../../src/engine/grammar/rules.ts";
+import { complement, type Ranges, utf8Sequences } from "../../src/engine/grammar/sets.ts";
+import { lowered } from "../../src/engine/grammar/lower.ts";
+import { parseGrammar } from "../../src/engine/grammar/syntax.ts";
 import { GrammarCompiler } from "../../src/engine/grammar/xgrammar.ts";
 import { random as randomOf } from "../kernels/runners.ts";
 import { byteTokenizer, VOCAB } from "./fakes.ts";
@@ -45,7 +48,7 @@ describe("sets of characters", () => {
         (c) => c >= 0 && c <= 0x10ffff && !(c >= 0xd800 && c < 0xe000),
       );
       for (const code of new Set(codes)) {
-        const ebnf = `root ::= "?" ${oneOf(set)} "!"`;
+        const ebnf = lowered(parseGrammar(`root ::= "?" ${oneOf(set)} "!"`));
         expect([set, code, await accepts(compiler, ebnf, `?${String.fromCodePoint(code)}!`)]).toEqual([set, code, has(set, code)]);
       }
     }
@@ -76,7 +79,7 @@ const raw = (text: string): string[] => [...text].filter((c) => c < " ");
 
 describe("patterns in JSON", () => {
   test.each(PATTERNS)("%s: every sentence is a JSON string that matches", async (pattern) => {
-    const ebnf = `root ::= "\\"" ${regexGrammar(pattern, "json")} "\\""`;
+    const ebnf = lowered(parseGrammar(`root ::= "\\"" ${regexGrammar(pattern, "json")} "\\""`));
     for (let round = 0; round < 40; round++) {
       const text = (await sentence(compiler, ebnf, random, { length: round, prefer: 'xy"' }))!;
       expect(raw(text)).toEqual([]);
@@ -88,7 +91,7 @@ describe("patterns in JSON", () => {
     for (const code of [...Array(0x20).keys(), 0x22, 0x5c, 0x7f, 0xa0, 0x2028]) {
       const c = String.fromCodePoint(code);
       for (const pattern of ["^[^a-z]$", "^\\S$", "^\\s$", "^.$", "^\\W$", `^[\\u{${code.toString(16)}}]$`]) {
-        const ebnf = `root ::= "\\"" ${regexGrammar(pattern, "json")} "\\""`;
+        const ebnf = lowered(parseGrammar(`root ::= "\\"" ${regexGrammar(pattern, "json")} "\\""`));
         const matches = new RegExp(pattern, "u").test(c);
         expect([code, pattern, await accepts(compiler, ebnf, JSON.stringify(c))]).toEqual([code, pattern, matches]);
         if (code < 0x20) expect([code, pattern, await accepts(compiler, ebnf, `"${c}"`)]).toEqual([code, pattern, false]);
@@ -122,7 +125,7 @@ test("random patterns: what is drawn from their grammars matches, in JSON and as
   for (const text of fc.sample(whole, { seed: SEED, numRuns: RUNS })) {
     for (const where of ["json", "answer"] as const) {
       const body = regexGrammar(text, where);
-      const ebnf = where === "json" ? `root ::= "\\"" ${body} "\\""` : `root ::= ${body}`;
+      const ebnf = lowered(parseGrammar(where === "json" ? `root ::= "\\"" ${body} "\\""` : `root ::= ${body}`));
       for (let round = 0; round < 3; round++) {
         const drawn = await sentence(compiler, ebnf, random, { length: 4, limit: 24, prefer: `${text}"` });
         // What stands anywhere in a string is seldom met by chance. Long texts are none to hand to a regular expression that backtracks.

@@ -6,8 +6,10 @@ import type { Constraint } from "../api.ts";
 import { callsGrammar } from "./calls.ts";
 import { anyObject } from "./json.ts";
 import { PatternError, regexGrammar, repeatsTooMuch } from "./regex.ts";
+import { lowered } from "./lower.ts";
 import { literal, Rules } from "./rules.ts";
 import { schemaGrammar } from "./schema.ts";
+import { leftRecursive, parseGrammar, SyntaxProblem } from "./syntax.ts";
 
 export interface GrammarRequest {
   constraint?: Constraint;
@@ -18,24 +20,32 @@ export interface GrammarRequest {
 /** EBNF whose sentences are the permitted answers. Throws `invalid_json_schema` and `invalid_grammar`. */
 export function buildGrammar({ constraint, calls }: GrammarRequest): string {
   // A grammar of the client's own has its own rules, so nothing is mixed into it.
-  if (constraint?.kind === "ebnf" && !calls?.forced) return checked(constraint.text, constraint.param);
+  if (constraint?.kind === "ebnf" && !calls?.forced) return clientGrammar(constraint.text, constraint.param);
   const rules = new Rules();
   const roots: string[] = [];
   if (constraint && !calls?.forced) roots.push(answer(rules, constraint));
   if (calls) roots.push(callsGrammar(rules, calls));
-  return rules.text(roots.join(" | "));
+  return lowered(rules.grammar(roots.join(" | ")));
 }
 
 /** Longest grammar of a client's own, in characters. */
 const MAX_TEXT = 1 << 16;
 
-function checked(text: string, param: string): string {
+function clientGrammar(text: string, param: string): string {
   const refuse = (reason: string): never => {
     throw new AlloyError("invalid_grammar", `'${param}' ${reason}`, { param, data: { reason } });
   };
   if (text.length > MAX_TEXT) refuse(`is ${text.length} characters long; at most ${MAX_TEXT} are taken`);
   if (repeatsTooMuch(text)) refuse("repeats too often: give smaller counts");
-  return text;
+  try {
+    const grammar = parseGrammar(text);
+    const rule = leftRecursive(grammar);
+    if (rule !== undefined) refuse(`has the rule '${rule}', which begins with itself: move the recursion to its end`);
+    return lowered(grammar);
+  } catch (e) {
+    if (!(e instanceof SyntaxProblem)) throw e;
+    return refuse(e.message);
+  }
 }
 
 function answer(rules: Rules, c: Constraint): string {

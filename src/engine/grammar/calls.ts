@@ -1,7 +1,8 @@
 /** Tool calls as grammar, from a chat format's description of how it writes them. */
 import type { ToolSpec } from "../../chat/api.ts";
 import type { ArgumentShape, CallGrammar } from "../../chat/formats/grammar.ts";
-import { complement, either, literal, oneOf, type Rules } from "./rules.ts";
+import { either, literal, oneOf, type Rules } from "./rules.ts";
+import { complement } from "./sets.ts";
 import { schemaGrammar } from "./schema.ts";
 
 export interface CallsOptions {

@@ -1,6 +1,7 @@
 /** The grammar of JSON's own parts. */
 import { NUMBER } from "./numbers.ts";
-import { complement, either, literal, oneOf, type Rules } from "./rules.ts";
+import { either, literal, oneOf, type Rules } from "./rules.ts";
+import { complement } from "./sets.ts";
 
 /*
  * xgrammar knows before a request which tokens fit a place in a rule, except for those that reach beyond the rule's end: they are tried
@@ -14,12 +15,14 @@ export const SPACE = String.raw`[ \n\t]*`;
 const PLAIN = String.raw`[^"\\\u0000-\u001f]`;
 /** No half of a surrogate pair is written as an escape, so that every string has the length it seems to have. */
 const HEX4 = "[0-9A-CEFa-cef] [0-9A-Fa-f] [0-9A-Fa-f] [0-9A-Fa-f] | [Dd] [0-7] [0-9A-Fa-f] [0-9A-Fa-f]";
-const FOLLOWS = String.raw`(= [ \n\t]{0,20} [,}\]:])`;
+const FOLLOWS = String.raw`[ \n\t]{0,20} [,}\]:]`;
 
 /** The rest of a string, its closing quote included. */
 function rest(rules: Rules): string {
   const escape = rules.define(String.raw`["\\/bfnrt] | "u" (${HEX4})`);
-  return rules.recursive("string", (self) => `("\\"" | ${PLAIN} ${self} | "\\\\" ${escape} ${self}) ${FOLLOWS}`);
+  const name = rules.recursive("string", (self) => `"\\"" | ${PLAIN} ${self} | "\\\\" ${escape} ${self}`);
+  rules.follows(name, FOLLOWS);
+  return name;
 }
 
 export const string = (rules: Rules): string => rules.define(`"\\"" ${rest(rules)}`);

@@ -1,5 +1,6 @@
 /** Regular expressions as EBNF: for whole answers, and for strings inside of JSON, where quotes and backslashes are escaped. */
-import { complement, either, intersection, literal, oneOf, type Ranges } from "./rules.ts";
+import { either, literal, oneOf } from "./rules.ts";
+import { complement, intersection, type Ranges } from "./sets.ts";
 
 /** Characters that stand for themselves in a JSON string. */
 const PLAIN = complement([
