@@ -5,6 +5,7 @@
 import type { AnyKernel } from "../src/compiler/language/index.ts";
 import type { TensorType } from "../src/formats/weights.ts";
 import type { FloatType } from "./families.ts";
+import type { KvType } from "./kv-cache.ts";
 import type { DeviceBuffer, Dispatch, Program, Slot } from "../src/runtime/device.ts";
 
 export type ConstexprValues = Record<string, number | string | boolean>;
@@ -69,7 +70,7 @@ export interface AttentionOptions {
   D: number;
   G: number;
   KVH: number;
-  kv: "f16" | "f32";
+  kv: KvType;
   /** Rows of queries, keys and values [T, stride], heads from `column` on. */
   q: DeviceBuffer;
   stride: number;

@@ -12,16 +12,19 @@
 import type { Dispatch } from "../src/runtime/device.ts";
 import type { AttentionOptions, OpContext } from "./api.ts";
 import type { Instance } from "./instances.ts";
-import { constexpr, dim, f16, f32, i32, kernel, ptr, scalar } from "../src/compiler/language/index.ts";
-import { BLOCK_TOKENS } from "./kv-cache.ts";
+import { constexpr, dim, f16, f32, i32, i8, kernel, ptr, scalar } from "../src/compiler/language/index.ts";
+import { BLOCK_TOKENS, KV_GROUP, type KvType } from "./kv-cache.ts";
 
-const attention = (name: string, type: typeof f16 | typeof f32) =>
-  kernel(
+const attention = (name: string, type: typeof f16 | typeof f32 | typeof i8) => {
+  const Q8 = type === i8;
+  return kernel(
     name,
     {
       q: ptr(f32),
       keys: ptr(type),
       values: ptr(type),
+      keyScales: ptr(f16),
+      valueScales: ptr(f16),
       tiles: ptr(i32),
       blockTable: ptr(i32),
       sinks: ptr(f32),
@@ -43,8 +46,12 @@ const attention = (name: string, type: typeof f16 | typeof f32) =>
       BT: constexpr(BLOCK_TOKENS),
     },
     (al, p) => {
-      const { q, keys, values, tiles, blockTable, sinks, scratch, y, stride, column, KVH, G, GROUPS, window, scale, cap } = p;
+      const { q, keys, values, keyScales, valueScales, tiles, blockTable, sinks, scratch, y } = p;
+      const { stride, column, KVH, G, GROUPS, window, scale, cap } = p;
       const { D, DC, MR, SINKS, SOFTCAP, BT } = p;
+      // Of a q8_0 record: scales of a token, and where they begin, in f16s.
+      const UNITS = al.cdiv(D, KV_GROUP);
+      const HALF_BYTES = al.idiv(D * BT, 2);
       const tile = al.programId(0);
       const kvHead = al.programId(1);
       const first = al.load(tiles + tile * 4);
@@ -78,7 +85,9 @@ const attention = (name: string, type: typeof f16 | typeof f32) =>
       const end = al.idiv(last, BT) + 1;
       for (let b = begin; b < end; b++) {
         const block = al.load(blockTable + table + b);
-        const base = (al.cast(block, al.i64) * KVH + kvHead) * D * BT;
+        const record = al.cast(block, al.i64) * KVH + kvHead;
+        const base = record * (Q8 ? D * BT + 2 * UNITS * BT : D * BT);
+        const units = record * (HALF_BYTES + UNITS * BT) + HALF_BYTES;
         const at = b * BT + al.arange(BT);
         for (let g = 0; g < GROUPS; g++) {
           if (g * MR < rows) {
@@ -87,9 +96,13 @@ const attention = (name: string, type: typeof f16 | typeof f32) =>
             const own = position + token;
             const queries = state + g * GROUP + 2 * MR + MR * D;
             let s = al.zeros([MR, BT], al.f32);
-            for (let d = 0; d < D; d++) {
-              const k = al.cast(al.load(keys + base + d * BT + al.arange(BT)), al.f32);
-              s = al.fma(al.col(al.load(queries + r * D + d)), al.row(k), s);
+            for (let u = 0; u < (Q8 ? UNITS : 1); u++) {
+              const unit = Q8 ? al.cast(al.load(keyScales + units + u * BT + al.arange(BT)), al.f32) : 1;
+              for (let d = u * KV_GROUP; d < (Q8 ? al.min(u * KV_GROUP + KV_GROUP, D) : D); d++) {
+                let k = al.cast(al.load(keys + base + d * BT + al.arange(BT)), al.f32);
+                if (Q8) k = k * unit;
+                s = al.fma(al.col(al.load(queries + r * D + d)), al.row(k), s);
+              }
             }
             if (SOFTCAP) s = cap * al.tanh(s / cap);
             let seen = al.row(at) <= al.col(own);
@@ -108,7 +121,9 @@ const attention = (name: string, type: typeof f16 | typeof f32) =>
               let acc = al.load(cell) * al.col(shrink);
               const live = al.min(last - b * BT + 1, BT);
               for (let j = 0; j < live; j++) {
-                const v = al.cast(al.load(values + base + j * D + c + al.arange(DC)), al.f32);
+                let v = al.cast(al.load(values + base + j * D + c + al.arange(DC)), al.f32);
+                // DC divides the group.
+                if (Q8) v = v * al.cast(al.load(valueScales + units + j * UNITS + al.idiv(c, KV_GROUP)), al.f32);
                 acc = al.fma(al.col(al.load(work + r * BT + j)), al.row(v), acc);
               }
               al.store(cell, acc);
@@ -131,11 +146,16 @@ const attention = (name: string, type: typeof f16 | typeof f32) =>
         }
       }
     },
+    { uses: { Q8, KV_GROUP } },
   );
+};
 
 /** q: [T, stride] float32, roped, heads at `column`; y: [T, KVH·G·D]; window 0 = none, else keys with position > own - window. */
 export const attentionF16 = attention("attention_f16", f16);
 export const attentionF32 = attention("attention_f32", f32);
+export const attentionQ8 = attention("attention_q8", i8);
+
+export const attentionKernels = { f16: attentionF16, f32: attentionF32, q8_0: attentionQ8 };
 
 /** Tokens of a full prefill tile: 24 rows share each key block. */
 export const prefillTokens = (G: number): number => Math.max(1, Math.floor(24 / G));
@@ -144,7 +164,7 @@ export interface AttentionShape {
   D: number;
   /** Query heads per KV head. */
   G: number;
-  kv: "f16" | "f32";
+  kv: KvType;
   sinks?: boolean;
   softcap?: boolean;
   /** Decode tiles hold one token, prefill tiles as many as fit the rows. */
@@ -154,13 +174,14 @@ export interface AttentionShape {
 /** Kernel, compile-time values, row groups and scratch floats per program for a shape. */
 export function attentionConfig(shape: AttentionShape) {
   const { D, G } = shape;
-  const DC = [64, 48, 32, 16, 8, 4, 2, 1].find((c) => D % c === 0)!;
+  // Of q8_0 no more than a group, which has one scale.
+  const DC = [64, 48, 32, 16, 8, 4, 2, 1].find((c) => D % c === 0 && (shape.kv !== "q8_0" || c <= KV_GROUP))!;
   // Decode: the group's query heads, split evenly when they do not fit the registers.
   const MR = shape.phase === "prefill" ? 6 : Math.ceil(G / Math.ceil(G / 6));
   const tokens = shape.phase === "prefill" ? prefillTokens(G) : 1;
   const GROUPS = Math.ceil((tokens * G) / MR);
   return {
-    kernel: shape.kv === "f16" ? attentionF16 : attentionF32,
+    kernel: attentionKernels[shape.kv],
     constexprs: { D, DC, MR, SINKS: shape.sinks ?? false, SOFTCAP: shape.softcap ?? false, BT: BLOCK_TOKENS },
     GROUPS,
     scratch: MR * BLOCK_TOKENS + GROUPS * (2 * MR + 2 * MR * D),
@@ -170,7 +191,7 @@ export function attentionConfig(shape: AttentionShape) {
 export function attentionDispatches(ctx: OpContext, o: AttentionOptions): Dispatch[] {
   const c = attentionConfig({ ...o, sinks: o.sinks !== undefined, softcap: o.softcap > 0 });
   const scratch = ctx.scratch(o.maxCount * o.KVH * c.scratch * 4);
-  const buffers = [o.q, o.keys, o.values, o.tiles, o.table, o.sinks ?? o.q, scratch, o.y];
+  const buffers = [o.q, o.keys, o.values, o.keys, o.values, o.tiles, o.table, o.sinks ?? o.q, scratch, o.y];
   return [
     {
       program: ctx.program(c.kernel, c.constexprs),
@@ -180,9 +201,11 @@ export function attentionDispatches(ctx: OpContext, o: AttentionOptions): Dispat
   ];
 }
 
-export const instances: Instance[] = [64, 96, 128].flatMap((D) =>
-  [1, 2, 3, 4, 5, 6].map((G) => {
-    const { kernel, constexprs } = attentionConfig({ D, G, kv: "f16", phase: "decode" });
-    return { kernel, constexprs };
-  }),
+export const instances: Instance[] = (["f16", "q8_0"] as const).flatMap((kv) =>
+  [64, 96, 128].flatMap((D) =>
+    [1, 2, 3, 4, 5, 6].map((G) => {
+      const { kernel, constexprs } = attentionConfig({ D, G, kv, phase: "decode" });
+      return { kernel, constexprs };
+    }),
+  ),
 );

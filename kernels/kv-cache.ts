@@ -1,16 +1,28 @@
 /**
  * Writing new keys and values into the paged cache. A block holds BT tokens of one layer:
  * keys [KVH][D][BT] (tokens innermost, so that scores are computed with tokens in the lanes), values [KVH][BT][D].
+ *
+ * As q8_0 (the numerics of llama.cpp's type of that name) a token's keys and values are bytes with a scale for every 32 of them. A head's
+ * record in a block is then the bytes as above, and behind them the scales as f16: of keys [D / 32][BT], of values [BT][D / 32].
  * Grid: (KVH, T).
  */
+import type { DeviceBuffer, Dispatch, Slot } from "../src/runtime/device.ts";
+import type { StepContext } from "./api.ts";
 import type { Instance } from "./instances.ts";
-import { constexpr, dim, f16, f32, i32, kernel, ptr } from "../src/compiler/language/index.ts";
+import { constexpr, dim, f16, f32, i32, i8, kernel, ptr } from "../src/compiler/language/index.ts";
 
 /** How the cache stores keys and values. */
-export type KvType = "f16" | "f32";
+export type KvType = "f16" | "f32" | "q8_0";
+export const KV_TYPES: readonly KvType[] = ["f16", "f32", "q8_0"];
 
 /** Tokens per block. */
 export const BLOCK_TOKENS = 64;
+/** Values that share a scale. */
+export const KV_GROUP = 32;
+
+/** Bytes of a token's keys, or of its values, for a head of D elements. */
+export const kvBytes = (type: KvType, D: number): number =>
+  type === "q8_0" ? D + 2 * Math.ceil(D / KV_GROUP) : D * (type === "f16" ? 2 : 4);
 
 const kvStore = (name: string, type: typeof f16 | typeof f32) =>
   kernel(
@@ -51,4 +63,93 @@ const kvStore = (name: string, type: typeof f16 | typeof f32) =>
 export const kvStoreF16 = kvStore("kv_store_f16", f16);
 export const kvStoreF32 = kvStore("kv_store_f32", f32);
 
-export const instances: Instance[] = [kvStoreF16, kvStoreF32].map((kernel) => ({ kernel, constexprs: { BT: BLOCK_TOKENS, LANES: 16 } }));
+/** The same as bytes with scales; keyScales and valueScales are the same memory as keys and values. */
+export const kvStoreQ8 = kernel(
+  "kv_store_q8",
+  {
+    x: ptr(f32),
+    slots: ptr(i32),
+    keys: ptr(i8),
+    keyScales: ptr(f16),
+    values: ptr(i8),
+    valueScales: ptr(f16),
+    stride: dim,
+    keyColumn: dim,
+    valueColumn: dim,
+    KVH: dim,
+    D: dim,
+    BT: constexpr(BLOCK_TOKENS),
+  },
+  (al, { x, slots, keys, keyScales, values, valueScales, stride, keyColumn, valueColumn, KVH, D, BT }) => {
+    const head = al.programId(0);
+    const t = al.programId(1);
+    const slot = al.load(slots + t);
+    const offset = slot % BT;
+    const groups = al.cdiv(D, 32);
+    const record = al.cast(al.idiv(slot, BT), al.i64) * KVH + head;
+    const base = record * (D * BT + 2 * groups * BT);
+    const scales = record * (al.idiv(D * BT, 2) + groups * BT) + al.idiv(D * BT, 2);
+    const from = t * stride + head * D;
+    for (let g = 0; g < groups; g++) {
+      const d = g * 32 + al.arange(32);
+      const k = al.load(x + from + keyColumn + d, { mask: d < D });
+      const peakK = al.max(al.abs(k));
+      al.store(keys + base + offset + d * BT, al.cast(al.round(k * al.where(peakK > 0, 127 / peakK, 0)), al.i8), { mask: d < D });
+      al.store(keyScales + scales + g * BT + offset, al.cast(peakK / 127, al.f16));
+      const v = al.load(x + from + valueColumn + d, { mask: d < D });
+      const peakV = al.max(al.abs(v));
+      al.store(values + base + offset * D + d, al.cast(al.round(v * al.where(peakV > 0, 127 / peakV, 0)), al.i8), { mask: d < D });
+      al.store(valueScales + scales + offset * groups + g, al.cast(peakV / 127, al.f16));
+    }
+  },
+  { distinct: true },
+);
+
+/** The values of a q8_0 cache in the order of its bytes, for tests. */
+export function dequantised(cache: Int8Array, D: number, which: "keys" | "values"): Float32Array {
+  const [BT, groups] = [BLOCK_TOKENS, Math.ceil(D / KV_GROUP)];
+  const record = kvBytes("q8_0", D) * BT;
+  const scales = new Float16Array(cache.buffer, cache.byteOffset, cache.byteLength / 2);
+  return Float32Array.from({ length: (cache.length / record) * D * BT }, (_, i) => {
+    const [r, at] = [Math.floor(i / (D * BT)), i % (D * BT)];
+    const [d, t] = which === "keys" ? [Math.floor(at / BT), at % BT] : [at % D, Math.floor(at / D)];
+    const group = Math.floor(d / KV_GROUP);
+    const scale = scales[(r * record + D * BT) / 2 + (which === "keys" ? group * BT + t : t * groups + group)];
+    return cache[r * record + at] * scale;
+  });
+}
+
+export interface KvStoreOptions {
+  kv: KvType;
+  /** Rows [T, stride] with keys and values at the given columns. */
+  x: DeviceBuffer;
+  slots: DeviceBuffer;
+  keys: DeviceBuffer;
+  values: DeviceBuffer;
+  stride: number;
+  keyColumn: number;
+  valueColumn: number;
+  KVH: number;
+  D: number;
+  T: Slot | number;
+  /** Elements per step, where they are stored as floats. */
+  lanes: number;
+}
+
+export function kvStoreDispatch(ctx: Pick<StepContext, "program">, o: KvStoreOptions): Dispatch {
+  const rest = [o.stride, o.keyColumn, o.valueColumn, o.KVH, o.D];
+  const grid = [o.KVH, o.T, 1] as const;
+  if (o.kv === "q8_0")
+    return {
+      program: ctx.program(kvStoreQ8, { BT: BLOCK_TOKENS }),
+      grid,
+      args: [o.x, o.slots, o.keys, o.keys, o.values, o.values, ...rest],
+    };
+  const program = ctx.program(o.kv === "f16" ? kvStoreF16 : kvStoreF32, { BT: BLOCK_TOKENS, LANES: o.lanes });
+  return { program, grid, args: [o.x, o.slots, o.keys, o.values, ...rest] };
+}
+
+export const instances: Instance[] = [
+  ...[kvStoreF16, kvStoreF32].map((kernel) => ({ kernel, constexprs: { BT: BLOCK_TOKENS, LANES: 16 } })),
+  { kernel: kvStoreQ8, constexprs: { BT: BLOCK_TOKENS } },
+];

@@ -6,21 +6,27 @@
  * cut into SPLITS pieces, grid (tiles, KVH, SPLITS); each leaves result, maximum and sum in scratch, and `attentionCombine` joins them.
  * Tiles and layouts as in ../attention.ts and ../kv-cache.ts.
  */
-import { constexpr, dim, f16, f32, i32, kernel, ptr, scalar } from "../../src/compiler/language/index.ts";
+import { constexpr, dim, f16, f32, fn, i32, i8, kernel, ptr, scalar } from "../../src/compiler/language/index.ts";
 import type { Dispatch } from "../../src/runtime/device.ts";
 import type { AttentionOptions, OpContext } from "../api.ts";
-import { BLOCK_TOKENS } from "../kv-cache.ts";
+import { BLOCK_TOKENS, KV_GROUP } from "../kv-cache.ts";
 import { toHalf } from "./matmul.ts";
 import type { GpuTuning } from "./tuning.ts";
 
-const flash = (name: string, type: typeof f16 | typeof f32) => {
-  const HALF = type === f16;
+const scaled = fn((al, bytes, scale) => al.cast(bytes, al.f16) * scale);
+
+const flash = (name: string, type: typeof f16 | typeof f32 | typeof i8) => {
+  // Products of f16; bytes become f16 when they meet their scale.
+  const HALF = type !== f32;
+  const Q8 = type === i8;
   return kernel(
     name,
     {
       q: ptr(f32),
       keys: ptr(type),
       values: ptr(type),
+      keyScales: ptr(f16),
+      valueScales: ptr(f16),
       tiles: ptr(i32),
       blockTable: ptr(i32),
       sinks: ptr(f32),
@@ -42,8 +48,11 @@ const flash = (name: string, type: typeof f16 | typeof f32) => {
       BT: constexpr(BLOCK_TOKENS),
     },
     (al, p) => {
-      const { q, keys, values, tiles, blockTable, sinks, y, stride, column, KVH, G, window, scale, cap } = p;
+      const { q, keys, values, keyScales, valueScales, tiles, blockTable, sinks, y, stride, column, KVH, G, window, scale, cap } = p;
       const { D, DP, BM, BN, SPLIT, SINKS, SOFTCAP, BT } = p;
+      // Of a q8_0 record: scales of a token, and where they begin, in f16s.
+      const UNITS = al.cdiv(D, KV_GROUP);
+      const HALF_BYTES = al.idiv(D * BT, 2);
       const tile = al.programId(0);
       const kvHead = al.programId(1);
       const first = al.load(tiles + tile * 4);
@@ -76,10 +85,13 @@ const flash = (name: string, type: typeof f16 | typeof f32) => {
       let sums = al.zeros([BM, DP], al.f32);
       for (let i = begin; i < end; i += BN) {
         const block = al.load(blockTable + table + al.idiv(i, BT));
-        const base = (al.cast(block, al.i64) * KVH + kvHead) * D * BT;
+        const record = al.cast(block, al.i64) * KVH + kvHead;
+        const base = record * (Q8 ? D * BT + 2 * UNITS * BT : D * BT);
+        const units = record * (HALF_BYTES + UNITS * BT) + HALF_BYTES;
         const inside = (i % BT) + al.arange(BN);
         const at = i + al.arange(BN);
-        const k = al.load(keys + base + (al.col(d) * BT + al.row(inside)), { mask: al.col(d) < D });
+        let k = al.load(keys + base + (al.col(d) * BT + al.row(inside)), { mask: al.col(d) < D });
+        if (Q8) k = scaled(k, al.load(keyScales + units + (al.col(al.idiv(d, KV_GROUP)) * BT + al.row(inside)), { mask: al.col(d) < D }));
         let s = al.dot(a, k, al.zeros([BM, BN], al.f32));
         if (SOFTCAP) s = cap * al.tanh(s / cap);
         let seen = al.row(at) <= al.col(own);
@@ -91,7 +103,9 @@ const flash = (name: string, type: typeof f16 | typeof f32) => {
         total = total * shrink + al.sum(e, { axis: 1 });
         top = now;
         // What lies behind the last token was never written: it must not meet a weight of 0, for it may be NaN.
-        const v = al.load(values + base + (al.col(inside) * D + al.row(d)), { mask: al.col(at) <= last && al.row(d) < D });
+        const written = al.col(at) <= last && al.row(d) < D;
+        let v = al.load(values + base + (al.col(inside) * D + al.row(d)), { mask: written });
+        if (Q8) v = scaled(v, al.load(valueScales + units + (al.col(inside) * UNITS + al.row(al.idiv(d, KV_GROUP))), { mask: written }));
         sums = al.dot(HALF ? al.cast(e, al.f16) : e, v, sums * al.col(shrink));
       }
 
@@ -108,7 +122,7 @@ const flash = (name: string, type: typeof f16 | typeof f32) => {
       }
     },
     {
-      uses: { toHalf, HALF },
+      uses: { toHalf, scaled, HALF, Q8, KV_GROUP },
       // Eight rows of a matrix unit to each: maxima and sums of a row stay within a simdgroup.
       simdgroups: (c: { BM: number }) => Math.min(8, Math.max(1, c.BM / 8)),
       distinct: true,
@@ -119,6 +133,9 @@ const flash = (name: string, type: typeof f16 | typeof f32) => {
 /** q: [T, stride] float32, roped, heads at `column`; y: [T, KVH·G·D], or scratch when SPLIT: per program [BM][D], maxima, sums. */
 export const flashF16 = flash("flash_f16", f16);
 export const flashF32 = flash("flash_f32", f32);
+export const flashQ8 = flash("flash_q8", i8);
+
+export const flashKernels = { f16: flashF16, f32: flashF32, q8_0: flashQ8 };
 
 /** Joins the pieces of the context of every decode tile. Grid: (tiles, query heads). */
 export const attentionCombine = kernel(
@@ -171,7 +188,7 @@ export function flashConfig(tuning: GpuTuning, o: Pick<AttentionOptions, "D" | "
   const DP = upTo(o.D, 8);
   const BM = upTo(o.phase === "prefill" ? Math.max(o.G, prefillRows(o.D)) : o.G, 8);
   // Keys and values of a step, and the queries, share 32 KiB of threadgroup memory.
-  const BN = DP * (o.kv === "f16" ? 2 : 4) <= 256 ? 32 : 16;
+  const BN = DP * (o.kv === "f32" ? 4 : 2) <= 256 ? 32 : 16;
   const wanted = Math.max(1, Math.ceil(tuning.programs / (o.maxCount * o.KVH)));
   const SPLITS = o.phase === "decode" ? Math.min(MOST_SPLITS, 2 ** Math.ceil(Math.log2(wanted))) : 1;
   return { DP, BM, BN, SPLITS };
@@ -182,10 +199,10 @@ export function gpuAttention(tuning: GpuTuning, ctx: OpContext, o: AttentionOpti
   const SPLIT = SPLITS > 1;
   const scratch = SPLIT ? ctx.scratch(o.maxCount * o.KVH * SPLITS * BM * (o.D + 2) * 4) : undefined;
   const constexprs = { D: o.D, DP, BM, BN, SPLIT, SINKS: o.sinks !== undefined, SOFTCAP: o.softcap > 0, BT: BLOCK_TOKENS };
-  const buffers = [o.q, o.keys, o.values, o.tiles, o.table, o.sinks ?? o.q, scratch ?? o.y];
+  const buffers = [o.q, o.keys, o.values, o.keys, o.values, o.tiles, o.table, o.sinks ?? o.q, scratch ?? o.y];
   const dispatches: Dispatch[] = [
     {
-      program: ctx.program(o.kv === "f16" ? flashF16 : flashF32, constexprs),
+      program: ctx.program(flashKernels[o.kv], constexprs),
       grid: [o.count, o.KVH, SPLITS],
       args: [...buffers, o.stride, o.column, o.KVH, o.G, o.window, o.scale, o.softcap],
     },

@@ -4,7 +4,8 @@
  */
 import { QUANTISED_TYPES } from "../families.ts";
 import type { Instance } from "../instances.ts";
-import { attentionCombine, flashConfig, flashF16, flashF32 } from "./attention.ts";
+import { KV_TYPES } from "../kv-cache.ts";
+import { attentionCombine, flashConfig, flashKernels } from "./attention.ts";
 import { matmulFloatKernels, matmulQuantisedKernels } from "./matmul.ts";
 import { matvecFloatKernels, matvecQuantisedKernels } from "./matvec.ts";
 import { GPU_TUNING } from "./tuning.ts";
@@ -12,12 +13,11 @@ import { GPU_TUNING } from "./tuning.ts";
 const { rows, lanes, tile, small } = GPU_TUNING;
 const MATVEC = [1, 2, 4].map((MT) => ({ MT, ROWS: MT === 4 ? rows / 2 : rows, LANES: lanes }));
 
-const flash: Instance[] = (["f16", "f32"] as const).flatMap((kv) =>
+const flash: Instance[] = KV_TYPES.flatMap((kv) =>
   [64, 128].flatMap((D) =>
     (["prefill", "decode"] as const).flatMap((phase) => {
       const { SPLITS, ...c } = flashConfig(GPU_TUNING, { D, G: 4, KVH: 8, kv, phase, maxCount: 1 });
-      const kernel = kv === "f16" ? flashF16 : flashF32;
-      const own = { kernel, constexprs: { ...c, D, SPLIT: SPLITS > 1, SINKS: false, SOFTCAP: false } };
+      const own = { kernel: flashKernels[kv], constexprs: { ...c, D, SPLIT: SPLITS > 1, SINKS: false, SOFTCAP: false } };
       return SPLITS > 1 ? [own, { kernel: attentionCombine, constexprs: { SPLITS, BM: c.BM, D, DP: c.DP } }] : [own];
     }),
   ),

@@ -1,9 +1,8 @@
 /** Cases of attention: prefill and decode tiles of two sequences over shuffled blocks. */
-import { attentionConfig, attentionF16, attentionF32 } from "../attention.ts";
-import { attentionCombine, flashConfig, flashF16, flashF32, gpuPrefillTokens } from "../gpu/attention.ts";
+import { attentionConfig, attentionKernels, prefillTokens } from "../attention.ts";
+import { attentionCombine, flashConfig, flashKernels, gpuPrefillTokens } from "../gpu/attention.ts";
 import { DEBUG_TUNING, GPU_TUNING } from "../gpu/tuning.ts";
-import { BLOCK_TOKENS } from "../kv-cache.ts";
-import { prefillTokens } from "../attention.ts";
+import { BLOCK_TOKENS, KV_TYPES, kvBytes, type KvType } from "../kv-cache.ts";
 import { below, type Case, type Data, floats, FUNCTIONS, type KernelCases, type Random } from "./case.ts";
 
 interface Shape {
@@ -53,7 +52,7 @@ const nameOf = (s: Shape): string =>
   `${s.phase}, ${s.KVH}x${s.G} heads of ${s.D}${s.window ? `, window ${s.window}` : ""}${s.sinks ? ", sinks" : ""}${s.softcap ? ", soft cap" : ""}`;
 
 /** What both kernels read. */
-function inputs(next: Random, s: Shape, kv: "f16" | "f32", perTile: number) {
+function inputs(next: Random, s: Shape, kv: KvType, perTile: number) {
   const { D, G, KVH } = s;
   const counts = s.sequences.map((q) => Math.ceil((q.start + q.tokens) / BLOCK_TOKENS));
   const blocks = counts.reduce((a, b) => a + b, 0);
@@ -69,12 +68,18 @@ function inputs(next: Random, s: Shape, kv: "f16" | "f32", perTile: number) {
   const stride = (G + 2) * KVH * D + 3;
   const column = below(next, 4);
   const cells = (blocks + 1) * KVH * D * BLOCK_TOKENS;
-  const cache = (): Data => (kv === "f16" ? Float16Array.from(floats(next, cells)) : floats(next, cells));
+  const cache = (): Data => {
+    if (kv === "q8_0") return bytesWithScales(next, (blocks + 1) * KVH, D);
+    return kv === "f16" ? Float16Array.from(floats(next, cells)) : floats(next, cells);
+  };
+  const [keys, values] = [cache(), cache()];
   return {
     args: {
       q: floats(next, row * stride, 3),
-      keys: cache(),
-      values: cache(),
+      keys,
+      values,
+      keyScales: new Float16Array(keys.buffer),
+      valueScales: new Float16Array(values.buffer),
       tiles: Int32Array.from(tiles),
       blockTable,
       sinks: floats(next, G * KVH, 2),
@@ -91,13 +96,23 @@ function inputs(next: Random, s: Shape, kv: "f16" | "f32", perTile: number) {
   };
 }
 
-const scratching = (kv: "f16" | "f32"): KernelCases => ({
-  kernel: kv === "f16" ? attentionF16 : attentionF32,
+/** Records of q8_0 (../kv-cache.ts): bytes, and behind them scales that make them values below 1. */
+function bytesWithScales(next: Random, records: number, D: number): Int8Array {
+  const bytes = kvBytes("q8_0", D) * BLOCK_TOKENS;
+  const all = Int8Array.from({ length: records * bytes }, () => below(next, 255) - 127);
+  const scales = new Float16Array(all.buffer);
+  for (let r = 0; r < records; r++)
+    for (let i = (r * bytes + D * BLOCK_TOKENS) / 2; i < ((r + 1) * bytes) / 2; i++) scales[i] = (0.5 + next() / 2) / 127;
+  return all;
+}
+
+const scratching = (kv: KvType): KernelCases => ({
+  kernel: attentionKernels[kv],
   tolerance: 1e-5,
   why: FUNCTIONS,
   *cases(next, target) {
     // GPUs never run it: one shape says that the target computes what it says.
-    const own = SHAPES.filter((_, i) => i % 2 === (kv === "f16" ? 0 : 1));
+    const own = SHAPES.filter((_, i) => i % 2 === (kv === "f32" ? 1 : 0));
     for (const s of target === "cpu" ? own : own.slice(1)) {
       const { args, count } = inputs(next, s, kv, s.phase === "prefill" ? prefillTokens(s.G) : 1);
       const c = attentionConfig({ ...s, kv });
@@ -113,10 +128,10 @@ const scratching = (kv: "f16" | "f32"): KernelCases => ({
   },
 });
 
-const flash = (kv: "f16" | "f32"): KernelCases => ({
-  kernel: kv === "f16" ? flashF16 : flashF32,
-  tolerance: kv === "f16" ? 2e-3 : 1e-4,
-  why: kv === "f16" ? "probabilities are rounded to f16, perhaps the other way" : "exp, and sums of matrix units",
+const flash = (kv: KvType): KernelCases => ({
+  kernel: flashKernels[kv],
+  tolerance: kv === "f32" ? 1e-4 : 2e-3,
+  why: kv !== "f32" ? "probabilities are rounded to f16, perhaps the other way" : "exp, and sums of matrix units",
   *cases(next, target) {
     for (const s of target === "cpu" ? SHAPES.slice(1, 3) : SHAPES) {
       const perTile = s.phase === "prefill" ? gpuPrefillTokens(s.G, s.D) : 1;
@@ -182,4 +197,4 @@ const combine: KernelCases = {
   },
 };
 
-export const attentionCases: readonly KernelCases[] = [scratching("f16"), scratching("f32"), flash("f16"), flash("f32"), combine];
+export const attentionCases: readonly KernelCases[] = [...KV_TYPES.map(scratching), ...KV_TYPES.map(flash), combine];

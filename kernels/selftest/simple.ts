@@ -1,12 +1,12 @@
 /** Cases of elementwise kernels, norms, rotary positions, the KV store and quantised activations. */
 import * as elementwise from "../elementwise.ts";
-import { BLOCK_TOKENS, kvStoreF16, kvStoreF32 } from "../kv-cache.ts";
+import { BLOCK_TOKENS, dequantised, kvBytes, kvStoreF16, kvStoreF32, kvStoreQ8 } from "../kv-cache.ts";
 import { cpuKernels } from "../cpu.ts";
 import { gpuKernels } from "../gpu/index.ts";
 import { layerNorm, rmsNorm } from "../norm.ts";
 import { quantize, RECORD } from "../quantize.ts";
 import { ropeHeads } from "../rope.ts";
-import { type Case, below, floats, FUNCTIONS, ints, type KernelCases, type Random, SUMS } from "./case.ts";
+import { type Case, below, type CaseArgs, type Data, floats, FUNCTIONS, ints, type KernelCases, type Random, SUMS } from "./case.ts";
 
 const blocksOf = (target: "cpu" | "gpu") => (target === "cpu" ? cpuKernels : gpuKernels).blocks;
 
@@ -197,6 +197,34 @@ const kvStore = (kernel: typeof kvStoreF16 | typeof kvStoreF32): KernelCases => 
   },
 });
 
+const kvStoreBytes: KernelCases = {
+  kernel: kvStoreQ8,
+  tolerance: 1 / 120,
+  why: "ties of rounding",
+  *cases(next) {
+    for (const [T, KVH, D] of [
+      [1, 1, 32],
+      [0, 1, 8],
+      [3, 2, 24],
+      [2, 1, 80],
+    ]) {
+      const stride = 2 * KVH * D + 3;
+      const slots = Int32Array.from({ length: T }, (_, i) => ((i * 37 + below(next, 30)) % 64) + 64 * (i % 2));
+      const [keys, values] = [0, 1].map(() => new Int8Array(2 * KVH * kvBytes("q8_0", D) * BLOCK_TOKENS));
+      const scales = { keyScales: new Float16Array(keys.buffer), valueScales: new Float16Array(values.buffer) };
+      const x = floats(next, T * stride, 3);
+      // A token of nothing but zeros has a scale of zero.
+      if (T > 1) x.fill(0, 0, stride);
+      const args = { x, slots, keys, values, ...scales, stride, keyColumn: 1, valueColumn: KVH * D + 2, KVH, D };
+      const results = (a: CaseArgs): Record<string, Data> => ({
+        keys: dequantised(a.keys as Int8Array, D, "keys"),
+        values: dequantised(a.values as Int8Array, D, "values"),
+      });
+      yield { what: `${T} tokens, ${KVH} heads of ${D}`, constexprs: { BT: BLOCK_TOKENS }, grid: [KVH, T, 1], args, results };
+    }
+  },
+};
+
 const quantizeRows: KernelCases = {
   kernel: quantize,
   // One step of 1/127 of a group's largest value, should x · (127 / peak) lie between two integers.
@@ -247,6 +275,7 @@ export const simpleCases: readonly KernelCases[] = [
   norm(rmsNorm),
   norm(layerNorm),
   rope,
+  kvStoreBytes,
   kvStore(kvStoreF16),
   kvStore(kvStoreF32),
   quantizeRows,

@@ -2,6 +2,7 @@
  * The parts of Alloy that commands call, as one object: tests hand in others, and the program loads each part only when a command
  * asks for it, so that `alloy version` does not pay for the engine.
  */
+import type { KvType } from "../../kernels/kv-cache.ts";
 import type { Engine, ModelInfo } from "../engine/api.ts";
 import type { CreateOptions } from "../engine/create.ts";
 import type { ModelRunner } from "../models/api.ts";
@@ -48,6 +49,7 @@ export interface RunnerChoice {
   contextLength: number;
   threads?: number;
   device?: string;
+  kvType?: KvType;
   /** Most tokens in one step. */
   batch?: number;
   /** Sequences that compute at the same time, each as long as `contextLength`. Default 1. */

@@ -107,6 +107,7 @@ export const realDeps: Deps = {
       contextLength,
       kvTokens: Math.ceil(contextLength / BLOCK_TOKENS) * BLOCK_TOKENS * sequences,
       precision,
+      kvType: choice.kvType,
       maxBatchTokens: choice.batch,
       maxSequences: sequences,
     });

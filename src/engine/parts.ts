@@ -1,4 +1,5 @@
 /** The parts an engine is put together from, as one object: the real ones are in ./wiring.ts, tests hand in small ones. */
+import type { KvType } from "../../kernels/kv-cache.ts";
 import type { ChatFormat } from "../chat/api.ts";
 import type { ModelFile } from "../formats/weights.ts";
 import type { LoadRunner } from "../models/api.ts";
@@ -39,7 +40,7 @@ export interface EngineParts {
   /** Throws `model_not_found`. */
   findModel(reference: string): Promise<FoundModel>;
   openModel(path: string): ModelFile | Promise<ModelFile>;
-  sizes(file: ModelFile, o: { kvType: "f16" | "f32"; precision: "fast" | "exact" }): ModelSizes;
+  sizes(file: ModelFile, o: { kvType: KvType; precision: "fast" | "exact" }): ModelSizes;
   loadTokenizer(file: ModelFile): Tokenizer;
   /** Undefined: the model has no chat template. */
   loadChat(file: ModelFile, info: ModelInfo, tokenizer: Tokenizer): ChatFormat | undefined;

@@ -1,4 +1,5 @@
 /** The real parts of an engine. */
+import { kvBytes, type KvType } from "../../kernels/kv-cache.ts";
 import { loadChatFormat } from "../chat/load.ts";
 import { StopMatcher } from "../chat/stop.ts";
 import { openModel } from "../formats/open.ts";
@@ -44,13 +45,13 @@ export function realParts(catalog: Catalog): EngineParts {
   };
 }
 
-function sizes(file: ModelFile, o: { kvType: "f16" | "f32"; precision: "fast" | "exact" }): ModelSizes {
+function sizes(file: ModelFile, o: { kvType: KvType; precision: "fast" | "exact" }): ModelSizes {
   const { layers, contextLength } = describeModel(file).config;
-  const values = layers.reduce((n, { mixer }) => n + 2 * mixer.kvHeads * mixer.headDim, 0);
+  const kvBytesPerToken = layers.reduce((n, { mixer }) => n + 2 * mixer.kvHeads * kvBytes(o.kvType, mixer.headDim), 0);
   let weightBytes = file.fileBytes;
   // Exact runs keep every weight as float32.
   if (o.precision === "exact") weightBytes = [...file.tensors.values()].reduce((n, t) => n + 4 * elementCount(t), 0);
-  return { kvBytesPerToken: values * (o.kvType === "f16" ? 2 : 4), contextLength, weightBytes };
+  return { kvBytesPerToken, contextLength, weightBytes };
 }
 
 /** The file's template, or several by name; or the one that the store has instead. @param effective the one that the model is listed with */

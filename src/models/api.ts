@@ -1,5 +1,6 @@
 /** What the engine sees of a loaded model: a function from a ragged batch of tokens to sampled tokens and logits, over a paged KV cache. */
 import type { KernelSet } from "../../kernels/api.ts";
+import type { KvType } from "../../kernels/kv-cache.ts";
 import type { ModelFile } from "../formats/weights.ts";
 import type { Device } from "../runtime/device.ts";
 
@@ -19,7 +20,7 @@ export interface RunnerOptions {
    */
   precision?: "fast" | "exact";
   /** Default f16; exact runs use f32. */
-  kvType?: "f16" | "f32";
+  kvType?: KvType;
   /** Takes the kernels of another kind of device than `device`: to debug GPU kernels without a GPU. Slow. */
   kernels?: KernelSet["name"];
   onProgress?: (done: number, total: number) => void;

@@ -1,4 +1,5 @@
 /** What mixers and feed-forwards build with. */
+import type { KvType } from "../../kernels/kv-cache.ts";
 import type { LinearPart } from "../graph/ops/linear.ts";
 import type { Graph } from "../graph/graph.ts";
 import type { WeightStore } from "../graph/weights.ts";
@@ -9,7 +10,7 @@ export interface BuildContext {
   g: Graph;
   weights: WeightStore;
   config: ModelConfig;
-  kvType: "f16" | "f32";
+  kvType: KvType;
   /** Name of the graph input that holds this rope's table; equal ropes share one. */
   ropeTable(rope: RopeConfig | undefined, which: "cos" | "sin"): string;
 }

@@ -1,4 +1,5 @@
 /** From a model description to its three graphs: embedding (tokens -> stream), body (stream -> hidden states, KV written), head (rows -> logits). */
+import type { KvType } from "../../kernels/kv-cache.ts";
 import { Graph } from "../graph/graph.ts";
 import { add, gather, scale } from "../graph/ops/elementwise.ts";
 import { embedding } from "../graph/ops/embedding.ts";
@@ -26,7 +27,7 @@ export interface BuiltModel {
   ropes: readonly RopeConfig[];
 }
 
-export function buildModel({ config, names }: ModelDescription, weights: WeightStore, kvType: "f16" | "f32"): BuiltModel {
+export function buildModel({ config, names }: ModelDescription, weights: WeightStore, kvType: KvType): BuiltModel {
   const ropes: RopeConfig[] = [];
   const keys: string[] = [];
   const ropeTable = (rope: RopeConfig | undefined, which: "cos" | "sin"): string => {

@@ -1,6 +1,6 @@
 /** Runs a model: holds its weights, caches and plans, and turns ragged batches into logits and sampled tokens. */
 import { kernelsFor } from "../../kernels/choice.ts";
-import { BLOCK_TOKENS } from "../../kernels/kv-cache.ts";
+import { BLOCK_TOKENS, kvBytes, type KvType } from "../../kernels/kv-cache.ts";
 import { adviseDontNeed } from "../formats/mmap.ts";
 import type { ModelFile } from "../formats/weights.ts";
 import { type LoweredGraph, lowerGraph, type StepSizes } from "../graph/lower.ts";
@@ -89,14 +89,7 @@ export class Runner implements ModelRunner {
   #logits?: DeviceBuffer;
   #sizes?: StepSizes;
 
-  constructor(
-    file: ModelFile,
-    config: ModelConfig,
-    built: BuiltModel,
-    weights: WeightStore,
-    kvType: "f16" | "f32",
-    options: RunnerOptions,
-  ) {
+  constructor(file: ModelFile, config: ModelConfig, built: BuiltModel, weights: WeightStore, kvType: KvType, options: RunnerOptions) {
     this.#device = options.device;
     this.#config = config;
     this.#built = built;
@@ -145,7 +138,7 @@ export class Runner implements ModelRunner {
     this.#allocate("embedded", T * config.hidden * 4);
     this.#allocate("hidden", T * config.hidden * 4);
     config.layers.forEach(({ mixer }, i) => {
-      const bytes = this.blockCount * BLOCK_TOKENS * mixer.kvHeads * mixer.headDim * (kvType === "f16" ? 2 : 4);
+      const bytes = this.blockCount * BLOCK_TOKENS * mixer.kvHeads * kvBytes(kvType, mixer.headDim);
       this.#caches.push(this.#allocate(`keys.${i}`, bytes), this.#allocate(`values.${i}`, bytes));
     });
     this.#sampler = new Sampler(this.#device, weights.kernels, config.vocab);

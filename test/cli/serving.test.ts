@@ -53,7 +53,7 @@ describe("serve", () => {
 
   test("--json prints one line for programs; options reach the engine", async () => {
     const { io, asked, done } = await serve(
-      "--json -m demo -m other --ctx 512 --parallel 3 --queue 7 --threads 2 --max-gap 50 --cache-share 0.4".split(" "),
+      "--json -m demo -m other --ctx 512 --parallel 3 --queue 7 --threads 2 --max-gap 50 --cache-share 0.4 --kv-type q8_0".split(" "),
     );
     expect(JSON.parse(io.stdout)).toMatchObject({
       url: expect.stringContaining("http://127.0.0.1:"),
@@ -70,6 +70,7 @@ describe("serve", () => {
       keepAlive: 300_000,
       maxGap: 50,
       cacheShare: 0.4,
+      kvType: "q8_0",
       threads: 2,
       device: undefined,
     });
@@ -78,11 +79,18 @@ describe("serve", () => {
   });
 
   test("Ollama's variables are read, flags go before them, nonsense is passed over", async () => {
-    const env = { OLLAMA_CONTEXT_LENGTH: "1024", OLLAMA_NUM_PARALLEL: "2", OLLAMA_MAX_QUEUE: "many", OLLAMA_KEEP_ALIVE: "1h" };
+    const env = {
+      OLLAMA_CONTEXT_LENGTH: "1024",
+      OLLAMA_NUM_PARALLEL: "2",
+      OLLAMA_MAX_QUEUE: "many",
+      OLLAMA_KEEP_ALIVE: "1h",
+      OLLAMA_KV_CACHE_TYPE: "q8_0",
+    };
     for (const [argv, expected] of [
       [[], { contextLength: 1024, parallel: 2, maxQueue: undefined, keepAlive: 3_600_000 }],
       [["--ctx", "64", "--keep-alive", "30s"], { contextLength: 64, keepAlive: 30_000 }],
-      [["--keep-alive=-1"], { keepAlive: Infinity }],
+      [["--keep-alive=-1"], { keepAlive: Infinity, kvType: "q8_0" }],
+      [["--kv-type", "f32"], { kvType: "f32" }],
     ] as const) {
       const { io, asked, done } = await serve([...argv], {}, { env });
       expect(asked[0]).toMatchObject(expected);
@@ -90,6 +98,16 @@ describe("serve", () => {
       await done;
     }
     expect((await alloy(["serve", "--keep-alive", "soon"])).stderr).toContain('--keep-alive must be a duration, got "soon"');
+  });
+
+  test("a type of the KV cache that there is not is refused, with those that there are", async () => {
+    const small = await alloy(["serve", "--kv-type", "q4_0"]);
+    expect(small.code).toBe(2);
+    expect(small.stderr).toContain("--kv-type: Alloy has no KV cache of type q4_0");
+    expect(small.stderr).toContain("q8_0 is the smallest there is");
+    const env = await alloy(["serve"], {}, { env: { OLLAMA_KV_CACHE_TYPE: "q4_0" } });
+    expect(env.stderr).toContain("OLLAMA_KV_CACHE_TYPE: Alloy has no KV cache of type q4_0");
+    expect((await alloy(["serve", "--kv-type", "int3"])).stderr).toContain('--kv-type is no type of a KV cache: "int3"');
   });
 
   test("the log: JSON where it is piped, for people on a terminal, as the options say, without colours if so wanted", async () => {

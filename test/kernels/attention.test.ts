@@ -1,7 +1,7 @@
 /** Writing the KV cache and attention over it against a plain float64 reference: both kernel sets, on the interpreter and the CPU. */
 import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { kernelsFor } from "../../kernels/choice.ts";
-import { BLOCK_TOKENS, kvStoreF16, kvStoreF32 } from "../../kernels/kv-cache.ts";
+import { BLOCK_TOKENS, kvBytes, kvStoreDispatch, type KvType } from "../../kernels/kv-cache.ts";
 import { createDevice } from "../../src/runtime/index.ts";
 import { deviceRunner, error, floats, interpreterRunner, random, range, type Runner, SEED, uniform } from "./runners.ts";
 
@@ -14,11 +14,23 @@ interface Shape {
   D: number;
   G: number;
   KVH: number;
-  kv: "f16" | "f32";
+  kv: KvType;
   phase: "prefill" | "decode";
   window: number;
   cap: number;
   sinks?: boolean;
+}
+
+/** Makes keys and values such that a q8_0 cache loses nothing: whole multiples of 1/64, the largest of each group 127 of them. */
+function roundToBytes(x: Float32Array, stride: number, kColumn: number, vColumn: number, KVH: number, D: number): void {
+  for (let row = 0; row < x.length; row += stride)
+    for (const column of [kColumn, vColumn])
+      for (let h = 0; h < KVH; h++)
+        for (let g = 0; g < D; g += 32) {
+          const group = x.subarray(row + column + h * D + g, row + column + h * D + Math.min(D, g + 32));
+          for (let i = 0; i < group.length; i++) group[i] = Math.round(Math.max(-1, Math.min(1, group[i])) * 127) / 64;
+          group[0] = 127 / 64;
+        }
 }
 
 const runners: ["cpu" | "gpu", string, () => Runner, number][] = [
@@ -33,7 +45,7 @@ describe.each(runners)("%s kernels, %s", (name, _, make, most) => {
   const next = random(SEED);
   const set = kernelsFor("cpu", name);
   // GPU kernels multiply queries and probabilities as f16 where the cache is f16.
-  const within = (shape: Shape): number => (name === "gpu" && shape.kv === "f16" ? 4e-3 : 3e-5);
+  const within = (shape: Shape): number => (name === "gpu" && shape.kv !== "f32" ? 4e-3 : 3e-5);
 
   /** Stores random keys and values of several sequences through kvStore, then attends from their last tokens. */
   function attend(shape: Shape, sequences: { start: number; tokens: number }[]): number {
@@ -44,9 +56,9 @@ describe.each(runners)("%s kernels, %s", (name, _, make, most) => {
     const perSequence = sequences.map((s) => Math.ceil((s.start + s.tokens) / BLOCK_TOKENS));
     const blockCount = perSequence.reduce((a, b) => a + b, 0) + 1;
     const order = range(blockCount).sort(() => next() - 0.5);
-    const bytes = kv === "f16" ? 2 : 4;
-    const cache = run.buffer(blockCount * KVH * D * BLOCK_TOKENS * bytes);
-    const values = run.buffer(blockCount * KVH * D * BLOCK_TOKENS * bytes);
+    const bytes = blockCount * KVH * BLOCK_TOKENS * kvBytes(kv, D);
+    const cache = run.buffer(bytes);
+    const values = run.buffer(bytes);
     const table = run.buffer(Int32Array.from(order));
     let tableAt = 0;
     let rowAt = 0;
@@ -54,16 +66,26 @@ describe.each(runners)("%s kernels, %s", (name, _, make, most) => {
     const tiles: number[] = [];
     const store = (x: Float32Array, slots: number[]): void =>
       run.run([
-        {
-          program: run.ctx.program(kv === "f16" ? kvStoreF16 : kvStoreF32, {}),
-          grid: [KVH, slots.length, 1],
-          args: [run.buffer(x), run.buffer(Int32Array.from(slots)), cache, values, stride, kColumn, vColumn, KVH, D],
-        },
+        kvStoreDispatch(run.ctx, {
+          kv,
+          x: run.buffer(x),
+          slots: run.buffer(Int32Array.from(slots)),
+          keys: cache,
+          values,
+          stride,
+          keyColumn: kColumn,
+          valueColumn: vColumn,
+          KVH,
+          D,
+          T: slots.length,
+          lanes: set.blocks.kvStore,
+        }),
       ]);
     for (const [i, s] of sequences.entries()) {
       const n = s.start + s.tokens;
       const x = uniform(next, n * stride, 2);
       // f16 caches hold rounded keys and values: the reference gets the same.
+      if (kv === "q8_0") roundToBytes(x, stride, kColumn, vColumn, KVH, D);
       if (kv === "f16") for (let j = 0; j < x.length; j++) x[j] = Math.fround(Math.round(x[j] * 256) / 256);
       store(
         x,
@@ -155,6 +177,9 @@ describe.each(runners)("%s kernels, %s", (name, _, make, most) => {
       [{ ...base, D: 16, G: 2, kv: "f16", phase: "prefill" }, [{ start: 0, tokens: 13 }]],
       [{ ...base, D: 80, G: 1, kv: "f16", phase: "decode" }, [{ start: 20, tokens: 1 }]],
       [{ ...base, D: 136, G: 9, kv: "f16", phase: "prefill" }, [{ start: 20, tokens: 3 }]],
+      [{ ...base, D: 32, G: 2, KVH: 2, kv: "q8_0", phase: "prefill" }, [{ start: 60, tokens: 7 }]],
+      [{ ...base, D: 80, G: 3, kv: "q8_0", phase: "decode" }, [{ start: far, tokens: 1 }]],
+      [{ ...base, D: 24, G: 2, KVH: 2, kv: "q8_0", sinks: true, window: 9, phase: "prefill" }, [{ start: 3, tokens: 14 }]],
       [{ ...base, D: 12, G: 2, KVH: 2, sinks: true, window: 40, phase: "decode" }, [{ start: far, tokens: 1 }]],
     ];
     for (const [shape, sequences] of cases)

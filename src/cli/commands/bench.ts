@@ -2,6 +2,7 @@
 import type { ModelRunner } from "../../models/api.ts";
 import { formatBytes } from "../../support/format.ts";
 import { printJson, table, type Context } from "../context.ts";
+import { KV_TYPE, kvTypeOf } from "../kv-type.ts";
 import { strictCommand, UsageError } from "../strict.ts";
 
 interface Result {
@@ -54,6 +55,7 @@ cache to DEPTH is timed too, once, as a prefill of that length.`,
       default: "fast",
       description: "fast is what `run` and `serve` do; exact computes in float32",
     },
+    "kv-type": KV_TYPE,
     threads: { type: "integer", alias: "t", hint: "count", min: 1, description: "CPU threads (default: one per core)" },
     device: { type: "string", hint: "name", description: "Where to compute, cpu or metal (default: the best there is)" },
     seed: { type: "integer", hint: "number", min: 0, default: 1, description: "Of the random tokens" },
@@ -76,6 +78,7 @@ cache to DEPTH is timed too, once, as a prefill of that length.`,
       contextLength,
       sequences: most,
       batch: args.batch,
+      kvType: kvTypeOf(args["kv-type"], io),
       threads: args.threads,
       device: args.device,
     });

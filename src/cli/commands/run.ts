@@ -4,6 +4,7 @@ import type { Engine, SamplingParams } from "../../engine/api.ts";
 import { answer, timingLine } from "../answer.ts";
 import { printJson, type Context } from "../context.ts";
 import { EXIT } from "../exit.ts";
+import { KV_TYPE, kvTypeOf } from "../kv-type.ts";
 import { requireModel } from "../pulling.ts";
 import { strictCommand, UsageError } from "../strict.ts";
 
@@ -45,6 +46,7 @@ and the built-in demo model answers. Standard output carries the answer only; th
       min: 16,
       description: "Context window (default: what the model allows and memory holds)",
     },
+    "kv-type": KV_TYPE,
     threads: { type: "integer", hint: "count", min: 1, description: "CPU threads (default: one per core)" },
     device: { type: "string", hint: "name", description: "Where to compute, cpu or metal (default: the best there is)" },
     verbose: { type: "boolean", description: "Print timings and token counts after each answer" },
@@ -79,6 +81,7 @@ and the built-in demo model answers. Standard output carries the answer only; th
       contextLength: args.ctx,
       threads: args.threads,
       device: args.device,
+      kvType: kvTypeOf(args["kv-type"], context.io),
       parallel: 1,
       keepAlive: Infinity,
     });

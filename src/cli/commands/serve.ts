@@ -6,6 +6,7 @@ import { VERSION } from "../../support/version.ts";
 import { printJson, wantsColor, type Context, type Io } from "../context.ts";
 import type { CreateOptions } from "../deps.ts";
 import { EXIT } from "../exit.ts";
+import { KV_TYPE, kvTypeOf } from "../kv-type.ts";
 import { strictCommand, UsageError } from "../strict.ts";
 
 export default strictCommand({
@@ -50,6 +51,7 @@ names them, or at once with --model. SIGTERM or Ctrl-C lets running requests fin
       max: 0.9,
       description: "Part of the memory left beside the weights that the KV cache takes (default: up to 0.25, as far as requests use it)",
     },
+    "kv-type": KV_TYPE,
     threads: { type: "integer", hint: "count", min: 1, description: "CPU threads (default: one per core)" },
     "keep-alive": {
       type: "string",
@@ -90,6 +92,7 @@ names them, or at once with --model. SIGTERM or Ctrl-C lets running requests fin
       keepAlive: keepAliveOf(args["keep-alive"], io),
       maxGap: args["max-gap"],
       cacheShare: args["cache-share"],
+      kvType: kvTypeOf(args["kv-type"], io),
       threads: args.threads,
       device: args.device,
     });

@@ -1,5 +1,5 @@
 import type { KernelSet } from "../../../kernels/api.ts";
-import { BLOCK_TOKENS, kvStoreF16, kvStoreF32 } from "../../../kernels/kv-cache.ts";
+import { kvBytes, kvStoreDispatch, type KvType } from "../../../kernels/kv-cache.ts";
 import type { Dispatch } from "../../runtime/device.ts";
 import type { OpDef } from "../graph.ts";
 import { dimSize } from "../tensor.ts";
@@ -8,7 +8,7 @@ export interface AttentionAttrs {
   /** Names of the layer's key and value caches among the plan's buffers. */
   keys: string;
   values: string;
-  kv: "f16" | "f32";
+  kv: KvType;
   heads: number;
   kvHeads: number;
   headDim: number;
@@ -39,10 +39,9 @@ export const attention: OpDef<AttentionAttrs> = {
   cost: ([qkv], a, sizes) => {
     const T = dimSize(qkv.shape[0], sizes);
     const context = a.window > 0 ? Math.min(T, a.window) : T;
-    const bytes = a.kv === "f16" ? 2 : 4;
     return {
       flops: 2 * T * context * a.heads * a.headDim,
-      bytes: 2 * context * a.kvHeads * a.headDim * bytes + 8 * T * a.heads * a.headDim,
+      bytes: 2 * context * a.kvHeads * kvBytes(a.kv, a.headDim) + 8 * T * a.heads * a.headDim,
     };
   },
   lower(ctx, { inputs: [qkv, slots, table, prefillTiles, decodeTiles], attrs: a, output }) {
@@ -50,11 +49,20 @@ export const attention: OpDef<AttentionAttrs> = {
     const keys = ctx.state(a.keys);
     const values = ctx.state(a.values);
     const x = ctx.buffer(qkv);
-    const store: Dispatch = {
-      program: ctx.program(a.kv === "f16" ? kvStoreF16 : kvStoreF32, { BT: BLOCK_TOKENS, LANES: ctx.kernels.blocks.kvStore }),
-      grid: [a.kvHeads, ctx.slot("T", (s) => s.T), 1],
-      args: [x, ctx.buffer(slots), keys, values, stride, a.kColumn, a.vColumn, a.kvHeads, a.headDim],
-    };
+    const store = kvStoreDispatch(ctx, {
+      kv: a.kv,
+      x,
+      slots: ctx.buffer(slots),
+      keys,
+      values,
+      stride,
+      keyColumn: a.kColumn,
+      valueColumn: a.vColumn,
+      KVH: a.kvHeads,
+      D: a.headDim,
+      T: ctx.slot("T", (s) => s.T),
+      lanes: ctx.kernels.blocks.kvStore,
+    });
     const G = a.heads / a.kvHeads;
     const attend = (phase: "prefill" | "decode"): Dispatch[] => {
       const key = phase === "prefill" ? prefillTilesName(ctx.kernels, G, a.headDim) : "decodeTiles";
