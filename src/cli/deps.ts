@@ -34,6 +34,8 @@ export interface ServeOptions {
   host: string;
   port: number;
   log?: Logger;
+  timeoutMs?: number;
+  maxBody?: number;
 }
 
 export interface RunningServer {

@@ -4,7 +4,7 @@ import type { Engine } from "../engine/api.ts";
 import { AlloyError } from "../support/errors.ts";
 import { VERSION } from "../support/version.ts";
 import type { ServerSettings } from "./context.ts";
-import { Dispatcher } from "./dispatch.ts";
+import { Dispatcher, shuttingDown } from "./dispatch.ts";
 import { Guard } from "./guard.ts";
 import { clientUrl, listenAddress } from "./listen.ts";
 import { createLogger, type Logger } from "./log.ts";
@@ -27,6 +27,10 @@ export interface ServerOptions {
   aliases?: Record<string, string>;
   /** Silence on a stream before a heartbeat, in milliseconds. Default 10 s. */
   heartbeatMs?: number;
+  /** Milliseconds that a request to a model may take where it does not say; undefined: any. */
+  timeoutMs?: number;
+  /** Largest body in bytes. Default: ALLOY_MAX_BODY, else 64 MiB. */
+  maxBody?: number;
   /** Default: mistakes of Alloy's own go to stderr. */
   log?: Logger;
 }
@@ -37,7 +41,7 @@ export interface RunningServer {
   port: number;
   host: string;
   /**
-   * Stops accepting, lets running requests finish for `graceMs`, then ends them with their dialect's error frame and closes.
+   * Refuses new requests, lets running ones finish for `graceMs`, then ends them with their dialect's error frame and closes.
    * The engine stays open.
    */
   stop(graceMs?: number): Promise<void>;
@@ -63,13 +67,19 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
   const log = options.log ?? createLogger({ level: "error", format: "pretty", color: false, write: (line) => process.stderr.write(line) });
   const settings = settingsFrom(options, env);
   const traces = wantsTraces(env) ? (await import("./trace.ts")).startTraces(settings.version, log) : undefined;
-  const dispatcher = new Dispatcher(options.engine, settings, guard, (entry) => {
-    log.access(entry);
-    traces?.record(entry);
-  });
+  const dispatcher = new Dispatcher(
+    options.engine,
+    settings,
+    guard,
+    (entry) => {
+      log.access(entry);
+      traces?.record(entry);
+    },
+    (request) => server.requestIP(request)?.address ?? "",
+  );
   const app = buildApp(dispatcher);
   const address = { host, port: options.port ?? listen.port };
-  const server = await bind(app, address).catch(async (e: unknown) => {
+  const server: Bun.Server<undefined> = await bind(app, address).catch(async (e: unknown) => {
     await traces?.stop(0);
     throw e;
   });
@@ -132,13 +142,13 @@ async function bind(app: { fetch(request: Request): Response | Promise<Response>
   }
 }
 
+/** The socket stays open while requests finish, so that probes of readiness and clients hear why; all else is refused. */
 async function stop(server: Bun.Server<undefined>, dispatcher: Dispatcher, graceMs: number): Promise<void> {
-  // Resolves when the last response is sent; from here on new connections are refused, and idle ones closed.
-  const drained = server.stop(false);
-  const reason = new AlloyError("shutting_down", "the server is shutting down", { hint: "Try again in a moment." });
-  for (const context of dispatcher.active) if (context.resumable) context.abort(reason);
+  dispatcher.state.draining = true;
+  for (const context of dispatcher.active) if (context.resumable) context.abort(shuttingDown());
   await idle(dispatcher, graceMs);
-  for (const context of dispatcher.active) context.abort(reason);
+  const drained = server.stop(false);
+  for (const context of dispatcher.active) context.abort(shuttingDown());
   await idle(dispatcher, FLUSH_MS);
   await Promise.race([drained, Bun.sleep(50)]);
   await server.stop(true);
@@ -151,7 +161,7 @@ async function idle(dispatcher: Dispatcher, ms: number): Promise<void> {
 }
 
 function settingsFrom(options: ServerOptions, env: Record<string, string | undefined>): ServerSettings {
-  const maxBody = Number(env.ALLOY_MAX_BODY || 64 * 2 ** 20);
+  const maxBody = options.maxBody ?? Number(env.ALLOY_MAX_BODY || 64 * 2 ** 20);
   if (!Number.isSafeInteger(maxBody) || maxBody < 1) {
     throw new AlloyError("bad_argument", `ALLOY_MAX_BODY is '${env.ALLOY_MAX_BODY}', which is not a number of bytes`, {
       hint: "Write a whole number such as 67108864.",
@@ -160,6 +170,7 @@ function settingsFrom(options: ServerOptions, env: Record<string, string | undef
   return {
     version: options.version ?? VERSION,
     heartbeatMs: options.heartbeatMs ?? 10_000,
+    timeoutMs: options.timeoutMs,
     maxBody,
     defaultModel: env.ALLOY_DEFAULT_MODEL || undefined,
     claudeModels: {

@@ -3,6 +3,7 @@ import zlib from "node:zlib";
 import { promisify } from "node:util";
 import { AlloyError } from "../support/errors.ts";
 import type { RequestContext } from "./context.ts";
+import { bodyTerms } from "./terms.ts";
 import { jsonErrorMessage, nestsDeeper } from "./json-error.ts";
 
 type Inflate = (data: Uint8Array, options: { maxOutputLength: number }) => Promise<Uint8Array>;
@@ -30,6 +31,7 @@ export async function readJson(context: RequestContext): Promise<unknown> {
     throw new AlloyError("bad_argument", "missing request body", { hint: "Send a JSON object." });
   }
   const value = parse(text);
+  context.agree(bodyTerms(value));
   if (nestsDeeper(text, MAX_DEPTH)) {
     throw new AlloyError("invalid_json", `the request body is nested more than ${MAX_DEPTH} levels deep`, { hint: "Flatten it." });
   }

@@ -5,6 +5,7 @@ import { AlloyError } from "../support/errors.ts";
 import type { Dialect } from "./errors.ts";
 import type { RequestMeter } from "./metrics/meter.ts";
 import type { ServerState } from "./state.ts";
+import type { Terms } from "./terms.ts";
 
 /** Settings of a running server, fixed at start. */
 export interface ServerSettings {
@@ -13,6 +14,8 @@ export interface ServerSettings {
   heartbeatMs: number;
   /** Largest JSON body in bytes, before and after decompression. */
   maxBody: number;
+  /** Milliseconds that a request to a model may take, where it does not say. */
+  timeoutMs?: number;
   /** Model for vendor names (`claude-*`, `gpt-*`) when several models could serve them. */
   defaultModel?: string;
   /** Per-tier models for `claude-*` names. */
@@ -40,6 +43,9 @@ export class RequestContext {
   outcome: { status: number; error?: AlloyError } = { status: 200 };
   /** What it asked of models. */
   readonly generations: RequestMeter[] = [];
+  readonly terms: Terms = {};
+  readonly #started = performance.now();
+  #timer: ReturnType<typeof setTimeout> | undefined;
   readonly #controller = new AbortController();
   readonly #work = new Set<Work>();
   readonly #onRelease: (context: RequestContext) => void;
@@ -55,6 +61,8 @@ export class RequestContext {
     readonly rest: string,
     readonly dialect: Dialect,
     readonly id: string,
+    /** Who asks: a key or an address, and the program. Says nothing of either. */
+    readonly caller: string,
     onRelease: (context: RequestContext) => void,
   ) {
     this.#onRelease = onRelease;
@@ -70,6 +78,23 @@ export class RequestContext {
 
   abort(reason: AlloyError): void {
     if (!this.signal.aborted) this.#controller.abort(reason);
+  }
+
+  /** Takes terms over where none were taken before, and holds to them from now on. */
+  agree(terms: Terms): void {
+    for (const [key, value] of Object.entries(terms)) {
+      if (value !== undefined && this.terms[key as keyof Terms] === undefined) Object.assign(this.terms, { [key]: value });
+    }
+    const { timeoutMs } = this.terms;
+    if (timeoutMs === undefined || this.#timer) return;
+    const left = this.#started + timeoutMs - performance.now();
+    this.#timer = setTimeout(() => this.abort(timedOut(timeoutMs)), Math.min(Math.max(0, left), LONGEST_TIMER));
+  }
+
+  /** Who shares turns in the queue: the user that the caller names, else the caller. */
+  get client(): string {
+    const { user } = this.terms;
+    return user === undefined ? this.caller : `${this.caller}/${Bun.hash(user).toString(36)}`;
   }
 
   /** Query parameters; never throws. */
@@ -89,6 +114,7 @@ export class RequestContext {
 
   /** The request is over: called once the body is sent, the client is gone, or the handler failed. */
   release(): void {
+    clearTimeout(this.#timer);
     if (this.#work.size > 0) this.abort(new AlloyError("cancelled", "the request ended before its work"));
     // A generator that waits between two steps hears no signal; only its return ends it.
     for (const work of this.#work) void Promise.resolve(work.return?.()).catch(() => {});
@@ -96,6 +122,13 @@ export class RequestContext {
     this.#onRelease(this);
   }
 }
+
+const LONGEST_TIMER = 2 ** 31 - 1;
+
+const timedOut = (ms: number): AlloyError =>
+  new AlloyError("timeout", `the request was not done within ${ms / 1000} s`, {
+    hint: "Allow more time ('timeout' in the body, the header x-alloy-timeout, or --timeout of the server), or ask for less.",
+  });
 
 export type Handler = (context: RequestContext) => Promise<Response> | Response;
 export type Method = "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE";

@@ -8,6 +8,7 @@ import type { Guard } from "./guard.ts";
 import { randomId } from "./request-id.ts";
 import { dialectOf, findRoute, tidyPath } from "./routes.ts";
 import { ServerState } from "./state.ts";
+import { headerTerms } from "./terms.ts";
 
 export class Dispatcher {
   readonly active = new Set<RequestContext>();
@@ -19,6 +20,8 @@ export class Dispatcher {
     private readonly guard: Guard,
     /** Told of every request when its response is complete or its client gone. */
     private readonly over: (entry: AccessEntry) => void,
+    /** Where a request comes from. */
+    private readonly addressOf: (request: Request) => string,
   ) {
     this.state = new ServerState(settings.version);
   }
@@ -50,7 +53,8 @@ export class Dispatcher {
       return decorate(new Response(null, { status: 426, headers: { connection: "close", upgrade: "HTTP/1.1" } }), verdict.cors);
     }
     const rest = "rest" in found ? found.rest : "";
-    const context = new RequestContext(this.engine, this.settings, this.state, request, path, rest, dialect, id, (c) => {
+    const caller = this.guard.caller(request, this.addressOf(request));
+    const context = new RequestContext(this.engine, this.settings, this.state, request, path, rest, dialect, id, caller, (c) => {
       this.active.delete(c);
       over(c.outcome, c.generations);
     });
@@ -63,6 +67,10 @@ export class Dispatcher {
   async #run(context: RequestContext, handle: Handler, open: boolean): Promise<Response> {
     try {
       if (!open) this.guard.authorize(context.request);
+      // What is only read is read to the end.
+      const reads = context.request.method === "GET" || context.request.method === "HEAD";
+      if (this.state.draining && !open && !reads) throw shuttingDown();
+      context.agree(headerTerms(context.request.headers));
       const response = await handle(context);
       if (!context.held) context.outcome.status = response.status;
       return response;
@@ -70,6 +78,7 @@ export class Dispatcher {
       // Whatever broke because the request was aborted, the reason is why.
       const error = AlloyError.from(context.signal.aborted ? context.signal.reason : thrown);
       const response = errorResponse(context.dialect, error, context.id);
+      if (error.code === "shutting_down") response.headers.set("connection", "close");
       context.outcome = { status: response.status, error };
       return response;
     } finally {
@@ -93,6 +102,9 @@ export class Dispatcher {
     };
   }
 }
+
+export const shuttingDown = (): AlloyError =>
+  new AlloyError("shutting_down", "the server is shutting down", { hint: "Try again in a moment." });
 
 /** The path of a request URL as sent: no decoding. */
 function pathOf(url: string): string {

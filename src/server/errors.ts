@@ -67,8 +67,8 @@ export function errorBody(dialect: Dialect, error: AlloyError, requestId: string
 export function errorResponse(dialect: Dialect, error: AlloyError, requestId: string, status = errorStatus(dialect, error)): Response {
   const headers = new Headers({ "content-type": "application/json; charset=utf-8" });
   if (status === 503 || status === 529) headers.set("retry-after", String(error.data?.retryAfter ?? 1));
-  // Retrying cannot help: without this header both SDKs repeat 5xx and Claude Code repeats 401 with back-off.
-  if (status === 401 || status === 501) headers.set("x-should-retry", "false");
+  // Retrying cannot help, or would take as long: without this header both SDKs repeat 5xx and Claude Code repeats 401 with back-off.
+  if (status === 401 || status === 501 || status === 504) headers.set("x-should-retry", "false");
   return new Response(JSON.stringify(errorBody(dialect, error, requestId, status)), { status, headers });
 }
 

@@ -27,7 +27,9 @@ export function openGeneration(context: RequestContext, request: GenerateRequest
   return open(context, request, options);
 }
 
-async function open(context: RequestContext, request: GenerateRequest, options: GenerationOptions): Promise<Generation> {
+async function open(context: RequestContext, asked: GenerateRequest, options: GenerationOptions): Promise<Generation> {
+  context.agree({ timeoutMs: context.settings.timeoutMs });
+  const request = { ...asked, client: context.client, priority: context.terms.priority };
   const meter = context.state.metrics.begin(request);
   context.generations.push(meter);
   const source = metered(context.engine.generate(request, context.signal), meter);

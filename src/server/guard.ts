@@ -35,7 +35,7 @@ const ALLOW_HEADERS = [
   ),
   ...["retry-count", "runtime", "runtime-version", "timeout"].map((h) => `x-stainless-${h}`),
   "x-api-key, anthropic-version, anthropic-beta, anthropic-dangerous-direct-browser-access",
-  "openai-organization, openai-project, x-client-request-id, idempotency-key",
+  "openai-organization, openai-project, x-client-request-id, idempotency-key, x-alloy-timeout, x-alloy-priority",
 ].join(", ");
 
 const PREFLIGHT_HEADERS: [string, string][] = [
@@ -88,13 +88,22 @@ export class Guard {
 
   /** Throws `unauthorized` when keys are configured and the request carries none of them. */
   authorize(request: Request): void {
-    if (this.#keys.length === 0) return;
-    const bearer = /^bearer\s+(.*)$/i.exec(request.headers.get("authorization") ?? "")?.[1]?.trim();
-    const offered = [bearer, request.headers.get("x-api-key")?.trim()].filter((k): k is string => Boolean(k)).map((k) => Buffer.from(k));
-    if (offered.some((o) => this.#keys.some((k) => k.length === o.length && timingSafeEqual(k, o)))) return;
-    throw new AlloyError("unauthorized", offered.length === 0 ? "an API key is required" : "the API key is not valid", {
+    if (this.#keys.length === 0 || this.#key(request)) return;
+    const none = offeredKeys(request).length === 0;
+    throw new AlloyError("unauthorized", none ? "an API key is required" : "the API key is not valid", {
       hint: "Send a key from ALLOY_API_KEY as 'Authorization: Bearer ...' or 'x-api-key: ...'.",
     });
+  }
+
+  /** Whose request it is, for taking turns: the key where keys are asked for, else the address and the program. */
+  caller(request: Request, address: string): string {
+    const key = this.#key(request);
+    return Bun.hash(key ? `key ${key.toString()}` : `${address} ${request.headers.get("user-agent") ?? ""}`).toString(36);
+  }
+
+  #key(request: Request): Buffer | undefined {
+    const offered = offeredKeys(request);
+    return this.#keys.find((k) => offered.some((o) => k.length === o.length && timingSafeEqual(k, o)));
   }
 
   #hostAllowed(header: string): boolean {
@@ -106,6 +115,11 @@ export class Guard {
     if (/\.(localhost|local|internal)$/.test(host)) return true;
     return isIP(host) !== 0 && (isPrivate(host) || ownAddress(host));
   }
+}
+
+function offeredKeys(request: Request): Buffer[] {
+  const bearer = /^bearer\s+(.*)$/i.exec(request.headers.get("authorization") ?? "")?.[1]?.trim();
+  return [bearer, request.headers.get("x-api-key")?.trim()].filter((k): k is string => Boolean(k)).map((k) => Buffer.from(k));
 }
 
 /** Loopback, private (RFC 1918, 4193), link-local and unspecified addresses: no public page can be served from one. */

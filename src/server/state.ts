@@ -3,6 +3,8 @@ import { ResponseStore } from "./dialects/openai/responses/store.ts";
 import { Metrics } from "./metrics/metrics.ts";
 
 export class ServerState {
+  /** The server finishes what runs and takes nothing new. */
+  draining = false;
   readonly responses = new ResponseStore();
   readonly metrics: Metrics;
 

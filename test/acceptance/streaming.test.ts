@@ -289,19 +289,20 @@ describe("stop", () => {
     await until(() => h.engine.running === 0, "the engine is free");
   });
 
-  test("idle connections are closed at once, busy ones when they are done", async () => {
+  test("while requests finish, new ones are refused in their dialect, and /readyz is 503", async () => {
     const h = await start({ delayMs: 5, script: () => [{ type: "text", text: "w ".repeat(60) }] });
     const running = h.post("/api/chat", { model: "demo", messages }).then((r) => r.text());
-    let heard = "";
-    let closed = false;
-    const socket = {
-      data: (_: unknown, data: Buffer) => void (heard += data.toString()),
-      close: () => void (closed = true),
-    };
-    (await Bun.connect({ hostname: "127.0.0.1", port: h.server.port, socket })).write("GET /api/tags HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    await until(() => heard.includes('"models"') && h.engine.running === 1, "both connections are in use");
+    await until(() => h.engine.running === 1, "it runs");
+    expect((await fetch(`${h.url}/readyz`)).status).toBe(200);
     const stopping = h.server.stop(5000);
-    await until(() => closed, "the idle connection is closed");
+    const ready = await fetch(`${h.url}/readyz`);
+    expect([ready.status, await ready.json()]).toMatchObject([503, { error: { message: "Shutting down" } }]);
+    expect((await fetch(`${h.url}/health`)).status).toBe(200);
+    for (const [path, body] of ROUTES) {
+      const refused = await h.post(path, body);
+      expect([path, refused.status, refused.headers.get("retry-after")]).toEqual([path, 503, "1"]);
+      expect(await refused.text()).toContain("the server is shutting down");
+    }
     expect(h.engine.running).toBe(1);
     expect(await running).toEndWith("}\n");
     await stopping;

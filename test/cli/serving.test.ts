@@ -67,6 +67,11 @@ describe("serve", () => {
       contextLength: 512,
       parallel: 3,
       maxQueue: 7,
+      clientParallel: undefined,
+      clientQueue: undefined,
+      memory: undefined,
+      maxLoaded: undefined,
+      loadTimeout: undefined,
       keepAlive: 300_000,
       maxGap: 50,
       cacheShare: 0.4,
@@ -85,12 +90,22 @@ describe("serve", () => {
       OLLAMA_MAX_QUEUE: "many",
       OLLAMA_KEEP_ALIVE: "1h",
       OLLAMA_KV_CACHE_TYPE: "q8_0",
+      OLLAMA_MAX_LOADED_MODELS: "2",
+      OLLAMA_LOAD_TIMEOUT: "90s",
+      ALLOY_MEMORY: "12GiB",
+      ALLOY_CLIENT_PARALLEL: "3",
+      ALLOY_CLIENT_QUEUE: "4",
     };
     for (const [argv, expected] of [
       [[], { contextLength: 1024, parallel: 2, maxQueue: undefined, keepAlive: 3_600_000 }],
       [["--ctx", "64", "--keep-alive", "30s"], { contextLength: 64, keepAlive: 30_000 }],
       [["--keep-alive=-1"], { keepAlive: Infinity, kvType: "q8_0" }],
       [["--kv-type", "f32"], { kvType: "f32" }],
+      [[], { maxLoaded: 2, loadTimeout: 90_000, memory: 12 * 2 ** 30, clientParallel: 3, clientQueue: 4 }],
+      [
+        "--max-loaded 1 --load-timeout 7 --memory 500MB --client-parallel 1 --client-queue 0".split(" "),
+        { maxLoaded: 1, loadTimeout: 7000, memory: 5e8, clientParallel: 1, clientQueue: 0 },
+      ],
     ] as const) {
       const { io, asked, done } = await serve([...argv], {}, { env });
       expect(asked[0]).toMatchObject(expected);
@@ -98,6 +113,17 @@ describe("serve", () => {
       await done;
     }
     expect((await alloy(["serve", "--keep-alive", "soon"])).stderr).toContain('--keep-alive must be a duration, got "soon"');
+    for (const [option, value] of [
+      ["--memory", "much"],
+      ["--memory", "0"],
+      ["--max-body", "-1"],
+      ["--timeout", "soon"],
+      ["--load-timeout", "soon"],
+    ]) {
+      const { code, stderr } = await alloy(["serve", `${option}=${value}`]);
+      expect([option, code]).toEqual([option, 2]);
+      expect(stderr).toContain(`${option} must be a`);
+    }
   });
 
   test("a type of the KV cache that there is not is refused, with those that there are", async () => {

@@ -1,5 +1,4 @@
 /** `alloy serve`. */
-import { keepAliveFromEnv, parseGoDuration } from "../../server/keep-alive.ts";
 import { listenAddress } from "../../server/listen.ts";
 import { createLogger, levelFromEnv, LOG_FORMATS, LOG_LEVELS, type LogFormat, type Logger, type LogLevel } from "../../server/log.ts";
 import { VERSION } from "../../support/version.ts";
@@ -7,7 +6,8 @@ import { printJson, wantsColor, type Context, type Io } from "../context.ts";
 import type { CreateOptions } from "../deps.ts";
 import { EXIT } from "../exit.ts";
 import { KV_TYPE, kvTypeOf } from "../kv-type.ts";
-import { strictCommand, UsageError } from "../strict.ts";
+import { engineLimits, LIMITS, serverLimits } from "../serve-limits.ts";
+import { strictCommand } from "../strict.ts";
 
 export default strictCommand({
   name: "serve",
@@ -18,26 +18,7 @@ names them, or at once with --model. SIGTERM or Ctrl-C lets running requests fin
     model: { type: "string", alias: "m", hint: "model", multiple: true, description: "Load this model now; may be repeated" },
     host: { type: "string", hint: "address", description: "Address to listen on (default: ALLOY_HOST, OLLAMA_HOST or 127.0.0.1)" },
     port: { type: "integer", alias: "p", hint: "number", min: 0, max: 65535, description: "Port; 0 takes a free one (default: 11434)" },
-    ctx: {
-      type: "integer",
-      alias: "c",
-      hint: "tokens",
-      min: 16,
-      description: "Context window of each request (default: OLLAMA_CONTEXT_LENGTH, or what the model allows and memory holds)",
-    },
-    parallel: {
-      type: "integer",
-      hint: "requests",
-      min: 1,
-      max: 256,
-      description: "Requests that generate at the same time (default: OLLAMA_NUM_PARALLEL or 8)",
-    },
-    queue: {
-      type: "integer",
-      hint: "requests",
-      min: 0,
-      description: "Requests that may wait; more are refused with 503 (default: OLLAMA_MAX_QUEUE or 512)",
-    },
+    ...LIMITS,
     "max-gap": {
       type: "integer",
       hint: "ms",
@@ -53,11 +34,6 @@ names them, or at once with --model. SIGTERM or Ctrl-C lets running requests fin
     },
     "kv-type": KV_TYPE,
     threads: { type: "integer", hint: "count", min: 1, description: "CPU threads (default: one per core)" },
-    "keep-alive": {
-      type: "string",
-      hint: "duration",
-      description: "How long an unused model stays loaded, for example 30s, 2h, -1 for ever (default: OLLAMA_KEEP_ALIVE or 5m)",
-    },
     device: { type: "string", hint: "name", description: "Where to compute, cpu or metal (default: the best there is)" },
     engine: {
       type: "enum",
@@ -65,7 +41,7 @@ names them, or at once with --model. SIGTERM or Ctrl-C lets running requests fin
       default: "process",
       description: "Where the engine runs: in a process of its own, which a crash ends alone, or in a worker",
     },
-    grace: { type: "number", hint: "seconds", min: 0, default: 30, description: "How long running requests may take to finish at the end" },
+    grace: { type: "number", hint: "seconds", min: 0, default: 10, description: "How long running requests may take to finish at the end" },
     "log-level": {
       type: "enum",
       options: LOG_LEVELS,
@@ -82,14 +58,12 @@ names them, or at once with --model. SIGTERM or Ctrl-C lets running requests fin
     const log = logOf(args["log-level"], args["log-format"], color, io);
     const address = listenAddress(io.env);
     if (address.warning !== undefined) log.log("warn", address.warning);
+    const limits = serverLimits(args, io);
     const engine = await deps.createEngine({
       place: args.engine,
       onDeath: (death) => log.log("error", `the engine stopped: ${death.why}; ${consequences(death)}`),
       models: args.model,
-      contextLength: args.ctx ?? countFrom(io, "OLLAMA_CONTEXT_LENGTH"),
-      parallel: args.parallel ?? countFrom(io, "OLLAMA_NUM_PARALLEL"),
-      maxQueue: args.queue ?? countFrom(io, "OLLAMA_MAX_QUEUE"),
-      keepAlive: keepAliveOf(args["keep-alive"], io),
+      ...engineLimits(args, io),
       maxGap: args["max-gap"],
       cacheShare: args["cache-share"],
       kvType: kvTypeOf(args["kv-type"], io),
@@ -103,7 +77,7 @@ names them, or at once with --model. SIGTERM or Ctrl-C lets running requests fin
     const graceMs = args.grace * 1000;
     let signals = 0;
     try {
-      const server = await deps.startServer(engine, { host: args.host ?? address.host, port: args.port ?? address.port, log });
+      const server = await deps.startServer(engine, { host: args.host ?? address.host, port: args.port ?? address.port, log, ...limits });
       const forget = io.onInterrupt(() => {
         signals++;
         if (signals === 1) {
@@ -140,21 +114,6 @@ function logOf(level: LogLevel | undefined, format: LogFormat | undefined, color
   if (fromEnv.unknown !== undefined && level === undefined)
     log.log("warn", `ALLOY_LOG is "${fromEnv.unknown}", which is no level: taking info`, { levels: LOG_LEVELS.join(" ") });
   return log;
-}
-
-/** A count from the environment; 0, nothing or nonsense leave the default. */
-function countFrom(io: Io, name: string): number | undefined {
-  const value = Number(io.env[name]);
-  return Number.isSafeInteger(value) && value > 0 ? value : undefined;
-}
-
-/** Milliseconds. Throws UsageError for a flag that is no duration; a bare number is seconds. */
-function keepAliveOf(flag: string | undefined, io: Io): number {
-  if (flag === undefined) return keepAliveFromEnv(io.env.OLLAMA_KEEP_ALIVE);
-  if (!/^-?\d+$/.test(flag) && parseGoDuration(flag) === undefined) {
-    throw new UsageError(`--keep-alive must be a duration, got "${flag}"`, "write for example 30s, 5m, 2h, or -1 for ever");
-  }
-  return keepAliveFromEnv(flag);
 }
 
 /** What an engine's death means for those who asked it something. */

@@ -74,8 +74,10 @@ export function loraAdapters(): Response {
 /** How long an engine may take to show that it lives. */
 const READY_MS = 2000;
 
-/** Ready: the engine answers, and the default model, if there is one, is installed. What `serve --model` names is loaded before it listens. */
+/** Ready: not shutting down, the engine answers, and the default model, if there is one, is installed. What `serve --model` names is loaded before it listens. */
 export async function ready(context: RequestContext): Promise<Response> {
+  if (context.state.draining) return unavailable("Shutting down");
+  if ((context.engine.health?.().state ?? "up") !== "up") return unavailable("The engine is starting again");
   const answers = await Promise.race([
     context.engine.loaded().then(
       () => true,
@@ -91,9 +93,10 @@ export async function ready(context: RequestContext): Promise<Response> {
       () => false,
     ));
   if (answers && installed) return jsonResponse({ status: "ok" });
-  const message = answers ? `The default model '${defaultModel}' is not installed` : "Loading model";
-  return jsonResponse({ error: { code: 503, message, type: "unavailable_error" } }, 503);
+  return unavailable(answers ? `The default model '${defaultModel}' is not installed` : "Loading model");
 }
+
+const unavailable = (message: string): Response => jsonResponse({ error: { code: 503, message, type: "unavailable_error" } }, 503);
 
 async function loadedOf(context: RequestContext, info: ModelInfo): Promise<LoadedModel | undefined> {
   return (await context.engine.loaded()).find((m) => m.name === info.name);
