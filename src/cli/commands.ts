@@ -15,6 +15,10 @@ export const COMMANDS: Readonly<Record<string, CommandEntry>> = Object.assign(Ob
     summary: "serve models over the OpenAI, Anthropic and Ollama APIs",
     load: async () => (await import("./commands/serve.ts")).default,
   },
+  service: {
+    summary: "keep a server running: install, uninstall, status",
+    load: async () => (await import("./commands/service.ts")).default,
+  },
   launch: {
     summary: "start a coding tool (claude, codex, aider ...) on a local model",
     load: async () => (await import("./commands/launch.ts")).default,
