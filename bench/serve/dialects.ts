@@ -38,8 +38,14 @@ export const DIALECTS: Readonly<Record<string, Dialect>> = {
   chat: {
     path: "/v1/chat/completions",
     body: ({ turns, maxTokens, temperature, seed }) => ({
-      ...{ model: MODEL, messages: turns, max_tokens: maxTokens, temperature, seed, stream: true },
-      ...{ reasoning_effort: "none", stream_options: { include_usage: true } },
+      model: MODEL,
+      messages: turns,
+      max_tokens: maxTokens,
+      temperature,
+      seed,
+      stream: true,
+      reasoning_effort: "none",
+      stream_options: { include_usage: true },
     }),
     read(data) {
       if (data === "[DONE]") return { last: true };
@@ -51,8 +57,13 @@ export const DIALECTS: Readonly<Record<string, Dialect>> = {
   completions: {
     path: "/v1/completions",
     body: ({ turns, maxTokens, temperature, seed }) => ({
-      ...{ model: MODEL, prompt: turns.map((t) => t.content).join("\n"), max_tokens: maxTokens, temperature, seed },
-      ...{ stream: true, stream_options: { include_usage: true } },
+      model: MODEL,
+      prompt: turns.map((t) => t.content).join("\n"),
+      max_tokens: maxTokens,
+      temperature,
+      seed,
+      stream: true,
+      stream_options: { include_usage: true },
     }),
     read(data) {
       if (data === "[DONE]") return { last: true };
@@ -64,8 +75,14 @@ export const DIALECTS: Readonly<Record<string, Dialect>> = {
   responses: {
     path: "/v1/responses",
     body: ({ turns, maxTokens, temperature, seed }) => ({
-      ...{ model: MODEL, input: turns, max_output_tokens: maxTokens, temperature, seed, stream: true },
-      ...{ store: false, reasoning: { effort: "none" } },
+      model: MODEL,
+      input: turns,
+      max_output_tokens: maxTokens,
+      temperature,
+      seed,
+      stream: true,
+      store: false,
+      reasoning: { effort: "none" },
     }),
     read(data) {
       const event = json(data);
@@ -89,7 +106,10 @@ export const DIALECTS: Readonly<Record<string, Dialect>> = {
   ollama: {
     path: "/api/chat",
     body: ({ turns, maxTokens, temperature, seed }) => ({
-      ...{ model: MODEL, messages: turns, think: false, stream: true },
+      model: MODEL,
+      messages: turns,
+      think: false,
+      stream: true,
       options: { num_predict: maxTokens, temperature, seed, top_k: 0, top_p: 1 },
     }),
     read(data) {

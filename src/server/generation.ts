@@ -98,6 +98,10 @@ function reasonOf(context: RequestContext, thrown: unknown): AlloyError {
 
 /** Events of several generations in order of arrival. When it is left early the request's release ends the generations. */
 export async function* merge<T>(sources: AsyncGenerator<T>[]): AsyncGenerator<{ index: number; value: T }> {
+  if (sources.length === 1) {
+    for await (const value of sources[0]) yield { index: 0, value };
+    return;
+  }
   const next = (index: number) => sources[index].next().then((result) => ({ index, result }));
   const waiting = new Map(sources.map((_, index) => [index, next(index)]));
   try {

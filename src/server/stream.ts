@@ -23,59 +23,98 @@ export interface StreamOptions {
 const CONTENT_TYPE = { sse: "text/event-stream; charset=utf-8", ndjson: "application/x-ndjson" };
 
 /**
- * A response that sends `frames` as they come. A frame is only asked for when the socket takes it, so a slow reader slows the
+ * A response that sends `frames` as they come. A frame is only asked for when the socket has taken the last one, so a slow reader slows the
  * producer down instead of filling memory. When the client goes away the context is aborted and the generator returned.
  */
 export function streamResponse(context: RequestContext, frames: AsyncGenerator<string>, options: StreamOptions): Response {
   context.held = true;
-  const encoder = new TextEncoder();
-  let pending: Promise<IteratorResult<string>> | undefined;
+  const silence = new Silence(context.settings.heartbeatMs);
   let over = false;
   const finish = () => {
     if (over) return;
     over = true;
+    silence.end();
     context.release();
   };
-  const body = new ReadableStream<Uint8Array>({
-    async pull(controller) {
+  // Bun's direct streams hand strings to the socket without a queue between, at half the cost of the standard's for each frame.
+  const source: Bun.DirectUnderlyingSource<Uint8Array> = {
+    type: "direct",
+    async pull(sink) {
+      const send = (text: string): unknown => {
+        const written: unknown = sink.write(text);
+        void sink.flush();
+        return written;
+      };
+      silence.begin(() => send(options.heartbeat()));
       try {
-        pending ??= frames.next();
-        const next = await within(pending, context.settings.heartbeatMs);
-        if (over) return;
-        if (next === "silence") return controller.enqueue(encoder.encode(options.heartbeat()));
-        pending = undefined;
-        if (!next.done) return controller.enqueue(encoder.encode(next.value));
-        controller.close();
+        for (;;) {
+          const next = await frames.next();
+          if (over) return;
+          if (next.done) break;
+          silence.broken();
+          // A promise where the client is behind.
+          const written = send(next.value);
+          if (written instanceof Promise) await silence.during(written);
+          if (over) return;
+        }
       } catch (thrown) {
         if (over) return;
         const error = AlloyError.from(thrown);
         context.outcome.error = error;
-        if (error.code !== "cancelled" || !context.signal.aborted) controller.enqueue(encoder.encode(options.onError(error)));
-        controller.close();
+        if (error.code !== "cancelled" || !context.signal.aborted) send(options.onError(error));
       }
       finish();
+      sink.close();
     },
     async cancel() {
+      if (over) return;
       context.outcome = { status: 499 };
       context.abort(new AlloyError("cancelled", "the client closed the connection"));
       finish();
       await frames.return(undefined).catch(() => {});
     },
-  });
+  };
+  // The types of the standard's constructor are the ones in force here.
+  const body = new ReadableStream(source as unknown as UnderlyingSource<Uint8Array>);
   const headers: Record<string, string> = { "content-type": CONTENT_TYPE[options.kind] };
   if (options.kind === "sse") Object.assign(headers, { "cache-control": "no-cache", "x-accel-buffering": "no" });
   return new Response(body, { headers });
 }
 
-async function within<T>(promise: Promise<T>, ms: number): Promise<T | "silence"> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const silence = new Promise<"silence">((resolve) => {
-    timer = setTimeout(resolve, ms, "silence");
-  });
-  try {
-    return await Promise.race([promise, silence]);
-  } finally {
-    clearTimeout(timer);
+/** Calls back after each `ms` without a frame: one timer for a stream, which is not set anew for every frame. */
+class Silence {
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #since = 0;
+  /** The client is behind: it hears nothing, and there is nothing to tell it. */
+  #blocked = false;
+
+  constructor(private readonly ms: number) {}
+
+  begin(beat: () => void): void {
+    this.#since = performance.now();
+    const look = () => {
+      const left = this.#since + this.ms - performance.now();
+      if (left <= 0) {
+        if (!this.#blocked) beat();
+        this.broken();
+      }
+      this.#timer = setTimeout(look, left > 0 ? Math.ceil(left) : this.ms);
+    };
+    this.#timer = setTimeout(look, this.ms);
+  }
+
+  broken(): void {
+    this.#since = performance.now();
+  }
+
+  async during(blocked: Promise<unknown>): Promise<void> {
+    this.#blocked = true;
+    await blocked;
+    this.#blocked = false;
+  }
+
+  end(): void {
+    clearTimeout(this.#timer);
   }
 }
 
