@@ -99,7 +99,7 @@ export const ROWS: Readonly<Record<number, Row>> = {
   69: row("Claude Code", "finds a deferred tool and calls it", tools),
   70: row("Claude Code", "subagents finish with a single slot", tools),
   71: row("Claude Code", "`/context`, an image, a web search", tools),
-  72: row("Claude Code", "an edit of a small repository with a real model", tools),
+  72: row("Claude Code", "an edit of a small repository; every turn extends the prompt before it", { note: "with a scripted model" }),
   73: row("Codex", "`codex exec --oss`, model missing and present", tools),
   74: row("Codex", "a custom provider: a command, then the answer", tools),
   75: row("Codex", "namespaces, patches, tool search", tools),

@@ -30,27 +30,65 @@ describe.skipIf(claude === null)("Claude Code", () => {
   );
 
   test(
-    "runs a command, sends its output and the thinking before it back",
+    "row 64: runs a command, and sends its output back",
     async () => {
       const command = call("Bash", { command: "echo written > made.txt; cat made.txt", description: "Make a file" });
-      await using h = await start(
-        turnByTurn([[{ type: "reasoning", text: "a file is wanted" }, say("Let me see."), command], [say("Done.")]]),
-      );
+      await using h = await start(turnByTurn([[say("Let me see."), command], [say("Done.")]]));
       expect(await ask(h, 65_536, "Make a file")).toMatchObject({ code: 0, out: "Done." });
       expect(readFileSync(join(person.project, "made.txt"), "utf8")).toBe("written\n");
-      const [first, second] = h.engine.requests;
-      expect(results(second)).toEqual(["written"]);
-      const { length } = messages(first);
-      // The second prompt begins with the first one, so that the cache holds.
-      expect(messages(second).slice(0, length)).toEqual(messages(first));
-      expect(messages(second)[length]).toMatchObject({ role: "assistant", content: "Let me see.", reasoning: "a file is wanted" });
-      expect([first, second].map(({ prompt }) => prompt.kind === "chat" && prompt.thinking)).toEqual(["high", "high"]);
+      expect(results(h.engine.requests[1])).toEqual(["written"]);
     },
     MINUTES,
   );
 
   test(
-    "without a model's name it asks for Claude, and gets ALLOY_DEFAULT_MODEL",
+    "row 65: thinks before a call, and sends the thinking back with it",
+    async () => {
+      const turns = [
+        [{ type: "reasoning", text: "where am I" } as const, call("Bash", { command: "echo here", description: "Look" })],
+        [say("Here.")],
+      ];
+      await using h = await start(turnByTurn(turns));
+      expect(await ask(h, 65_536, "Where?")).toMatchObject({ code: 0, out: "Here." });
+      const [first, second] = h.engine.requests;
+      expect(messages(second)[messages(first).length]).toMatchObject({ role: "assistant", reasoning: "where am I" });
+      for (const { prompt } of [first, second]) expect(prompt).toMatchObject({ thinking: "high" });
+    },
+    MINUTES,
+  );
+
+  test(
+    "row 72: mends a bug in a small repository; every prompt begins with the one before",
+    async () => {
+      const path = join(person.project, "sum.sh");
+      writeFileSync(path, "#!/bin/sh\necho $(($1 - $2))\n");
+      writeFileSync(join(person.project, "test.sh"), '#!/bin/sh\n[ "$(sh sum.sh 2 3)" = 5 ] && echo passed || { echo failed; exit 1; }\n');
+      const check = () => call("Bash", { command: "sh test.sh", description: "Test" });
+      const turns = [
+        [check()],
+        [call("Read", { file_path: path })],
+        [call("Edit", { file_path: path, old_string: "$1 - $2", new_string: "$1 + $2" })],
+        [check()],
+        [say("Mended.")],
+      ];
+      await using h = await start(turnByTurn(turns));
+      expect(await ask(h, 65_536, "Mend sum.sh")).toMatchObject({ code: 0, out: "Mended." });
+      const { requests } = h.engine;
+      const outputs = results(requests.at(-1)!);
+      expect(outputs[0]).toContain("failed");
+      expect(outputs[3]).toBe("passed");
+      // What the cache needs: tools, system prompt and all earlier turns stay as they were.
+      for (let i = 1; i < requests.length; i++) {
+        expect(tools(requests[i])).toEqual(tools(requests[0]));
+        const before = messages(requests[i - 1]);
+        expect(messages(requests[i]).slice(0, before.length)).toEqual(before);
+      }
+    },
+    MINUTES,
+  );
+
+  test(
+    "row 66: without a model's name it asks for Claude, and gets ALLOY_DEFAULT_MODEL",
     async () => {
       await using h = await start({ script: () => [say("Here.")] }, { env: { ALLOY_DEFAULT_MODEL: "demo" } });
       const env = { ANTHROPIC_BASE_URL: h.url, ANTHROPIC_AUTH_TOKEN: "x", CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC: "1" };
@@ -61,7 +99,7 @@ describe.skipIf(claude === null)("Claude Code", () => {
   );
 
   test(
-    "a model that is not here is said to be the trouble",
+    "row 67: a model that is not here is said to be the trouble",
     async () => {
       await using h = await start();
       const { code, out } = await ask(h, 65_536, "--model", "nope", "hi");
@@ -73,7 +111,7 @@ describe.skipIf(claude === null)("Claude Code", () => {
   );
 
   test(
-    "finds a deferred tool with ToolSearch, and calls it",
+    "row 69: finds a deferred tool with ToolSearch, and calls it",
     async () => {
       const notebook = { cells: [{ cell_type: "code", id: "a", source: "1", metadata: {}, outputs: [], execution_count: null }] };
       const path = join(person.project, "book.ipynb");
@@ -91,15 +129,15 @@ describe.skipIf(claude === null)("Claude Code", () => {
       const names = [first, second].map((r) => tools(r).map((t) => t.name));
       expect(names[0]).toContain("ToolSearch");
       expect(names[0]).not.toContain("NotebookEdit");
-      // It joins at the end: everything before it stays as it was.
-      expect(names[1]).toEqual([...names[0], "NotebookEdit"]);
+      // The result of the search shows it; the list stays as it was, and with it the cached prefix.
+      expect(names[1]).toEqual(names[0]);
       expect(results(second)[0]).toStartWith('<functions><function>{"description":');
     },
     MINUTES,
   );
 
   test(
-    "two subagents beside the main loop finish with a single slot",
+    "row 70: two subagents beside the main loop finish with a single slot",
     async () => {
       const agent = (name: string) =>
         call("Agent", { description: name, prompt: `SUBTASK ${name}`, subagent_type: "general-purpose", run_in_background: false });
@@ -135,7 +173,7 @@ describe.skipIf(claude === null)("Claude Code", () => {
   };
 
   test(
-    "summarises before a window of 32k is full, but not after every turn",
+    "row 68: summarises before a window of 32k is full, but not after every turn",
     async () => {
       await using h = await counting(32_768, 1000);
       expect(await ask(h, 32_768, "Count")).toMatchObject({ code: 0, out: "Went on to the end." });
@@ -147,7 +185,7 @@ describe.skipIf(claude === null)("Claude Code", () => {
   );
 
   test(
-    "summarises when the server says that the prompt is too long",
+    "row 68: summarises when the server says that the prompt is too long",
     async () => {
       await using h = await counting(20_000, 3000);
       expect(await ask(h, 200_000, "Count")).toMatchObject({ code: 0, out: "Went on to the end." });
@@ -159,7 +197,7 @@ describe.skipIf(claude === null)("Claude Code", () => {
   );
 
   test(
-    "/context counts with the server's count_tokens",
+    "row 71: /context counts with the server's count_tokens",
     async () => {
       await using h = await start();
       const { code, out } = await ask(h, 65_536, "/context");
@@ -173,7 +211,7 @@ describe.skipIf(claude === null)("Claude Code", () => {
   );
 
   test(
-    "reads a picture, and hears that there is no web search",
+    "row 71: reads a picture, and hears that there is no web search",
     async () => {
       // 10 x 10 pixels of one colour.
       const png = "iVBORw0KGgoAAAANSUhEUgAAAAoAAAAKCAIAAAACUFjqAAAAEklEQVR4nGP4z8CAB+GTG8HSALfKY52fTcuYAAAAAElFTkSuQmCC";

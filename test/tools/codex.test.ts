@@ -31,7 +31,7 @@ const made = (name: string) => readFileSync(join(person.project, name), "utf8");
 
 describe.skipIf(codex === null)("Codex", () => {
   test(
-    "runs a command, and sends reasoning and results back",
+    "row 74: runs a command, and sends reasoning and results back",
     async () => {
       const command = call("exec_command", { cmd: "echo written > made.txt; cat made.txt" });
       await using h = await start(turnByTurn([[{ type: "reasoning", text: "a file is wanted" }, command], [say("The file is there.")]]));
@@ -49,7 +49,7 @@ describe.skipIf(codex === null)("Codex", () => {
   );
 
   test(
-    "writes a file with a patch, finds tools by search, and calls one that lives in a namespace",
+    "row 75: writes a file with a patch, finds tools by search, and calls one that lives in a namespace",
     async () => {
       const patch = "*** Begin Patch\n*** Add File: patched.txt\n+hello\n*** End Patch\n";
       const turns = [
@@ -70,7 +70,7 @@ describe.skipIf(codex === null)("Codex", () => {
   );
 
   test(
-    "a prompt beyond the window is said at once, without another try",
+    "row 76: a prompt beyond the window is said at once, without another try",
     async () => {
       await using h = await start({ contextLength: 500 });
       const { code, err } = await launched(h, "hi");
@@ -82,7 +82,7 @@ describe.skipIf(codex === null)("Codex", () => {
   );
 
   test(
-    "a busy server is asked again; one that fails, six times at most",
+    "row 76: a busy server is asked again; one that fails, six times at most",
     async () => {
       await using busy = await start({ script: () => [say("After all.")] });
       const { engine } = busy;
@@ -107,7 +107,7 @@ describe.skipIf(codex === null)("Codex", () => {
   );
 
   test(
-    "--oss without any configuration: a missing model is pulled, then used",
+    "row 73: --oss without any configuration: a missing model is pulled, then used",
     async () => {
       using machine = new Machine();
       await using registry = await StandIn.start();
@@ -132,7 +132,7 @@ describe.skipIf(codex === null)("Codex", () => {
   );
 
   test(
-    "its own provider is turned from a web socket to HTTP by one answer",
+    "row 77: its own provider is turned from a web socket to HTTP by one answer",
     async () => {
       await using h = await start({ script: () => [say("Over HTTP.")] });
       const args = [codex!, "-c", `openai_base_url="${h.url}/v1"`, "-m", "gpt-5.5", ...EXEC, "hi"];
