@@ -6,38 +6,11 @@
  */
 import { typeBytes } from "../../src/formats/quant/table.ts";
 import type { TensorType } from "../../src/formats/weights.ts";
-import { constexpr, dim, i32, kernel, ptr, type Tile } from "../../src/compiler/language/index.ts";
 import { compileProgram } from "../../src/compiler/program.ts";
 import { createCpuDevice } from "../../src/runtime/cpu/device.ts";
+import { bestSeconds, dotRate, readRate } from "../limits.ts";
 import type { DeviceBuffer, Dispatch } from "../../src/runtime/device.ts";
 import { linearDispatches, packDispatches, packedLayout, quantizeDispatches, quantizedActivationBytes } from "../../kernels/linear-api.ts";
-
-/** Reads `vectors` times 512 bytes per program. */
-const read = kernel("bench_read", { x: ptr(i32), y: ptr(i32), vectors: dim }, (al, { x, y, vectors }) => {
-  const sums: Tile[] = [];
-  for (const _ of al.unroll(8)) sums.push(al.zeros([16], al.i32));
-  const at = x + al.programId(0) * vectors * 128 + al.arange(16);
-  for (let v = 0; v < vectors; v++)
-    for (const i of al.unroll(8)) {
-      al.prefetch(x + (al.programId(0) * vectors + v) * 128 + i * 16 + 2048);
-      sums[i] = sums[i] ^ al.load(at + v * 128 + i * 16);
-    }
-  let all = sums[0];
-  for (const i of al.unroll(1, 8, 1)) all = all ^ sums[i];
-  al.store(y + al.programId(0) * 16 + al.arange(16), all);
-});
-
-/** 16 independent accumulators, 16 * `rounds` dots of 64 bytes per program. */
-const dots = kernel("bench_dots", { x: ptr(i32), y: ptr(i32), rounds: dim, N: constexpr(16) }, (al, { x, y, rounds, N }) => {
-  const a = al.load(x + al.arange(16));
-  const b = al.load(x + 16 + al.arange(16));
-  const c: Tile[] = [];
-  for (const i of al.unroll(N)) c.push(al.full([16], i, al.i32));
-  for (let r = 0; r < rounds; r++) for (const i of al.unroll(N)) c[i] = al.dot4(a, b, c[i]);
-  let all = c[0];
-  for (const i of al.unroll(1, N, 1)) all = all ^ c[i];
-  al.store(y + al.programId(0) * 16 + al.arange(16), all);
-});
 
 const args = process.argv.slice(2);
 const threads = args.find((a) => a.startsWith("--threads="))?.slice("--threads=".length);
@@ -49,19 +22,7 @@ const ctx = {
   },
 };
 
-/** Best seconds of several runs, after one to warm up: other work on the machine only ever makes a run slower. */
-function time(dispatches: readonly Dispatch[], runs = 15): number {
-  const plan = device.plan(dispatches, 0);
-  plan.run();
-  let best = Infinity;
-  for (let i = 0; i < runs; i++) {
-    const t0 = performance.now();
-    plan.run();
-    best = Math.min(best, (performance.now() - t0) / 1000);
-  }
-  plan.free();
-  return best;
-}
+const time = (dispatches: readonly Dispatch[], runs?: number): number => bestSeconds(device, dispatches, runs);
 
 /** Weights that are valid in every type: random bytes with the exponents of f16 scales kept small. */
 function fill(b: DeviceBuffer): void {
@@ -88,15 +49,8 @@ const p = (x: number, digits = 1): string => x.toFixed(digits).padStart(7);
 const big = device.allocate(256 << 20);
 fill(big);
 const sink = device.allocate(1 << 20);
-const programs = 1024;
-const vectors = big.bytes / 512 / programs;
-const bandwidth = (): number =>
-  big.bytes / time([{ program: ctx.program(read, {}), grid: [programs, 1, 1], args: [big, sink, vectors] }]) / 1e9;
-const peak = (): number => {
-  const rounds = 5_000;
-  const n = 32 * device.properties.threads;
-  return (n * rounds * 16 * 128) / time([{ program: ctx.program(dots, { N: 16 }), grid: [n, 1, 1], args: [big, sink, rounds] }]) / 1e12;
-};
+const bandwidth = (): number => readRate(device, big, sink);
+const peak = (): number => dotRate(device, big, sink);
 console.log(`${device.properties.name}, ${device.properties.isa}, ${device.properties.threads} threads`);
 console.log(`plain read ${p(bandwidth())} GB/s   dots on registers ${p(peak(), 2)} TOPS`);
 

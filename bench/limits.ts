@@ -1,0 +1,105 @@
+/** What a CPU can do at most, measured: plain reads from memory, int8 dots and float multiply-adds on registers. */
+import { constexpr, dim, f32, i32, kernel, ptr, type Tile } from "../src/compiler/language/index.ts";
+import { compileProgram } from "../src/compiler/program.ts";
+import { createCpuDevice } from "../src/runtime/cpu/device.ts";
+import type { Device, DeviceBuffer, Dispatch } from "../src/runtime/device.ts";
+
+/** Reads `vectors` times 512 bytes per program. */
+const read = kernel("bench_read", { x: ptr(i32), y: ptr(i32), vectors: dim }, (al, { x, y, vectors }) => {
+  const sums: Tile[] = [];
+  for (const _ of al.unroll(8)) sums.push(al.zeros([16], al.i32));
+  const at = x + al.programId(0) * vectors * 128 + al.arange(16);
+  for (let v = 0; v < vectors; v++)
+    for (const i of al.unroll(8)) {
+      al.prefetch(x + (al.programId(0) * vectors + v) * 128 + i * 16 + 2048);
+      sums[i] = sums[i] ^ al.load(at + v * 128 + i * 16);
+    }
+  let all = sums[0];
+  for (const i of al.unroll(1, 8, 1)) all = all ^ sums[i];
+  al.store(y + al.programId(0) * 16 + al.arange(16), all);
+});
+
+/** N independent accumulators, N * `rounds` dots of 64 bytes per program. */
+const dots = kernel("bench_dots", { x: ptr(i32), y: ptr(i32), rounds: dim, N: constexpr(16) }, (al, { x, y, rounds, N }) => {
+  const a = al.load(x + al.arange(16));
+  const b = al.load(x + 16 + al.arange(16));
+  const c: Tile[] = [];
+  for (const i of al.unroll(N)) c.push(al.full([16], i, al.i32));
+  // Small values of one side, as 4-bit weights are: without a dot instruction that form is the faster one.
+  for (let r = 0; r < rounds; r++) for (const i of al.unroll(N)) c[i] = al.dot4(a & 0x0f0f0f0f, b, c[i], { smallA: true });
+  let all = c[0];
+  for (const i of al.unroll(1, N, 1)) all = all ^ c[i];
+  al.store(y + al.programId(0) * 16 + al.arange(16), all);
+});
+
+/** N independent accumulators of one vector, `rounds` multiply-adds each. */
+const fmas = kernel("bench_fmas", { x: ptr(f32), y: ptr(f32), rounds: dim, N: constexpr(12), W: constexpr(16) }, (al, p) => {
+  const { x, y, rounds, N, W } = p;
+  const a = al.load(x + al.arange(W));
+  const b = al.load(x + W + al.arange(W));
+  const c: Tile[] = [];
+  for (const i of al.unroll(N)) c.push(al.full([W], i, al.f32));
+  for (let r = 0; r < rounds; r++) for (const i of al.unroll(N)) c[i] = al.fma(a, b, c[i]);
+  let all = c[0];
+  for (const i of al.unroll(1, N, 1)) all = all + c[i];
+  al.store(y + al.programId(0) * W + al.arange(W), all);
+});
+
+export interface Limits {
+  /** GB/s of plain reads of 256 MiB. */
+  read: number;
+  /** TOPS of byte dots on registers (2 for a multiply and an add), one side below 128. */
+  dots: number;
+  /** GFLOP/s of float32 multiply-adds on registers. */
+  fmas: number;
+}
+
+/** Best seconds of several runs of a plan, after one to warm up: other work on the machine only ever makes a run slower. */
+export function bestSeconds(device: Device, dispatches: readonly Dispatch[], runs = 15): number {
+  const plan = device.plan(dispatches, 0);
+  plan.run();
+  let best = Infinity;
+  for (let i = 0; i < runs; i++) {
+    const start = performance.now();
+    plan.run();
+    best = Math.min(best, (performance.now() - start) / 1000);
+  }
+  plan.free();
+  return best;
+}
+
+/** GB/s of plain reads of a buffer of some megabytes. */
+export function readRate(device: Device, buffer: DeviceBuffer, sink: DeviceBuffer): number {
+  const programs = 1024;
+  const args = [buffer, sink, Math.floor(buffer.bytes / 512 / programs)];
+  return buffer.bytes / bestSeconds(device, [{ program: compileProgram(device, read, {}), grid: [programs, 1, 1], args }]) / 1e9;
+}
+
+/** TOPS of byte dots; `x` and `sink` have 64 bytes for each of 32 programs a thread. */
+export function dotRate(device: Device, x: DeviceBuffer, sink: DeviceBuffer): number {
+  const rounds = 5000;
+  const n = 32 * device.properties.threads;
+  const dispatch = { program: compileProgram(device, dots, { N: 16 }), grid: [n, 1, 1] as const, args: [x, sink, rounds] };
+  return (n * rounds * 16 * 128) / bestSeconds(device, [dispatch]) / 1e12;
+}
+
+function fmaRate(device: Device, x: DeviceBuffer, sink: DeviceBuffer): number {
+  const rounds = 5000;
+  const n = 32 * device.properties.threads;
+  // Twelve of the widest vectors: enough to cover the latency, few enough for 16 registers.
+  const W = device.properties.isa.startsWith("avx512") ? 16 : 8;
+  const dispatch = { program: compileProgram(device, fmas, { N: 12, W }), grid: [n, 1, 1] as const, args: [x, sink, rounds] };
+  return (n * rounds * 12 * W * 2) / bestSeconds(device, [dispatch]) / 1e9;
+}
+
+export function measureLimits(threads: number): Limits {
+  const device = createCpuDevice({ threads });
+  const buffer = device.allocate(256 << 20);
+  new Uint32Array(buffer.view().buffer, buffer.view().byteOffset, buffer.bytes >> 2).fill(0x01010101);
+  const sink = device.allocate(1 << 20);
+  const limits = { read: readRate(device, buffer, sink), dots: dotRate(device, buffer, sink), fmas: fmaRate(device, buffer, sink) };
+  device.close();
+  return limits;
+}
+
+if (import.meta.main) console.log(JSON.stringify(measureLimits(Number(process.argv[2] ?? 2))));
