@@ -1,9 +1,10 @@
 /** Whole models through the Metal driver, the shim and the emitted MSL, on the Metal host: logits of golden checkpoints, tokens of the demo model. */
 import { afterAll, describe, expect, test } from "bun:test";
 import { join } from "node:path";
+import type { KvType } from "../../kernels/kv-cache.ts";
 import { createEngine } from "../../src/engine/create.ts";
 import { openModel } from "../../src/formats/open.ts";
-import { evaluate } from "../../src/models/evaluate.ts";
+import { evaluate, GREEDY as GREEDY_ROW } from "../../src/models/evaluate.ts";
 import type { ModelRunner } from "../../src/models/api.ts";
 import { loadRunner } from "../../src/models/runner.ts";
 import type { Device } from "../../src/runtime/device.ts";
@@ -24,6 +25,8 @@ else if (!real && !host.available) console.log(host.why);
 const F16_TOLERANCE = 2e-2;
 /** What the exact mode computes in float32 throughout. */
 const EXACT_TOLERANCE = 1e-4;
+/** A cache that rounds to 1/254 of a group's largest value; f16 products besides. */
+const Q8_TOLERANCE = 0.35;
 /** Of the reference's 24 tokens; and under the checker, which is slow. */
 const GREEDY = 8;
 const GREEDY_CHECKED = 2;
@@ -35,8 +38,8 @@ describe.skipIf(!available)("golden models", () => {
     device?.close();
     if (!real) configure("checked");
   });
-  const load = (path: string, precision: "exact" | "fast") =>
-    loadRunner(openModel(path), { device: gpu(), contextLength: 160, kvTokens: 256, maxBatchTokens: 128, precision });
+  const load = (path: string, precision: "exact" | "fast", kvType?: KvType) =>
+    loadRunner(openModel(path), { device: gpu(), contextLength: 160, kvTokens: 256, maxBatchTokens: 128, precision, kvType });
   const mode = (words: "checked" | "fast"): void => {
     if (!real) configure(words);
   };
@@ -75,6 +78,22 @@ describe.skipIf(!available)("golden models", () => {
       await compare(runner, `qwen3/kq ${type}`, await dequantised(type), GREEDY, F16_TOLERANCE);
     }, 120_000);
   }
+
+  test("a cache of q8_0, and a copied block of it", async () => {
+    mode("fast");
+    const prompts = await reference("llama/tiny");
+    const runner = await load(ggufOf("llama/tiny"), "exact", "q8_0");
+    const step = (start: number, block: number) =>
+      runner.step([
+        { tokens: ids.subarray(start, start + 20), start, blocks: Int32Array.of(block), outputs: "last", sampling: GREEDY_ROW },
+      ]);
+    const ids = Int32Array.from({ length: 40 }, (_, i) => (i * 37) % 100);
+    await step(0, 1);
+    runner.copyBlock(1, 3);
+    const original = (await step(20, 1)).logits(0).slice();
+    expect((await step(20, 3)).logits(0)).toEqual(original);
+    await compare(runner, "llama/tiny, q8_0 cache", prompts, 1, Q8_TOLERANCE);
+  }, 120_000);
 
   // Races between dispatches, accesses outside of a buffer and the like end a plan with an error.
   test.skipIf(real)(

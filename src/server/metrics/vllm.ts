@@ -122,8 +122,8 @@ export class VllmMetrics {
     this.#cacheUse.set(use);
     this.#oldCacheUse.set(use);
     this.#cacheInfo.clear();
-    const { cache } = models.find((m) => m.name === name) ?? models[0] ?? { cache: { blocks: 0, blockTokens: 16 } };
-    this.#cacheInfo.set(1, { block_size: String(cache.blockTokens), num_gpu_blocks: String(cache.blocks) });
+    const { cache } = models.find((m) => m.name === name) ?? models[0] ?? { cache: { blocks: 0, blockTokens: 16, type: "auto" } };
+    this.#cacheInfo.set(1, { block_size: String(cache.blockTokens), num_gpu_blocks: String(cache.blocks), cache_dtype: cache.type });
     this.#lora.set(Date.now() / 1000, { max_lora: "0", running_lora_adapters: "", waiting_lora_adapters: "" });
     const common = { model_name: name, engine: "0" };
     return this.#families.map((f) => f.render(common)).join("");
