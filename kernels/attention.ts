@@ -97,12 +97,12 @@ const attention = (name: string, type: typeof f16 | typeof f32 | typeof i8) => {
             const queries = state + g * GROUP + 2 * MR + MR * D;
             let s = al.zeros([MR, BT], al.f32);
             for (let u = 0; u < (Q8 ? UNITS : 1); u++) {
-              const unit = Q8 ? al.cast(al.load(keyScales + units + u * BT + al.arange(BT)), al.f32) : 1;
+              let part = al.zeros([MR, BT], al.f32);
               for (let d = u * KV_GROUP; d < (Q8 ? al.min(u * KV_GROUP + KV_GROUP, D) : D); d++) {
-                let k = al.cast(al.load(keys + base + d * BT + al.arange(BT)), al.f32);
-                if (Q8) k = k * unit;
-                s = al.fma(al.col(al.load(queries + r * D + d)), al.row(k), s);
+                const k = al.cast(al.load(keys + base + d * BT + al.arange(BT)), al.f32);
+                part = al.fma(al.col(al.load(queries + r * D + d)), al.row(k), part);
               }
+              s = Q8 ? al.fma(part, al.row(al.cast(al.load(keyScales + units + u * BT + al.arange(BT)), al.f32)), s) : part;
             }
             if (SOFTCAP) s = cap * al.tanh(s / cap);
             let seen = al.row(at) <= al.col(own);
@@ -115,15 +115,17 @@ const attention = (name: string, type: typeof f16 | typeof f32 | typeof i8) => {
             const shrink = al.exp(before - now);
             al.store(m + r, now);
             al.store(m + MR + r, al.load(m + MR + r) * shrink + al.sum(e, { axis: 1 }));
-            al.store(work + al.col(r) * BT + al.row(al.arange(BT)), e);
+            const weights = work + al.col(r) * BT + al.row(al.arange(BT));
+            if (!Q8) al.store(weights, e);
             for (let c = 0; c < D; c += DC) {
+              // DC divides the group, whose scales the weights take over.
+              if (Q8)
+                al.store(weights, e * al.row(al.cast(al.load(valueScales + units + al.idiv(c, KV_GROUP) * BT + al.arange(BT)), al.f32)));
               const cell = m + 2 * MR + al.col(r) * D + c + al.row(al.arange(DC));
               let acc = al.load(cell) * al.col(shrink);
               const live = al.min(last - b * BT + 1, BT);
               for (let j = 0; j < live; j++) {
-                let v = al.cast(al.load(values + base + j * D + c + al.arange(DC)), al.f32);
-                // DC divides the group.
-                if (Q8) v = v * al.cast(al.load(valueScales + units + j * UNITS + al.idiv(c, KV_GROUP)), al.f32);
+                const v = al.cast(al.load(values + base + j * D + c + al.arange(DC)), al.f32);
                 acc = al.fma(al.col(al.load(work + r * BT + j)), al.row(v), acc);
               }
               al.store(cell, acc);

@@ -3,7 +3,7 @@
  * keys [KVH][D][BT] (tokens innermost, so that scores are computed with tokens in the lanes), values [KVH][BT][D].
  *
  * As q8_0 (the numerics of llama.cpp's type of that name) a token's keys and values are bytes with a scale for every 32 of them. A head's
- * record in a block is then the bytes as above, and behind them the scales as f16: of keys [D / 32][BT], of values [BT][D / 32].
+ * record in a block is then the bytes as above, and behind them the scales as f16 [D / 32][BT].
  * Grid: (KVH, T).
  */
 import type { DeviceBuffer, Dispatch, Slot } from "../src/runtime/device.ts";
@@ -99,7 +99,7 @@ export const kvStoreQ8 = kernel(
       const v = al.load(x + from + valueColumn + d, { mask: d < D });
       const peakV = al.max(al.abs(v));
       al.store(values + base + offset * D + d, al.cast(al.round(v * al.where(peakV > 0, 127 / peakV, 0)), al.i8), { mask: d < D });
-      al.store(valueScales + scales + offset * groups + g, al.cast(peakV / 127, al.f16));
+      al.store(valueScales + scales + g * BT + offset, al.cast(peakV / 127, al.f16));
     }
   },
   { distinct: true },
@@ -107,14 +107,14 @@ export const kvStoreQ8 = kernel(
 
 /** The values of a q8_0 cache in the order of its bytes, for tests. */
 export function dequantised(cache: Int8Array, D: number, which: "keys" | "values"): Float32Array {
-  const [BT, groups] = [BLOCK_TOKENS, Math.ceil(D / KV_GROUP)];
+  const BT = BLOCK_TOKENS;
   const record = kvBytes("q8_0", D) * BT;
   const scales = new Float16Array(cache.buffer, cache.byteOffset, cache.byteLength / 2);
   return Float32Array.from({ length: (cache.length / record) * D * BT }, (_, i) => {
     const [r, at] = [Math.floor(i / (D * BT)), i % (D * BT)];
     const [d, t] = which === "keys" ? [Math.floor(at / BT), at % BT] : [at % D, Math.floor(at / D)];
     const group = Math.floor(d / KV_GROUP);
-    const scale = scales[(r * record + D * BT) / 2 + (which === "keys" ? group * BT + t : t * groups + group)];
+    const scale = scales[(r * record + D * BT) / 2 + group * BT + t];
     return cache[r * record + at] * scale;
   });
 }

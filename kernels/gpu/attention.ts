@@ -105,7 +105,7 @@ const flash = (name: string, type: typeof f16 | typeof f32 | typeof i8) => {
         // What lies behind the last token was never written: it must not meet a weight of 0, for it may be NaN.
         const written = al.col(at) <= last && al.row(d) < D;
         let v = al.load(values + base + (al.col(inside) * D + al.row(d)), { mask: written });
-        if (Q8) v = scaled(v, al.load(valueScales + units + (al.col(inside) * UNITS + al.row(al.idiv(d, KV_GROUP))), { mask: written }));
+        if (Q8) v = scaled(v, al.load(valueScales + units + (al.row(al.idiv(d, KV_GROUP)) * BT + al.col(inside)), { mask: written }));
         sums = al.dot(HALF ? al.cast(e, al.f16) : e, v, sums * al.col(shrink));
       }
 
