@@ -2,6 +2,7 @@
 import type { Engine } from "../engine/api.ts";
 import { AlloyError } from "../support/errors.ts";
 import type { AccessEntry } from "./access.ts";
+import { compressJson } from "./compress.ts";
 import { type Handler, RequestContext, type ServerSettings } from "./context.ts";
 import { type Dialect, errorResponse } from "./errors.ts";
 import type { Guard } from "./guard.ts";
@@ -60,7 +61,8 @@ export class Dispatcher {
     });
     this.active.add(context);
     const handle = route?.handle ?? refuse("allow" in found ? found.allow : [], path);
-    const response = await this.#run(context, handle, route?.open ?? false);
+    const answer = await this.#run(context, handle, route?.open ?? false);
+    const response = context.held ? answer : await compressJson(request, answer);
     return decorate(response, [...verdict.cors, ...context.headers]);
   }
 

@@ -1,6 +1,7 @@
 /** `GET /` in a browser, and the files that the page is made of. They need no key: the page asks for one, and the API checks it. */
 import { AlloyError } from "../../support/errors.ts";
 import type { RequestContext } from "../context.ts";
+import { acceptedEncoding, compress, type Encoding } from "../compress.ts";
 import { root } from "../small.ts";
 import { prefersHtml } from "./accept.ts";
 import { buildPage, type PageFiles } from "./bundle.ts";
@@ -10,6 +11,8 @@ interface Served {
   body: string;
   type: string;
   etag: string;
+  /** Made when first asked for. */
+  encoded: Map<Encoding, Promise<Uint8Array<ArrayBuffer> | undefined>>;
 }
 
 /**
@@ -57,11 +60,25 @@ export async function pageFile(context: RequestContext): Promise<Response> {
   return respond(context, file, "public, max-age=31536000, immutable");
 }
 
-function respond(context: RequestContext, file: Served, caching: string): Response {
+async function respond(context: RequestContext, file: Served, caching: string): Promise<Response> {
   const headers = new Headers([...SAFETY, ["cache-control", caching], ["etag", file.etag], ["content-type", file.type]]);
   const known = context.request.headers.get("if-none-match") ?? "";
   if (known.split(",").some((tag) => tag.trim().replace(/^W\//, "") === file.etag)) return new Response(null, { status: 304, headers });
-  return new Response(context.request.method === "HEAD" ? null : file.body, { headers });
+  context.headers.append("vary", "Accept-Encoding");
+  const encoding = acceptedEncoding(context.request.headers.get("accept-encoding"));
+  const encoded = encoding && (await encodedAs(file, encoding));
+  if (encoded) {
+    headers.set("content-encoding", encoding);
+    // Other bytes of the same content: the tag may only be a weak one.
+    headers.set("etag", `W/${file.etag}`);
+  }
+  return new Response(context.request.method === "HEAD" ? null : (encoded ?? file.body), { headers });
+}
+
+function encodedAs(file: Served, encoding: Encoding): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  let encoded = file.encoded.get(encoding);
+  if (!encoded) file.encoded.set(encoding, (encoded = compress(Buffer.from(file.body), encoding)));
+  return encoded;
 }
 
 /** Once per process; a build that failed is tried again with the next request. */
@@ -79,7 +96,7 @@ async function prepare(): Promise<Map<string, Served>> {
     Object.entries(sources).map(([path, body]) => {
       const type = TYPES[path.split(".").at(-1)!] ?? "text/html";
       const etag = `"${new Bun.CryptoHasher("sha256").update(body).digest("hex").slice(0, 16)}"`;
-      return [path, { body, type: `${type}; charset=utf-8`, etag }];
+      return [path, { body, type: `${type}; charset=utf-8`, etag, encoded: new Map() }];
     }),
   );
 }
