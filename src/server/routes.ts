@@ -2,7 +2,7 @@
 import type { Handler, Method, Route } from "./context.ts";
 import { Body as CountTokensBody, countTokens } from "./dialects/anthropic/count-tokens.ts";
 import { Body as MessageBody, createMessage } from "./dialects/anthropic/create.ts";
-import { Body as LlamaCompletionBody, completion } from "./dialects/llama/completion.ts";
+import { Body as LlamaCompletionBody, completion, infill, InfillBody } from "./dialects/llama/completion.ts";
 import { loraAdapters, props, ready, slots } from "./dialects/llama/props.ts";
 import { Body as RerankBody, rerank } from "./dialects/llama/rerank.ts";
 import {
@@ -96,6 +96,7 @@ const SERVED: Route[] = [
     body: LlamaCompletionBody,
     streams: SSE,
   }),
+  route("POST", "/infill", "openai", infill, "what belongs between two texts, as llama-server has it", { body: InfillBody, streams: SSE }),
   ...["/v1/rerank", "/v1/reranking", "/rerank", "/reranking"].map((path) =>
     route("POST", path, "openai", rerank, "ranks of documents; checked, then refused: no model here ranks yet", { body: RerankBody }),
   ),
@@ -133,7 +134,6 @@ const NOT_BUILT: [Method, string, Dialect][] = [
   ["POST", "/props", "openai"],
   ["POST", "/slots/*", "openai"],
   ["POST", "/lora-adapters", "openai"],
-  ["POST", "/infill", "openai"],
   ["POST", "/embedding", "openai"],
   ["GET", "/api/experimental/*", "ollama"],
   ["POST", "/api/experimental/*", "ollama"],

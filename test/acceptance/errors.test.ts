@@ -207,7 +207,6 @@ test("what is in the contract but not built says so with 501, and asks not to re
   await using h = await start();
   for (const [path, dialect] of [
     ["/v1/chat/completions/control", "openai"],
-    ["/infill", "openai"],
     ["/api/experimental/web_search", "ollama"],
   ] as const) {
     const response = await h.post(path, {});

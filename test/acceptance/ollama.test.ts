@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import { Ollama } from "ollama";
 import { AlloyError } from "../../src/support/errors.ts";
 import { failure, type Harness, start, until } from "../server/harness.ts";
-import { scriptedModel } from "../server/scripted-engine.ts";
+import { gapFiller, scriptedModel } from "../server/scripted-engine.ts";
 
 const client = (h: Harness) => new Ollama({ host: h.url });
 const hi = [{ role: "user", content: "hi" }];
@@ -162,6 +162,14 @@ test("row 92: raw, system, context, template and debug rendering", async () => {
   );
   const debug = await h.post("/api/generate", { model: "demo", prompt: "x", _debug_render_only: true });
   expect(await debug.json()).toMatchObject({ _debug_info: { rendered_template: "<user>x\n<assistant>" } });
+});
+
+test("row 92: a suffix, with a model that fills gaps", async () => {
+  await using h = await start({ models: [gapFiller] });
+  const answer = await client(h).generate({ model: "coder", prompt: "def f(x):", suffix: "return y", raw: true });
+  expect(answer).toMatchObject({ done: true });
+  const { prompt } = h.engine.requests[0];
+  expect(prompt.kind === "ids" && prompt.ids.filter((id) => id >= 900)).toEqual([901, 902, 903]);
 });
 
 test("row 91: an empty prompt loads, keep_alive 0 unloads, as single objects", async () => {

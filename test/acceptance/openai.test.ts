@@ -7,7 +7,7 @@ import { zodFunction as zodFunction6 } from "openai-6/helpers/zod";
 import { z } from "zod";
 import { AlloyError } from "../../src/support/errors.ts";
 import { failure, type Harness, start, until } from "../server/harness.ts";
-import { type Step, scriptedModel } from "../server/scripted-engine.ts";
+import { gapFiller, type Step, scriptedModel } from "../server/scripted-engine.ts";
 
 const client = (h: Harness) => new OpenAI({ baseURL: `${h.url}/v1`, apiKey: "none", maxRetries: 0 });
 const hi = [{ role: "user" as const, content: "hi" }];
@@ -346,6 +346,19 @@ test("row 40: completions: string, strings, ids, arrays of ids, echo, logprobs, 
   expect(chunks.at(-2)!.choices[0].finish_reason).toBe("stop");
   expect(chunks.at(-1)!.usage).toMatchObject({ total_tokens: 4 });
   expect(chunks[0].usage).toBeNull();
+});
+
+test("row 40: a suffix, with a model that fills gaps", async () => {
+  await using h = await start({ models: [gapFiller] });
+  const answer = await client(h).completions.create({ model: "coder", prompt: ["a = ", "b ="], suffix: " + 1", max_tokens: 1 });
+  expect(answer.choices).toHaveLength(2);
+  // Prefix, suffix, middle, and the texts between them.
+  expect(h.engine.requests.map((r) => r.prompt.kind === "ids" && r.prompt.ids.filter((id) => id >= 900))).toEqual([
+    [901, 902, 903],
+    [901, 902, 903],
+  ]);
+  const ids = await failure(client(h).completions.create({ model: "coder", prompt: [1, 2], suffix: "x" }));
+  expect(ids).toMatchObject({ status: 400, code: "invalid_type", param: "prompt" });
 });
 
 test("row 42: models: list, retrieve with slash and colon, unknown", async () => {

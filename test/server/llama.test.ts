@@ -2,7 +2,7 @@
 import { expect, test } from "bun:test";
 import { AlloyError } from "../../src/support/errors.ts";
 import { type Harness, sseFrames, start } from "./harness.ts";
-import { scriptedModel } from "./scripted-engine.ts";
+import { gapFiller, scriptedModel } from "./scripted-engine.ts";
 
 const json = async (h: Harness, path: string, body: unknown) => (await h.post(path, body)).json();
 
@@ -156,4 +156,26 @@ test("completion: what is refused", async () => {
     const response = await h.post("/completion", { model: "demo", ...body });
     expect([response.status, (await response.json()).error.param]).toEqual([400, param]);
   }
+});
+
+test("infill: files of the project, the text before the gap, the text after it, then the middle", async () => {
+  await using h = await start({ models: [gapFiller], script: () => [{ type: "text", text: "x + y" }] });
+  const body = { model: "coder", input_prefix: "def add(x, y):", input_suffix: "print(add)", prompt: " return", n_predict: 3 };
+  const answer = await json(h, "/infill", { ...body, input_extra: [{ filename: "a.py", text: "import b" }] });
+  expect(answer).toMatchObject({ content: "x + y", stop: true, tokens_predicted: 3 });
+  const { prompt } = h.engine.requests[0];
+  if (prompt.kind !== "ids") throw new Error("no ids");
+  const marks = { 901: "<pre>", 902: "<suf>", 903: "<mid>", 904: "<rep>", 905: "<sep>" };
+  const pieces = await Promise.all(prompt.ids.map((id) => marks[id as 901] ?? h.engine.detokenize("coder", [id])));
+  expect(pieces.join("")).toBe("<rep>myproject\n<sep>a.py\nimport b<sep>filename\n<pre>def add(x, y): return<suf>print(add)<mid>");
+  const streamed = await h.post("/infill", { ...body, stream: true });
+  expect(sseFrames(await streamed.text()).map((f) => JSON.parse(f.data!).content)).toEqual(["x", " +", " y", ""]);
+  expect((await h.post("/infill", { model: "coder", input_prefix: "x" })).status).toBe(400);
+});
+
+test("infill: a model without the tokens for it", async () => {
+  await using h = await start();
+  const response = await h.post("/infill", { model: "demo", input_prefix: "a", input_suffix: "b" });
+  expect([response.status, response.headers.get("x-should-retry")]).toEqual([501, "false"]);
+  expect((await response.json()).error.message).toContain("'demo', whose file names no fill-in-the-middle tokens");
 });

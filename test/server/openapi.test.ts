@@ -108,7 +108,7 @@ test("streams, uploads, errors and keys are told", async () => {
   expect(Object.keys(post("/api/chat").responses["200"].content!)).toEqual(["application/json", "application/x-ndjson"]);
   expect(Object.keys(post("/v1/audio/transcriptions").requestBody!.content)).toEqual(["multipart/form-data"]);
   expect(post("/v1/messages").responses.default.content!["application/json"].schema!.$ref).toBe("#/components/schemas/anthropic.Error");
-  expect(Object.keys(post("/infill").responses)).toEqual(["501"]);
+  expect(Object.keys(post("/v1/chat/completions/control").responses)).toEqual(["501"]);
   expect(paths["/health"].get.security).toEqual([]);
   expect(paths["/metrics"].get.security).toBeUndefined();
 });

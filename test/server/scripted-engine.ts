@@ -63,6 +63,19 @@ export function scriptedModel(name: string, change: Partial<ModelInfo> = {}): Mo
   };
 }
 
+/** A model whose file names the tokens that mark a gap in a text. */
+export const gapFiller = scriptedModel("coder", {
+  capabilities: ["completion", "insert"],
+  metadata: {
+    "general.architecture": "qwen2",
+    "tokenizer.ggml.fim_pre_token_id": 901,
+    "tokenizer.ggml.fim_suf_token_id": 902,
+    "tokenizer.ggml.fim_mid_token_id": 903,
+    "tokenizer.ggml.fim_rep_token_id": 904,
+    "tokenizer.ggml.fim_sep_token_id": 905,
+  },
+});
+
 export class ScriptedEngine implements Engine {
   /** Every request handed to `generate`, in order. */
   readonly requests: GenerateRequest[] = [];

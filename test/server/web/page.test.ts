@@ -42,7 +42,11 @@ describe("who gets the page", () => {
     }
     expect(await rawRequest(h.server.port, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")).toEndWith("\r\n\r\nOllama is running");
     const page = await fetch(h.url, html);
-    expect([page.status, page.headers.get("content-type"), page.headers.get("vary")]).toEqual([200, "text/html; charset=utf-8", "Accept, Accept-Encoding"]);
+    expect([page.status, page.headers.get("content-type"), page.headers.get("vary")]).toEqual([
+      200,
+      "text/html; charset=utf-8",
+      "Accept, Accept-Encoding",
+    ]);
     expect(await page.text()).toStartWith("<!doctype html>");
     const head = await fetch(h.url, { method: "HEAD", ...html });
     expect([head.status, head.headers.get("etag"), await head.text()]).toEqual([200, page.headers.get("etag"), ""]);

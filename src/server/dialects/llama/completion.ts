@@ -1,10 +1,12 @@
-/** POST /completion: llama-server's own raw completion (spec 5). */
+/** POST /completion and /infill: llama-server's own raw completion, and the same for a gap in a text (spec 5). */
 import { Type, type Static } from "@sinclair/typebox";
-import type { GenerateRequest, Prompt, SamplingParams } from "../../../engine/api.ts";
+import type { GenerateRequest, ModelInfo, Prompt, SamplingParams } from "../../../engine/api.ts";
 import { readJson } from "../../body.ts";
 import type { RequestContext } from "../../context.ts";
 import { errorBody, fieldError } from "../../errors.ts";
+import { fillsGaps, gapPrompt } from "../../fim.ts";
 import { type Answer, collect, type EndEvent, type Generation, merge, openAll } from "../../generation.ts";
+import { notSupported } from "../../not-built.ts";
 import { jsonResponse, sse, streamResponse } from "../../stream.ts";
 import { opt, validate } from "../../validate.ts";
 import { constraintOf } from "../openai/constraint.ts";
@@ -16,17 +18,29 @@ const { model: _model, n: _n, stream_options: _options, response_format: _format
 const Id = Type.Integer({ minimum: 0 });
 /** One prompt: a text, token ids, or both in turn. */
 const Mixed = Type.Array(Type.Union([Type.String(), Id]));
-export const Body = Type.Object({
+const Common = Type.Object({
   ...Fields,
   model: opt(Type.String()),
-  prompt: Type.Union([Type.String(), Mixed, Type.Array(Type.Union([Type.String(), Mixed]))], {
-    description: "a string, an array of strings and token ids, or an array of such prompts",
-  }),
   n_predict: opt(Type.Integer({ minimum: -1 })),
   n_probs: opt(Type.Integer({ minimum: 0, maximum: 100 })),
   return_tokens: opt(Type.Boolean()),
 });
+type Common = Static<typeof Common>;
+export const Body = Type.Object({
+  ...Common.properties,
+  prompt: Type.Union([Type.String(), Mixed, Type.Array(Type.Union([Type.String(), Mixed]))], {
+    description: "a string, an array of strings and token ids, or an array of such prompts",
+  }),
+});
 type Body = Static<typeof Body>;
+export const InfillBody = Type.Object({
+  ...Common.properties,
+  input_prefix: Type.String(),
+  input_suffix: Type.String(),
+  input_extra: opt(Type.Array(Type.Object({ filename: opt(Type.String()), text: Type.String() }), { maxItems: 1024 })),
+  /** What is written of the gap already. */
+  prompt: opt(Type.String()),
+});
 
 /** Prompts that one request may hold. */
 const MAX_PROMPTS = 128;
@@ -50,6 +64,26 @@ export async function completion(context: RequestContext): Promise<Response> {
   const info = await modelOf(context, body.model);
   requireCompletion(info);
   const { prompts, list } = await promptsOf(context, info.name, body.prompt);
+  return complete(context, body, info, prompts, list);
+}
+
+/** A model without the tokens for it answers 501, as llama-server does. */
+export async function infill(context: RequestContext): Promise<Response> {
+  const body = validate(InfillBody, await readJson(context));
+  const info = await modelOf(context, body.model);
+  requireCompletion(info);
+  if (!fillsGaps(info)) {
+    return notSupported(
+      context,
+      `filling a gap with '${info.name}', whose file names no fill-in-the-middle tokens,`,
+      "Take a model that was made for code.",
+    );
+  }
+  const gap = { before: body.input_prefix, after: body.input_suffix, begun: body.prompt ?? "", extra: body.input_extra ?? [] };
+  return complete(context, body, info, [await gapPrompt(context, info, gap)], false);
+}
+
+async function complete(context: RequestContext, body: Common, info: ModelInfo, prompts: Prompt[], list: boolean): Promise<Response> {
   const limit = body.n_predict ?? -1;
   const requests = prompts.map((prompt, i): GenerateRequest => ({
     id: `${context.id}-${i}`,

@@ -5,7 +5,8 @@ import type { GenerateRequest, ModelInfo, Prompt } from "../../../engine/api.ts"
 import { AlloyError } from "../../../support/errors.ts";
 import { readJson } from "../../body.ts";
 import type { RequestContext } from "../../context.ts";
-import { errorBody, fieldError } from "../../errors.ts";
+import { errorBody } from "../../errors.ts";
+import { gapPrompt, requireInsert } from "../../fim.ts";
 import { collect, openGeneration, type EndEvent, type Generation } from "../../generation.ts";
 import { parseKeepAlive } from "../../keep-alive.ts";
 import { imageError } from "../../media.ts";
@@ -108,22 +109,18 @@ async function* lines(generation: Generation, head: () => object, final: (end: E
 function refuseUnsupported(body: Body, info: ModelInfo): void {
   if (body.suffix) {
     common.requireCapability(info, body.model!, "insert");
-    throw fieldError(
-      "unsupported_feature",
-      "suffix",
-      "is not supported yet",
-      "Send the model's own fill-in-the-middle tokens with raw: true.",
-    );
+    requireInsert(info, "suffix");
   }
   if (body.images?.length) throw imageError("images", info.name);
 }
 
 /**
- * Raw text as it is; otherwise the prompt as a user turn. `context`, the token ids of an earlier answer, goes in front: then the prompt is
+ * A gap between prompt and suffix; raw text as it is; otherwise the prompt as a user turn. `context`, the token ids of an earlier answer, goes in front: then the prompt is
  * handed over as ids.
  */
 async function promptOf(context: RequestContext, info: ModelInfo, body: Body): Promise<Prompt> {
   const text = body.prompt ?? "";
+  if (body.suffix) return gapPrompt(context, info, { before: text, after: body.suffix });
   if (body.raw) return { kind: "text", text };
   const thinking = common.ollamaThinking(info, body.model!, body.think);
   const messages: ChatMessage[] = [

@@ -1,10 +1,10 @@
 /** POST /v1/completions: raw continuation, no chat template (spec 2.4). */
 import { Type, type Static } from "@sinclair/typebox";
 import type { GenerateRequest, ModelInfo, Prompt, TokenLogprob } from "../../../engine/api.ts";
-import { AlloyError } from "../../../support/errors.ts";
 import { readJson } from "../../body.ts";
 import type { RequestContext } from "../../context.ts";
 import { errorBody, fieldError } from "../../errors.ts";
+import { gapPrompt, requireInsert } from "../../fim.ts";
 import { collect, merge, openAll, type Answer, type EndEvent, type Generation } from "../../generation.ts";
 import { parseKeepAlive } from "../../keep-alive.ts";
 import { resolveModel } from "../../names.ts";
@@ -52,7 +52,14 @@ export async function completions(context: RequestContext): Promise<Response> {
   }
   const info = await resolveModel(context, body.model);
   requireCompletion(info);
-  if (body.suffix) refuseSuffix(info);
+  if (body.suffix) {
+    requireInsert(info, "suffix");
+    if (body.echo) throw fieldError("unsupported_feature", "suffix", "together with 'echo' is not supported", "Ask for one of the two.");
+    for (const [p, prompt] of prompts.entries()) {
+      if (prompt.kind !== "text") throw fieldError("invalid_type", "prompt", "must be text where there is a suffix, not token ids");
+      prompts[p] = await gapPrompt(context, info, { before: prompt.text, after: body.suffix });
+    }
+  }
   const requests = prompts.flatMap((prompt, p) => Array.from({ length: candidates }, (_, i) => request(context, info, body, prompt, p, i)));
   const generations = await openAll(context, requests);
   const reply: Reply = {
@@ -126,18 +133,6 @@ function request(context: RequestContext, info: ModelInfo, body: Body, prompt: P
     echo: body.echo ?? undefined,
     keepAlive: parseKeepAlive(body.keep_alive),
   };
-}
-
-function refuseSuffix(info: ModelInfo): never {
-  if (!info.capabilities.includes("insert")) {
-    throw new AlloyError("unsupported_capability", `the model '${info.name}' does not support insert`, { param: "suffix" });
-  }
-  throw fieldError(
-    "unsupported_feature",
-    "suffix",
-    "is not supported yet",
-    "Send the model's own fill-in-the-middle tokens as the prompt.",
-  );
 }
 
 const indexed = (answers: Answer[]) => answers.map((answer, at) => ({ answer, at }));
