@@ -39,3 +39,13 @@ test("an hour, and what is deleted gives its room back", () => {
   store.put("c", stored(2 ** 20));
   expect(store.get("b")).toBeDefined();
 });
+
+test("an output item is found by its own id for as long as its response is kept", () => {
+  const store = new ResponseStore();
+  const item = { id: "msg_1", type: "message" };
+  store.put("r", { ...stored(), output: [{ type: "reasoning" }, item] });
+  expect(store.item("msg_1")).toBe(item);
+  expect(store.item("msg_2")).toBeUndefined();
+  store.delete("r");
+  expect(store.item("msg_1")).toBeUndefined();
+});

@@ -56,7 +56,7 @@ export interface ParsedPrompt {
 /** Throws `unsupported_feature` for what needs state beyond a response, `previous_response_not_found`'s error for an unknown one. */
 export function parsePrompt(context: RequestContext, info: ModelInfo, body: Body): ParsedPrompt {
   refuseUnsupported(body);
-  const input = inputItems(body.input);
+  const input = inputItems(context, body.input);
   const history = [...previous(context, body.previous_response_id), ...input];
   if (history.length === 0 && !body.instructions) throw fieldError("missing_parameter", "input", "is required");
   const { messages, found } = conversation(history, body.instructions, info.name);
@@ -102,10 +102,14 @@ export function beforeLastTurn(messages: ChatMessage[]): ChatMessage[] {
   return messages.filter((m, i) => i < last && m.role !== "system" && m.role !== "developer");
 }
 
-function inputItems(input: Body["input"]): InputItem[] {
+/** References to items of earlier responses become those items; the AI SDK sends no others back. One that is not kept any more is passed over. */
+function inputItems(context: RequestContext, input: Body["input"]): InputItem[] {
   if (input === null || input === undefined) return [];
   if (typeof input === "string") return [{ type: "message", role: "user", content: [{ type: "input_text", text: input }] }];
-  return input;
+  return input.map((item) => {
+    const referenced = item.type === "item_reference" && typeof item.id === "string" ? context.state.responses.item(item.id) : undefined;
+    return referenced ?? item;
+  });
 }
 
 function previous(context: RequestContext, id: string | null | undefined): InputItem[] {

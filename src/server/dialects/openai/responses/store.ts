@@ -20,6 +20,8 @@ const MAX_AGE_MS = 3_600_000;
 /** Forgets what was not used for longest once there are too many, they are too large together, or an hour is over. */
 export class ResponseStore {
   readonly #entries = new Map<string, { stored: StoredResponse; expires: number }>();
+  /** Ids of output items to the ids of their responses. */
+  readonly #owners = new Map<string, string>();
   #size = 0;
 
   constructor(private readonly now: () => number = Date.now) {}
@@ -27,6 +29,7 @@ export class ResponseStore {
   put(id: string, stored: StoredResponse): void {
     this.#entries.set(id, { stored, expires: this.now() + MAX_AGE_MS });
     this.#size += stored.size;
+    for (const item of stored.output) if (typeof item.id === "string") this.#owners.set(item.id, id);
     for (const oldest of this.#entries.keys()) {
       if (this.#entries.size <= MAX_COUNT && this.#size <= MAX_SIZE) break;
       this.delete(oldest);
@@ -46,11 +49,18 @@ export class ResponseStore {
     return entry.stored;
   }
 
+  /** An output item of a response that is kept. */
+  item(id: string): InputItem | undefined {
+    const owner = this.#owners.get(id);
+    return owner === undefined ? undefined : this.get(owner)?.output.find((item) => item.id === id);
+  }
+
   /** Whether there was one. */
   delete(id: string): boolean {
     const entry = this.#entries.get(id);
     if (!entry) return false;
     this.#size -= entry.stored.size;
+    for (const item of entry.stored.output) if (typeof item.id === "string") this.#owners.delete(item.id);
     return this.#entries.delete(id);
   }
 }
