@@ -10,8 +10,13 @@ export interface Serving {
 }
 
 /** Starts `command` (`alloy serve ...`) with `--json`, and waits until it listens. */
-export async function serve(args: string[], alloy = [process.execPath, join(import.meta.dir, "../../src/cli/main.ts")]): Promise<Serving> {
+export async function serve(
+  args: string[],
+  alloy = [process.execPath, join(import.meta.dir, "../../src/cli/main.ts")],
+  env: Record<string, string | undefined> = process.env,
+): Promise<Serving> {
   const child = Bun.spawn([...alloy, "serve", "--json", "--port", "0", "--log-level", "error", ...args], {
+    env,
     stdout: "pipe",
     stderr: "inherit",
   });
