@@ -20,55 +20,56 @@ export function displayName(name: string): string {
  */
 export async function resolveModel(context: RequestContext, requested: string): Promise<ModelInfo> {
   const { settings } = context;
-  const models = await context.engine.models();
   const vendor = context.dialect !== "ollama" && !settings.strictNames;
   const info =
-    (await find(context, models, requested)) ??
-    (await findUndecorated(context, models, requested)) ??
-    (vendor ? await vendorFallback(context, models, requested) : undefined);
-  if (!info) throw notFound(requested, models);
+    (await find(context, requested)) ??
+    (await findUndecorated(context, requested)) ??
+    (vendor ? await vendorFallback(context, requested) : undefined);
+  if (!info) throw notFound(requested, await context.engine.models());
   if (canonical(info.name) !== canonical(requested)) context.headers.set("x-alloy-model", headerText(info.name));
   return info;
 }
 
-async function find(context: RequestContext, models: ModelInfo[], name: string): Promise<ModelInfo | undefined> {
+/** By the engine's own search where it can be one: a list of everything that is installed takes a look at every file. */
+async function find(context: RequestContext, name: string): Promise<ModelInfo | undefined> {
   const local = name.replace(/:local$/i, "");
   const alias = lookup(context.settings.aliases, local);
   for (const candidate of alias === undefined ? [local] : [local, alias]) {
-    const exact = models.find((m) => canonical(m.name) === canonical(candidate));
-    if (exact) return exact;
     // Only a name reaches the engine, never a path: a request must not open any file it likes.
-    if (!NAME.test(candidate) || candidate.split("/").includes("..") || /[:-]cloud$/i.test(candidate)) continue;
-    const known = await context.engine.model(candidate).catch((e: unknown) => {
-      if (e instanceof AlloyError && (e.code === "model_not_found" || e.code === "bad_argument")) return undefined;
-      throw e;
-    });
-    const listed = known && models.find((m) => m.name === known.name);
+    const isName = NAME.test(candidate) && !candidate.split("/").includes("..") && !/[:-]cloud$/i.test(candidate);
+    const known = isName ? await context.engine.model(candidate).catch(unlessUnknown) : undefined;
+    if (known) return known;
+    const listed = (await context.engine.models()).find((m) => canonical(m.name) === canonical(candidate));
     if (listed) return listed;
   }
   return undefined;
 }
 
-/** Retries without what clients add: `ollama/x`, `x[1m]`, date stamps on vendor names. */
-async function findUndecorated(context: RequestContext, models: ModelInfo[], name: string): Promise<ModelInfo | undefined> {
-  let bare = name.replace(CLIENT_PREFIX, "").replace(/\[1m\]$/i, "");
-  if (/^(claude-|gpt-)/i.test(bare)) bare = bare.replace(/-(\d{8}|latest)$/i, "");
-  return bare === name || bare === "" ? undefined : find(context, models, bare);
+function unlessUnknown(e: unknown): undefined {
+  if (e instanceof AlloyError && (e.code === "model_not_found" || e.code === "bad_argument")) return undefined;
+  throw e;
 }
 
-async function vendorFallback(context: RequestContext, models: ModelInfo[], name: string): Promise<ModelInfo | undefined> {
+/** Retries without what clients add: `ollama/x`, `x[1m]`, date stamps on vendor names. */
+async function findUndecorated(context: RequestContext, name: string): Promise<ModelInfo | undefined> {
+  let bare = name.replace(CLIENT_PREFIX, "").replace(/\[1m\]$/i, "");
+  if (/^(claude-|gpt-)/i.test(bare)) bare = bare.replace(/-(\d{8}|latest)$/i, "");
+  return bare === name || bare === "" ? undefined : find(context, bare);
+}
+
+async function vendorFallback(context: RequestContext, name: string): Promise<ModelInfo | undefined> {
   const bare = name.replace(CLIENT_PREFIX, "");
   // Whisper needs a transcription model, which no installed model can be yet.
   if (!VENDOR.test(bare) || /^whisper-1$/i.test(bare)) return undefined;
   const kind = /^text-embedding-/i.test(bare) ? "embedding" : "completion";
   const fits = (m: ModelInfo) => m.capabilities.includes(kind);
   for (const wanted of [claudeTier(context.settings, bare), context.settings.defaultModel]) {
-    const info = wanted === undefined ? undefined : await find(context, models, wanted);
+    const info = wanted === undefined ? undefined : await find(context, wanted);
     if (info && fits(info)) return info;
   }
   const loaded = (await context.engine.loaded()).map((l) => l.info).filter(fits);
   if (loaded.length === 1) return loaded[0];
-  const installed = models.filter(fits);
+  const installed = (await context.engine.models()).filter(fits);
   return installed.length === 1 ? installed[0] : undefined;
 }
 
