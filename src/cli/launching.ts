@@ -90,8 +90,9 @@ export function writeToolFile(tool: Pick<Tool, "file">, endpoint: Endpoint, env:
   const path = join(folder, `${createHash("sha256").update(text).digest("hex").slice(0, 16)}.json`);
   const unfinished = `${path}.${process.pid}`;
   try {
-    mkdirSync(folder, { recursive: true });
-    writeFileSync(unfinished, text);
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    // It may hold the server's key.
+    writeFileSync(unfinished, text, { mode: 0o600 });
     renameSync(unfinished, path);
   } catch (cause) {
     throw new AlloyError("io_error", `${path} cannot be written: ${cause instanceof Error ? cause.message : String(cause)}`, {

@@ -36,25 +36,27 @@ export interface Tool {
 /** Room for an answer, in tokens: tools keep that much of the window free. */
 const outputTokens = (context: number, most: number) => Math.min(most, Math.max(256, Math.floor(context / 8)));
 
+/** Every tier is named, or subagents and titles would ask for models that are not here; the true window, or it never compacts. */
+const claudeVariables = ({ url, model, context, key }: Endpoint): Variables => ({
+  ANTHROPIC_BASE_URL: url,
+  ANTHROPIC_AUTH_TOKEN: key,
+  ANTHROPIC_API_KEY: "",
+  ANTHROPIC_MODEL: model,
+  ANTHROPIC_DEFAULT_OPUS_MODEL: model,
+  ANTHROPIC_DEFAULT_SONNET_MODEL: model,
+  ANTHROPIC_DEFAULT_HAIKU_MODEL: model,
+  ANTHROPIC_DEFAULT_FABLE_MODEL: model,
+  CLAUDE_CODE_SUBAGENT_MODEL: model,
+  CLAUDE_CODE_MAX_CONTEXT_TOKENS: String(context),
+});
+
 export const TOOLS: Readonly<Record<string, Tool>> = Object.assign(Object.create(null), {
   claude: {
     program: "claude",
     summary: "Claude Code (Anthropic API)",
     install: "npm install -g @anthropic-ai/claude-code",
     needsContext: 32_768,
-    // Every tier is named, or subagents and titles would ask for models that are not here; the true window, or it never compacts.
-    env: ({ url, model, context, key }) => ({
-      ANTHROPIC_BASE_URL: url,
-      ANTHROPIC_AUTH_TOKEN: key,
-      ANTHROPIC_API_KEY: "",
-      ANTHROPIC_MODEL: model,
-      ANTHROPIC_DEFAULT_OPUS_MODEL: model,
-      ANTHROPIC_DEFAULT_SONNET_MODEL: model,
-      ANTHROPIC_DEFAULT_HAIKU_MODEL: model,
-      ANTHROPIC_DEFAULT_FABLE_MODEL: model,
-      CLAUDE_CODE_SUBAGENT_MODEL: model,
-      CLAUDE_CODE_MAX_CONTEXT_TOKENS: String(context),
-    }),
+    env: claudeVariables,
     defaults: ({ context }) => ({
       // It keeps an answer's length (20,000 tokens at most) and 13,000 more free: with its default a window of 32k is always full.
       CLAUDE_CODE_MAX_OUTPUT_TOKENS: String(outputTokens(context, 32_000)),
@@ -64,7 +66,9 @@ export const TOOLS: Readonly<Record<string, Tool>> = Object.assign(Object.create
       DISABLE_AUTOUPDATER: "1",
       API_TIMEOUT_MS: "3600000",
     }),
-    args: (_, user) => [...user],
+    // Variables in the user's or a project's settings go before the environment's, and settings on the command line before those.
+    file: (endpoint) => JSON.stringify({ env: claudeVariables(endpoint) }),
+    args: (_, user, file) => (user.some((word) => /^--settings(=|$)/.test(word)) ? [...user] : ["--settings", file, ...user]),
   },
   codex: {
     program: "codex",

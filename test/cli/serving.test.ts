@@ -234,7 +234,7 @@ describe("launch", () => {
     expect(code).toBe(7);
     const report = tool.report();
     expect(report).toMatchObject({
-      args: "-p hi there",
+      args: expect.stringMatching(/^--settings \S+\.json -p hi there$/),
       ANTHROPIC_AUTH_TOKEN: "alloy",
       ANTHROPIC_API_KEY: "",
       ANTHROPIC_MODEL: "demo",
