@@ -112,6 +112,23 @@ test("a long conversation's second turn computes only what is new, and says the 
   expect(warm.text).toBe(cold.text);
 });
 
+test("a template that leaves old reasoning out shares what comes before it", async () => {
+  const question = `${"You know the capitals of all countries. ".repeat(12)}What is the capital of France?`;
+  const first = await ask(user(question), { maxTokens: 60 }, { thinking: "on" });
+  expect(reasoning(first)).not.toBe("");
+  const turns: ChatMessage[] = [
+    ...user(question),
+    { role: "assistant", content: first.text, reasoning: reasoning(first) },
+    { role: "user", content: "And of Spain?" },
+  ];
+  const ids = async (messages: ChatMessage[]) => (await engine.tokenize("demo", { kind: "chat", messages, thinking: "on" })).ids;
+  const shared = commonTokens(Int32Array.of(...(await ids(user(question))), ...first.end.ids), Int32Array.from(await ids(turns)));
+  const second = await ask(turns, { maxTokens: 8 }, { thinking: "on" });
+  // Up to where the answer's reasoning was, and no further.
+  expect(shared).toBeWithin(first.start.promptTokens - 8, first.start.promptTokens + 8);
+  expect(second.end.usage.cachedTokens).toBeWithin(shared - 7, shared + 1);
+});
+
 describe("what else runs in the batch changes nothing", () => {
   const questions = ["Who are you?", "Name a colour.", "Tell me a story about a cat.", "What is 7 + 8?", "What do bees make?"];
   const filler = `${"One two three four five six seven eight. ".repeat(20)} What comes next?`;
