@@ -114,23 +114,17 @@ export class KvCache {
    */
   open(match: Match, length: number, spare = 0): Opened | undefined {
     const nodes = [...match.nodes];
-    const missing = this.blocksFor(length) - nodes.length;
+    const { source } = match;
     for (const n of nodes) this.hold(n);
-    let { source } = match;
-    // The source must outlive the search for blocks; when it is itself the last one to be had, its tokens are computed again.
-    if (source) this.hold(source);
-    if (source && missing + spare > this.available) {
-      this.release(source);
-      source = undefined;
-    }
-    if (missing + spare > this.available) {
+    if (this.blocksFor(length) - nodes.length + spare > this.available) {
       while (nodes.length > 0) this.release(nodes.pop()!);
       return undefined;
     }
+    if (source) this.touch(source);
     const lease: OpenLease = { nodes, ids: Int32Array.from(nodes, (n) => n.block), count: nodes.length };
     this.grow(lease, length);
     if (!source) return { lease, cached: nodes.length * this.blockTokens };
-    this.release(source);
+    // Even if the source's was the last block to be had, and is now this sequence's: what it holds is still there.
     return { lease, cached: match.tokens, copy: { from: source.block, to: lease.ids[nodes.length] } };
   }
 
@@ -266,6 +260,11 @@ export class KvCache {
 
   private release(node: Node): void {
     if (--node.holders === 0) this.idle.add(node);
+  }
+
+  /** Makes a node the most recently used. */
+  private touch(node: Node): void {
+    if (this.idle.delete(node)) this.idle.add(node);
   }
 
   private drop(node: Node): void {
