@@ -99,8 +99,10 @@ export class ModelManager {
   }
 
   loaded(): LoadedModel[] {
-    return [...this.entries.values()].flatMap(({ info, ready, expires }) => {
+    return [...this.entries.values()].flatMap(({ info, ready, users, keepAlive, expires }) => {
       if (!ready) return [];
+      // In use, it stays for its time from now on at least.
+      if (users > 0 && keepAlive !== Infinity) expires = Date.now() + keepAlive;
       const { contextLength, memoryBytes, scheduler } = ready;
       return [
         {

@@ -42,6 +42,21 @@ describe("loading", () => {
     expect(await names(core)).toEqual([]);
   });
 
+  test("a model in use has its whole time before it, and the last request that says how long counts", async () => {
+    const { core } = await engine({ keepAlive: 60_000 });
+    const left = async (): Promise<number> => (await core.loaded())[0].expires! - Date.now();
+    const busy = core.generate(request({ ignoreEos: true, keepAlive: 3_600_000 }));
+    await busy.next();
+    expect(await left()).toBeWithin(3_590_000, 3_600_001);
+    await collect(core.generate(request({ maxTokens: 1 })));
+    expect(await left()).toBeWithin(3_590_000, 3_600_001);
+    await busy.return!();
+    await collect(core.generate(request({ maxTokens: 1, keepAlive: 1_800_000 })));
+    expect(await left()).toBeWithin(1_790_000, 1_800_001);
+    await core.load("a", Infinity);
+    expect((await core.loaded())[0].expires).toBeUndefined();
+  });
+
   test("unload waits for what runs", async () => {
     const { core, runners } = await engine({ contextLength: 256 });
     const run = core.generate(request({ maxTokens: 50, ignoreEos: true }));
