@@ -8,7 +8,9 @@ import { Dispatcher, shuttingDown } from "./dispatch.ts";
 import { Guard } from "./guard.ts";
 import { clientUrl, listenAddress } from "./listen.ts";
 import { createLogger, type Logger } from "./log.ts";
+import { PATIENCE, type PatienceLimits } from "./patience.ts";
 import { portInUse } from "./port-holder.ts";
+import { pullHosts } from "./pull-hosts.ts";
 import { ROUTES } from "./routes.ts";
 
 export interface ServerOptions {
@@ -31,6 +33,8 @@ export interface ServerOptions {
   timeoutMs?: number;
   /** Largest body in bytes. Default: ALLOY_MAX_BODY, else 64 MiB. */
   maxBody?: number;
+  /** How long clients may keep the server waiting. Default: `PATIENCE`. */
+  patience?: PatienceLimits;
   /** Default: mistakes of Alloy's own go to stderr. */
   log?: Logger;
 }
@@ -65,7 +69,7 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
     apiKeys: env.ALLOY_API_KEY,
   });
   const log = options.log ?? createLogger({ level: "error", format: "pretty", color: false, write: (line) => process.stderr.write(line) });
-  const settings = settingsFrom(options, env);
+  const settings = settingsFrom(options, env, host);
   const traces = wantsTraces(env) ? (await import("./trace.ts")).startTraces(settings.version, log) : undefined;
   const dispatcher = new Dispatcher(
     options.engine,
@@ -83,6 +87,7 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
     await traces?.stop(0);
     throw e;
   });
+  dispatcher.state.patience.attach(server);
   const bound = { host, port: server.port! };
   return {
     url: clientUrl(bound),
@@ -118,7 +123,7 @@ async function bind(app: { fetch(request: Request): Response | Promise<Response>
     return Bun.serve({
       hostname: address.host,
       port: address.port,
-      // Prefill may be silent for minutes; heartbeats, not the socket's idle timer, tell who is gone.
+      // Prefill may be silent for minutes. Limits are set for each part of a request (patience.ts).
       idleTimeout: 0,
       // No error pages with stack traces.
       development: false,
@@ -160,7 +165,7 @@ async function idle(dispatcher: Dispatcher, ms: number): Promise<void> {
   while (dispatcher.active.size > 0 && performance.now() < until) await Bun.sleep(Math.min(20, Math.max(1, until - performance.now())));
 }
 
-function settingsFrom(options: ServerOptions, env: Record<string, string | undefined>): ServerSettings {
+function settingsFrom(options: ServerOptions, env: Record<string, string | undefined>, host: string): ServerSettings {
   const maxBody = options.maxBody ?? Number(env.ALLOY_MAX_BODY || 64 * 2 ** 20);
   if (!Number.isSafeInteger(maxBody) || maxBody < 1) {
     throw new AlloyError("bad_argument", `ALLOY_MAX_BODY is '${env.ALLOY_MAX_BODY}', which is not a number of bytes`, {
@@ -172,6 +177,8 @@ function settingsFrom(options: ServerOptions, env: Record<string, string | undef
     heartbeatMs: options.heartbeatMs ?? 10_000,
     timeoutMs: options.timeoutMs,
     maxBody,
+    patience: options.patience ?? PATIENCE,
+    pullHosts: pullHosts(host, env),
     defaultModel: env.ALLOY_DEFAULT_MODEL || undefined,
     claudeModels: {
       opus: env.ALLOY_CLAUDE_OPUS || undefined,

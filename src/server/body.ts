@@ -24,7 +24,7 @@ const MAX_DEPTH = 512;
  * Content-Encoding.
  */
 export async function readJson(context: RequestContext): Promise<unknown> {
-  const raw = await readBytes(context.request, context.settings.maxBody);
+  const raw = await readBytes(context, context.settings.maxBody);
   const bytes = await decode(raw, context.request.headers.get("content-encoding"), context.settings.maxBody);
   const text = new TextDecoder().decode(bytes);
   if (text.trim() === "") {
@@ -47,7 +47,13 @@ function parse(text: string): unknown {
 }
 
 /** A body of at most `limit` bytes as it was sent. Throws `request_too_large`. */
-export async function readBytes(request: Request, limit: number): Promise<Uint8Array<ArrayBuffer>> {
+export async function readBytes(context: RequestContext, limit: number): Promise<Uint8Array<ArrayBuffer>> {
+  const bytes = await received(context, limit);
+  context.state.patience.working(context.request);
+  return bytes;
+}
+
+async function received({ request, state }: RequestContext, limit: number): Promise<Uint8Array<ArrayBuffer>> {
   if (Number(request.headers.get("content-length") ?? 0) > limit) throw tooLarge(limit);
   if (!request.body) return new Uint8Array(0);
   // With a length the server takes no more than that; without one it has to be counted as it comes.
@@ -58,6 +64,7 @@ export async function readBytes(request: Request, limit: number): Promise<Uint8A
     size += chunk.byteLength;
     if (size > limit) throw tooLarge(limit);
     chunks.push(chunk);
+    state.patience.reading(request);
   }
   return chunks.length === 1 ? chunks[0] : Buffer.concat(chunks, size);
 }

@@ -4,6 +4,7 @@ import type { Engine } from "../engine/api.ts";
 import { AlloyError } from "../support/errors.ts";
 import type { Dialect } from "./errors.ts";
 import type { RequestMeter } from "./metrics/meter.ts";
+import type { PatienceLimits } from "./patience.ts";
 import type { ServerState } from "./state.ts";
 import type { Terms } from "./terms.ts";
 
@@ -14,6 +15,8 @@ export interface ServerSettings {
   heartbeatMs: number;
   /** Largest JSON body in bytes, before and after decompression. */
   maxBody: number;
+  /** How long clients may keep the server waiting. */
+  patience: PatienceLimits;
   /** Milliseconds that a request to a model may take, where it does not say. */
   timeoutMs?: number;
   /** Model for vendor names (`claude-*`, `gpt-*`) when several models could serve them. */
@@ -22,6 +25,8 @@ export interface ServerSettings {
   claudeModels: Partial<Record<"opus" | "sonnet" | "haiku" | "fable", string>>;
   /** Unknown vendor names are 404 instead of falling back to the default model. */
   strictNames: boolean;
+  /** Hosts that models may be fetched from, beside the registries; undefined: all. */
+  pullHosts?: ReadonlySet<string>;
   /** Environment that the server was started with: where models are stored, proxies, registries. */
   env: Readonly<Record<string, string | undefined>>;
   /** User aliases: name that clients ask for -> model reference. */

@@ -24,7 +24,7 @@ export class Dispatcher {
     /** Where a request comes from. */
     private readonly addressOf: (request: Request) => string,
   ) {
-    this.state = new ServerState(settings.version);
+    this.state = new ServerState(settings.version, settings.patience);
   }
 
   /** Never rejects: every failure becomes a response in the path's dialect. */
@@ -34,6 +34,7 @@ export class Dispatcher {
       for (const [name, value] of headers) response.headers.set(name, value);
       response.headers.set("request-id", id);
       response.headers.set("x-request-id", id);
+      this.state.patience.answering(request);
       response.headers.set("server", `alloy/${this.settings.version}`);
       return response;
     };
@@ -60,6 +61,8 @@ export class Dispatcher {
       over(c.outcome, c.generations);
     });
     this.active.add(context);
+    if (hasBody(request)) this.state.patience.reading(request);
+    else this.state.patience.working(request);
     const handle = route?.handle ?? refuse("allow" in found ? found.allow : [], path);
     const answer = await this.#run(context, handle, route?.open ?? false);
     const response = context.held ? answer : await compressJson(request, answer);
@@ -107,6 +110,10 @@ export class Dispatcher {
 
 export const shuttingDown = (): AlloyError =>
   new AlloyError("shutting_down", "the server is shutting down", { hint: "Try again in a moment." });
+
+function hasBody({ headers }: Request): boolean {
+  return headers.has("transfer-encoding") || Number(headers.get("content-length") ?? 0) > 0;
+}
 
 /** The path of a request URL as sent: no decoding. */
 function pathOf(url: string): string {

@@ -1,5 +1,5 @@
 /** Host, Origin and API-key checks, and preflight (spec 1.3, 1.4). The Host check is what defeats DNS rebinding. */
-import { timingSafeEqual } from "node:crypto";
+import { createHash, timingSafeEqual } from "node:crypto";
 import { hostname as machineName, networkInterfaces } from "node:os";
 import { isIP } from "node:net";
 import { AlloyError } from "../support/errors.ts";
@@ -46,6 +46,9 @@ const PREFLIGHT_HEADERS: [string, string][] = [
 
 const LOOPBACK = /^(127(\.\d{1,3}){3}|::1|::ffff:127(\.\d{1,3}){3})$/;
 
+/** Whether an address to listen on is reached from this machine only. */
+export const isLoopback = (bound: string): boolean => bound === "localhost" || LOOPBACK.test(bound);
+
 export class Guard {
   readonly #origins: RegExp[];
   readonly #anyOrigin: boolean;
@@ -60,9 +63,8 @@ export class Guard {
     this.#origins = patterns.map(originPattern);
     const allowed = commaList(options.allowedHosts).map((h) => h.toLowerCase());
     this.#hosts = new Set([...allowed, "localhost", machineName().toLowerCase(), options.bound.toLowerCase()]);
-    const loopback = options.bound === "localhost" || LOOPBACK.test(options.bound);
-    this.#checkHost = loopback || allowed.length > 0;
-    this.#keys = commaList(options.apiKeys).map((k) => Buffer.from(k));
+    this.#checkHost = isLoopback(options.bound) || allowed.length > 0;
+    this.#keys = commaList(options.apiKeys).map(fingerprint);
   }
 
   /** Host and Origin checks; nothing of the body has been read yet. */
@@ -98,12 +100,12 @@ export class Guard {
   /** Whose request it is, for taking turns: the key where keys are asked for, else the address and the program. */
   caller(request: Request, address: string): string {
     const key = this.#key(request);
-    return Bun.hash(key ? `key ${key.toString()}` : `${address} ${request.headers.get("user-agent") ?? ""}`).toString(36);
+    return Bun.hash(key ? `key ${key.toString("hex")}` : `${address} ${request.headers.get("user-agent") ?? ""}`).toString(36);
   }
 
   #key(request: Request): Buffer | undefined {
     const offered = offeredKeys(request);
-    return this.#keys.find((k) => offered.some((o) => k.length === o.length && timingSafeEqual(k, o)));
+    return this.#keys.find((k) => offered.some((o) => timingSafeEqual(k, o)));
   }
 
   #hostAllowed(header: string): boolean {
@@ -119,7 +121,12 @@ export class Guard {
 
 function offeredKeys(request: Request): Buffer[] {
   const bearer = /^bearer\s+(.*)$/i.exec(request.headers.get("authorization") ?? "")?.[1]?.trim();
-  return [bearer, request.headers.get("x-api-key")?.trim()].filter((k): k is string => Boolean(k)).map((k) => Buffer.from(k));
+  return [bearer, request.headers.get("x-api-key")?.trim()].filter((k): k is string => Boolean(k)).map(fingerprint);
+}
+
+/** Of one length for all keys, so that comparing them tells nothing of theirs. */
+function fingerprint(key: string): Buffer {
+  return createHash("sha256").update(key).digest();
 }
 
 /** Loopback, private (RFC 1918, 4193), link-local and unspecified addresses: no public page can be served from one. */

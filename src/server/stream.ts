@@ -45,7 +45,10 @@ export function streamResponse(context: RequestContext, frames: AsyncGenerator<s
         void sink.flush();
         return written;
       };
-      silence.begin(() => send(options.heartbeat()));
+      silence.begin(
+        () => send(options.heartbeat()),
+        () => context.state.patience.answering(context.request),
+      );
       try {
         for (;;) {
           const next = await frames.next();
@@ -90,9 +93,11 @@ class Silence {
 
   constructor(private readonly ms: number) {}
 
-  begin(beat: () => void): void {
+  /** @param keepingUp called every `ms` while the client takes what it is sent */
+  begin(beat: () => void, keepingUp: () => void): void {
     this.#since = performance.now();
     const look = () => {
+      if (!this.#blocked) keepingUp();
       const left = this.#since + this.ms - performance.now();
       if (left <= 0) {
         if (!this.#blocked) beat();

@@ -16,8 +16,17 @@ export async function postBlob(context: RequestContext): Promise<Response> {
   if (hasBlob(root, digest)) return new Response(null, { status: 200 });
   const length = context.request.headers.get("content-length");
   const body = context.request.body ?? new Blob([]).stream();
-  await receiveBlob(root, digest, body as unknown as AsyncIterable<Uint8Array>, length === null ? undefined : Number(length));
+  await receiveBlob(root, digest, pieces(context, body), length === null ? undefined : Number(length));
   return new Response(null, { status: 201 });
+}
+
+/** A blob may be of any length: the client has its time for each piece. */
+async function* pieces({ request, state }: RequestContext, body: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array> {
+  for await (const piece of body as unknown as AsyncIterable<Uint8Array>) {
+    state.patience.reading(request);
+    yield piece;
+  }
+  state.patience.working(request);
 }
 
 function digestOf({ rest }: RequestContext): string {

@@ -7,6 +7,7 @@ import { AlloyError } from "../../../support/errors.ts";
 import { readJson } from "../../body.ts";
 import type { RequestContext } from "../../context.ts";
 import { fieldError } from "../../errors.ts";
+import { checkPullHost } from "../../pull-hosts.ts";
 import { opt, validate } from "../../validate.ts";
 import { parseOptions } from "./options.ts";
 import { checkTemplate } from "./template.ts";
@@ -81,6 +82,7 @@ async function pullUnlessHere(context: RequestContext, from: string, emit: (line
     await resolveModel(from, { env, paths: false });
   } catch (e) {
     if (!(e instanceof AlloyError) || e.code !== "model_not_found") throw e;
+    checkPullHost(context.settings, from);
     await pullModel(from, { env, signal: context.signal, onEvent: (event) => event.status !== "success" && emit(event) }).catch(
       (failed: unknown) => {
         if (failed instanceof AlloyError && (failed.code === "model_not_found" || failed.code === "download_failed")) throw e;

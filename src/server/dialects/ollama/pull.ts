@@ -5,6 +5,7 @@ import { AlloyError } from "../../../support/errors.ts";
 import { readJson } from "../../body.ts";
 import type { RequestContext } from "../../context.ts";
 import { errorResponse, fieldError } from "../../errors.ts";
+import { checkPullHost } from "../../pull-hosts.ts";
 import { opt, validate } from "../../validate.ts";
 import { answerWithProgress, unloadStale } from "./progress.ts";
 
@@ -21,6 +22,7 @@ export async function pull(context: RequestContext): Promise<Response> {
   const body = validate(PullBody, await readJson(context));
   const reference = body.model || body.name;
   if (!reference) throw fieldError("missing_parameter", "model", "is required");
+  checkPullHost(context.settings, reference);
   const stream = body.stream ?? true;
   context.resumable = true;
   return answerWithProgress(context, stream, async (onEvent) => {

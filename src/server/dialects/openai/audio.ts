@@ -31,7 +31,7 @@ export async function transcriptions(context: RequestContext): Promise<Response>
 
 async function readForm(context: RequestContext): Promise<FormData> {
   const type = context.request.headers.get("content-type") ?? "";
-  const bytes = await readBytes(context.request, MAX_BYTES);
+  const bytes = await readBytes(context, MAX_BYTES);
   try {
     return await new Response(bytes, { headers: { "content-type": type } }).formData();
   } catch (e) {
