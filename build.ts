@@ -27,7 +27,7 @@ const TARGETS = ["linux-x64", "linux-arm64", "darwin-arm64", "darwin-x64"] as co
 type Target = (typeof TARGETS)[number];
 
 /** The program, and every file that runs as a Worker: a worker is found in the executable only if it is an entry point too. */
-const ENTRY_POINTS = ["src/cli/main.ts", "src/engine/worker.ts"];
+const ENTRY_POINTS = ["src/cli/main.ts", "src/engine/worker.ts", "src/engine/grammar/worker.ts"];
 
 const HOST = `${process.platform}-${process.arch}`;
 

@@ -207,10 +207,16 @@ export interface ModelWork {
   /** Tokens of all steps, and steps by how many they had: up to each of STEP_TOKENS, and more. */
   tokens: number;
   stepTokens: number[];
+  /** Grammars that were compiled or given up: seconds in all, and how many by their time, up to each of GRAMMAR_SECONDS and more. */
+  grammarSeconds: number;
+  grammars: number[];
 }
 
 /** Upper bounds of the histogram of a step's tokens. */
 export const STEP_TOKENS: readonly number[] = [1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384];
+
+/** Upper bounds of the histogram of grammars by the seconds that they took to compile. */
+export const GRAMMAR_SECONDS: readonly number[] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 
 export const newWork = (): ModelWork => ({
   steps: 0,
@@ -219,6 +225,8 @@ export const newWork = (): ModelWork => ({
   evictions: 0,
   tokens: 0,
   stepTokens: [...STEP_TOKENS, Infinity].map(() => 0),
+  grammarSeconds: 0,
+  grammars: [...GRAMMAR_SECONDS, Infinity].map(() => 0),
 });
 
 /** How an engine that runs elsewhere fares. */

@@ -40,6 +40,10 @@ export interface EngineOptions {
   maxLoaded?: number;
   /** Milliseconds that a load waits for models in use to make room for it. Default 5 minutes. */
   loadTimeout?: number;
+  /** Milliseconds that a request's grammar may take to compile. Default 2000. */
+  grammarTimeout?: number;
+  /** Bytes of memory for a model's grammars. Default 512 MiB. */
+  grammarMemory?: number;
   /** Milliseconds that an unused model stays loaded where requests do not say; Infinity forever. Default 5 minutes. */
   keepAlive?: number;
 }
@@ -70,6 +74,8 @@ export class EngineCore implements Engine {
       kvType,
       cacheShare,
       ...limits,
+      grammarTimeout: options.grammarTimeout,
+      grammarMemory: options.grammarMemory,
       onStep,
       keepAlive,
       memory: options.memory,

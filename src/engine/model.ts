@@ -1,5 +1,5 @@
 /** A loaded model: runner, tokenizer, chat format and scheduler, and the way of one request into it. */
-import type { ChatFormat, ChatMessage, ToolSpec } from "../chat/api.ts";
+import type { ChatFormat, ToolSpec } from "../chat/api.ts";
 import type { ModelFile } from "../formats/weights.ts";
 import type { KvType } from "../../kernels/kv-cache.ts";
 import type { ModelRunner } from "../models/api.ts";
@@ -7,14 +7,14 @@ import type { Device } from "../runtime/device.ts";
 import { AlloyError } from "../support/errors.ts";
 import { pauses } from "../support/pauses.ts";
 import type { Tokenizer } from "../tokenizer/api.ts";
-import type { GenerateRequest, LoadedModel, ModelInfo, Prompt, SamplingParams } from "./api.ts";
-import { buildGrammar } from "./grammar/build.ts";
-import { Guide } from "./grammar/guide.ts";
-import { GrammarCompiler, type Matcher } from "./grammar/xgrammar.ts";
+import { GRAMMAR_SECONDS, type GenerateRequest, type LoadedModel, type ModelInfo, type Prompt, type SamplingParams } from "./api.ts";
+import type { Guide } from "./grammar/guide.ts";
+import { Guides } from "./grammar/guides.ts";
 import { planMemory } from "./memory.ts";
 import { Output } from "./output.ts";
 import type { EngineParts, FoundModel } from "./parts.ts";
 import { presetContext, presetMaxTokens, withPreset } from "./preset.ts";
+import { endsWithAssistant, offeredTools } from "./prompts.ts";
 import type { EventQueue } from "./queue.ts";
 import { resolveSampling } from "./sampling.ts";
 import { Scheduler } from "./scheduler.ts";
@@ -33,6 +33,9 @@ export interface ModelOptions {
   precision?: "fast" | "exact";
   kvType?: KvType;
   cacheShare?: number;
+  /** Milliseconds that a request's grammar may take to compile, and bytes of memory for all of them. Default 2000 and 512 MiB. */
+  grammarTimeout?: number;
+  grammarMemory?: number;
   onStep?: () => void;
 }
 
@@ -57,8 +60,7 @@ export interface PreparedPrompt {
 }
 
 export class Model {
-  /** Made when the first grammar comes. */
-  private compiler: GrammarCompiler | undefined;
+  private readonly guides: Guides;
 
   private constructor(
     readonly info: ModelInfo,
@@ -72,7 +74,21 @@ export class Model {
     private readonly parts: EngineParts,
     private readonly defaults: Partial<SamplingParams>[],
     private readonly stops: readonly string[],
-  ) {}
+    { grammarTimeout, grammarMemory }: ModelOptions,
+  ) {
+    this.guides = new Guides({
+      tokenizer,
+      vocabSize: runner.vocabSize,
+      chat,
+      timeoutMs: grammarTimeout,
+      memory: grammarMemory,
+      onCompiled: (seconds) => {
+        scheduler.work.grammarSeconds += seconds;
+        const bucket = GRAMMAR_SECONDS.findIndex((most) => seconds <= most);
+        scheduler.work.grammars[bucket === -1 ? GRAMMAR_SECONDS.length : bucket]++;
+      },
+    });
+  }
 
   /** Loads what was found. Throws `out_of_memory`, and what the readers of its parts throw. */
   static async load(found: FoundModel, parts: EngineParts, device: Device, o: ModelOptions & Surroundings): Promise<Model> {
@@ -125,7 +141,7 @@ export class Model {
       });
       const defaults = [found.sampling, parts.samplingDefaults(file)];
       const planned = { bytes: plan.bytes, kvBytesPerToken: sizes.kvBytesPerToken, kvType };
-      return new Model(info, runner, tokenizer, scheduler, chat, file, planned, parts, defaults, found.stops);
+      return new Model(info, runner, tokenizer, scheduler, chat, file, planned, parts, defaults, found.stops, o);
     } catch (e) {
       runner?.close();
       file.close();
@@ -163,68 +179,10 @@ export class Model {
     return { ids, text: prompt.text, tools: [], startsInReasoning: false };
   }
 
-  /**
-   * What holds a request to the grammar and the budget of reasoning that it asks for; undefined when it asks for neither. Throws what is
-   * wrong with the grammar.
-   */
+  /** What holds a request to the grammar and the budget of reasoning that it asks for, if any. Throws what is wrong with the grammar. */
   guide(request: GenerateRequest): Promise<Guide | undefined> | undefined {
-    const { prompt, constraint } = request;
-    const forced = prompt.kind === "chat" && forcesCalls(prompt);
-    const budget = prompt.kind === "chat" ? prompt.thinkingBudget : undefined;
-    if (!constraint && !forced && budget === undefined) return undefined;
-    return this.makeGuide(request, forced, budget);
-  }
-
-  private async makeGuide({ prompt, constraint }: GenerateRequest, forced: boolean, budget?: number): Promise<Guide | undefined> {
-    const chat = this.chatOf(prompt);
-    const { tokenizer } = this;
-    const { vocabSize } = this.runner;
-    const matcher = constraint || forced ? await this.matcher(prompt, chat, constraint, forced) : undefined;
-    if (!matcher && (budget === undefined || !chat?.reasoning)) return undefined;
-    try {
-      const startsInReasoning = prompt.kind === "chat" && this.prepare(prompt, chat).startsInReasoning;
-      const mayReason = prompt.kind === "chat" && chat !== undefined && reasons(prompt, chat);
-      const json = !constraint || constraint.kind === "json" || constraint.kind === "schema";
-      const blank = matcher && json ? this.compiler?.blank : undefined;
-      return new Guide({ matcher, tokenizer, vocabSize, reasoning: chat?.reasoning, startsInReasoning, mayReason, budget, blank });
-    } catch (e) {
-      matcher?.free();
-      throw e;
-    }
-  }
-
-  /** Undefined where calls are required of a model that cannot be held to them. */
-  private async matcher(
-    prompt: Prompt,
-    chat: ChatFormat | undefined,
-    constraint: GenerateRequest["constraint"],
-    forced: boolean,
-  ): Promise<Matcher | undefined> {
-    const { tokenizer } = this;
-    const tools = prompt.kind === "chat" && chat ? offeredTools(prompt) : [];
-    // Required calls of such models come as ever: by their own will.
-    if (chat?.grammar.resume !== undefined && !constraint) return undefined;
-    if (chat?.grammar.resume !== undefined) {
-      throw new AlloyError(
-        "unsupported_feature",
-        `answers of ${this.info.name} cannot be held to a grammar: they are made of several messages`,
-        {
-          hint: "ask for the form in the prompt, or take another model",
-        },
-      );
-    }
-    const isEnd = (text: string): boolean => tokenizer.endTokens.has(tokenizer.id(text) ?? -1);
-    const single = prompt.kind === "chat" && (prompt.singleCall === true || typeof prompt.toolChoice === "object");
-    const calls = chat && tools.length > 0 ? { tools, grammar: chat.grammar, forced, single, isEnd } : undefined;
-    const ebnf = buildGrammar({ constraint, calls });
-    this.compiler ??= new GrammarCompiler(tokenizer, this.runner.vocabSize, markersOf(chat));
-    return this.compiler.matcher(ebnf).catch((e: Error) => {
-      const param = constraint?.param ?? "tools";
-      throw new AlloyError("invalid_grammar", `the grammar in '${param}' cannot be compiled: ${e.message}`, {
-        param,
-        data: { reason: `cannot be compiled: ${e.message}` },
-      });
-    });
+    const chat = this.chatOf(request.prompt);
+    return this.guides.make(request, chat, () => this.prepare(request.prompt, chat).startsInReasoning);
   }
 
   /** Tokenises, checks and queues a request, and emits its start event. Returns how to cancel it. Throws what is wrong with it. */
@@ -288,7 +246,7 @@ export class Model {
 
   /** Frees everything. Only when nothing runs. @param gently other models are at work meanwhile */
   async close(gently: boolean): Promise<void> {
-    this.compiler?.free();
+    this.guides.close();
     if (gently && this.runner.closeGently) await this.runner.closeGently();
     else this.runner.close();
     this.file.close();
@@ -307,7 +265,8 @@ export class Model {
         hint: "use it with a plain prompt, or take a model that was made for chat",
       });
     }
-    const tools = shownTools(prompt, chat);
+    const { tools: given = [], toolChoice } = prompt;
+    const tools = toolChoice === "none" ? [] : given;
     const messages = prompt.bare ? prompt.messages : withPreset(prompt.messages, this.info.preset);
     const rendered = chat.render(messages, {
       tools: tools.length > 0 ? tools : undefined,
@@ -343,39 +302,3 @@ export class Model {
     });
   }
 }
-
-/** Whether a prompt's answer must be calls. */
-const forcesCalls = (prompt: Extract<Prompt, { kind: "chat" }>): boolean =>
-  (prompt.toolChoice === "required" || typeof prompt.toolChoice === "object") && offeredTools(prompt).length > 0;
-
-/** Whether the model may open reasoning by itself: when asked to, or when that is what its template asks for unless told otherwise. */
-function reasons(prompt: Extract<Prompt, { kind: "chat" }>, chat: ChatFormat): boolean {
-  if (prompt.continueLast && endsWithAssistant(prompt.messages)) return false;
-  if (prompt.thinking !== undefined) return prompt.thinking !== "off";
-  const [unasked, on, off] = [undefined, "on" as const, "off" as const].map((thinking) => chat.render(prompt.messages, { thinking }).text);
-  return unasked === on && unasked !== off;
-}
-
-/** All text that a chat format writes around calls. */
-function markersOf(chat: ChatFormat | undefined): string {
-  if (!chat) return "";
-  const { before, open, close, between = "", after } = chat.grammar;
-  return [before, open("x", 0), open("x", 1), close, between, after].join("\n");
-}
-
-/** The tools that the answer may call: none, the named one, or all. */
-function offeredTools(prompt: Extract<Prompt, { kind: "chat" }>): ToolSpec[] {
-  const { tools = [], foundTools = [], toolChoice } = prompt;
-  if (toolChoice === "none") return [];
-  const all = [...tools, ...foundTools];
-  return typeof toolChoice === "object" ? all.filter((t) => t.name === toolChoice.name) : all;
-}
-
-/** The tools that the prompt lists. Where a grammar holds the answer to the named one it lists all, and begins as it does without a choice. */
-function shownTools(prompt: Extract<Prompt, { kind: "chat" }>, chat: ChatFormat): ToolSpec[] {
-  const { tools = [], toolChoice } = prompt;
-  if (toolChoice === "none") return [];
-  return typeof toolChoice === "object" && chat.grammar.resume !== undefined ? tools.filter((t) => t.name === toolChoice.name) : tools;
-}
-
-const endsWithAssistant = (messages: readonly ChatMessage[]): boolean => messages.at(-1)?.role === "assistant";

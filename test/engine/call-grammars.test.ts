@@ -5,6 +5,7 @@ import type { ToolSpec } from "../../src/chat/api.ts";
 import { TOOL_FORMATS } from "../../src/chat/formats/index.ts";
 import { outputParser } from "../../src/chat/parser.ts";
 import { buildGrammar } from "../../src/engine/grammar/build.ts";
+import { vocabularyOf } from "../../src/engine/grammar/vocabulary.ts";
 import { GrammarCompiler } from "../../src/engine/grammar/xgrammar.ts";
 import { random as randomOf } from "../kernels/runners.ts";
 import { byteTokenizer, VOCAB } from "./fakes.ts";
@@ -36,12 +37,14 @@ const tools: ToolSpec[] = [
 ];
 const ajv = new Ajv({ strict: false });
 
-const held = TOOL_FORMATS.filter((f) => f.grammar.resume === undefined && ["json", "tags"].includes(f.grammar.arguments.style));
+const held = TOOL_FORMATS.filter((f) => f.grammar.messages === undefined && ["json", "tags"].includes(f.grammar.arguments.style));
 
 test.each(held.map((f) => [f.name, f] as const))("%s", async (_name, format) => {
-  const compiler = new GrammarCompiler(byteTokenizer, VOCAB, "");
+  const compiler = new GrammarCompiler(vocabularyOf(byteTokenizer, VOCAB, ""));
   for (const single of [true, false]) {
-    const ebnf = buildGrammar({ calls: { tools, grammar: format.grammar, forced: true, single, isEnd: () => false } });
+    const ebnf = buildGrammar({
+      calls: { tools, grammar: format.grammar, openers: format.openers, mode: "forced", single, isEnd: () => false },
+    })!;
     for (let round = 0; round < 5; round++) {
       const text = (await sentence(compiler, ebnf, random))!;
       const parser = outputParser({ tools, format, startsInReasoning: false });

@@ -2,6 +2,7 @@
 import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
 import { buildGrammar } from "../../src/engine/grammar/build.ts";
+import { vocabularyOf } from "../../src/engine/grammar/vocabulary.ts";
 import { GrammarCompiler } from "../../src/engine/grammar/xgrammar.ts";
 import { byteTokenizer, errorOf, VOCAB } from "./fakes.ts";
 import { accepts } from "./sentences.ts";
@@ -11,10 +12,10 @@ const SEED = Number(process.env.ALLOY_TEST_SEED ?? Math.floor(Math.random() * 2 
 const RUNS = Number(process.env.ALLOY_TEST_RUNS ?? 60);
 console.log(`seed ${SEED} (ALLOY_TEST_SEED=${SEED} repeats it, ALLOY_TEST_RUNS sets how many)`);
 
-const compiler = new GrammarCompiler(byteTokenizer, VOCAB, "");
+const compiler = new GrammarCompiler(vocabularyOf(byteTokenizer, VOCAB, ""));
 afterAll(() => compiler.free());
 
-const build = (text: string): string => buildGrammar({ constraint: { kind: "ebnf", text, param: "grammar" } });
+const build = (text: string): string => buildGrammar({ constraint: { kind: "ebnf", text, param: "grammar" } })!;
 
 async function verdicts(grammar: string, texts: readonly string[]): Promise<Record<string, boolean>> {
   const ebnf = build(grammar);

@@ -6,6 +6,7 @@ import { oneOf } from "../../src/engine/grammar/rules.ts";
 import { complement, type Ranges, utf8Sequences } from "../../src/engine/grammar/sets.ts";
 import { lowered } from "../../src/engine/grammar/lower.ts";
 import { parseGrammar } from "../../src/engine/grammar/syntax.ts";
+import { vocabularyOf } from "../../src/engine/grammar/vocabulary.ts";
 import { GrammarCompiler } from "../../src/engine/grammar/xgrammar.ts";
 import { random as randomOf } from "../kernels/runners.ts";
 import { byteTokenizer, VOCAB } from "./fakes.ts";
@@ -17,7 +18,7 @@ const RUNS = Number(process.env.ALLOY_TEST_RUNS ?? 60);
 console.log(`seed ${SEED} (ALLOY_TEST_SEED=${SEED} repeats it)`);
 const random = randomOf(SEED);
 
-const compiler = new GrammarCompiler(byteTokenizer, VOCAB, "");
+const compiler = new GrammarCompiler(vocabularyOf(byteTokenizer, VOCAB, ""));
 afterAll(() => compiler.free());
 
 const has = (ranges: Ranges, code: number): boolean => ranges.some(([a, b]) => a <= code && code <= b);

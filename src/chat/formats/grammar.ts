@@ -7,8 +7,8 @@ import type { ToolSpec } from "../api.ts";
 
 /** `before`, calls with `between` in between, `after`; a call is `open(name, index)`, arguments, `close`. */
 export interface CallGrammar {
-  /** Stands between the end of reasoning and `before`, in formats whose answers are made of messages. */
-  resume?: string;
+  /** In formats whose answers are made of messages: what stands between the end of reasoning and the next one, and what opens the answer. */
+  messages?: { resume: string; answer: string };
   before: string;
   open(name: string, index: number): string;
   arguments: ArgumentShape;

@@ -36,7 +36,7 @@ export const harmony: MessageFormat = {
   parser: (options) => new SegmentParser(HARMONY, options),
   reasoning: { open: "<|channel|>analysis<|message|>", close: "<|end|>" },
   grammar: jsonGrammar({
-    resume: "<|start|>assistant",
+    messages: { resume: "<|start|>assistant", answer: "<|channel|>final<|message|>" },
     before: "",
     open: (name) => `<|channel|>commentary to=functions.${name} <|constrain|>json<|message|>`,
     close: "",

@@ -18,7 +18,7 @@ export const solar: MarkedFormat = {
   reasoning: { open: "<|think|>", close: "<|end|>" },
   reader: (_opener, calls) => new HeadedCall(calls, HEAD),
   grammar: jsonGrammar({
-    resume: "<|begin|>assistant",
+    messages: { resume: "<|begin|>assistant", answer: "<|content|>" },
     before: "<|tool_calls|>",
     // Any ten letters and digits; the model invents them.
     open: (name, index) => `${BEGIN}call${String(index).padStart(6, "0")}${NAME}${name}${ARGUMENTS}`,

@@ -1,37 +1,76 @@
 /** From what a request asks for to one grammar. */
 import type { ToolSpec } from "../../chat/api.ts";
 import type { CallGrammar } from "../../chat/formats/grammar.ts";
+import type { ReasoningMarkers } from "../../chat/reasoning.ts";
 import { AlloyError } from "../../support/errors.ts";
 import type { Constraint } from "../api.ts";
-import { callsGrammar } from "./calls.ts";
+import { callsGrammar, textWithCalls } from "./calls.ts";
 import { anyObject } from "./json.ts";
-import { PatternError, regexGrammar, repeatsTooMuch } from "./regex.ts";
 import { lowered } from "./lower.ts";
+import { PatternError, regexGrammar, repeatsTooMuch } from "./regex.ts";
 import { literal, Rules } from "./rules.ts";
 import { schemaGrammar } from "./schema.ts";
 import { leftRecursive, parseGrammar, SyntaxProblem } from "./syntax.ts";
 
-export interface GrammarRequest {
-  constraint?: Constraint;
-  /** Calls that the answer may be or (`forced`) must be. */
-  calls?: { tools: readonly ToolSpec[]; grammar: CallGrammar; forced: boolean; single: boolean; isEnd(text: string): boolean };
+export interface CallsRequest {
+  tools: readonly ToolSpec[];
+  grammar: CallGrammar;
+  /** Markers at which a call begins in free text. */
+  openers: readonly string[];
+  /** The answer must be calls; it is free text in which calls are held to the tools' schemas; or it may be calls in place of the constraint. */
+  mode: "forced" | "strict" | "allowed";
+  /** One call only. */
+  single: boolean;
+  /** Whether a text is a token that ends the answer: the grammar leaves it to the engine. */
+  isEnd(text: string): boolean;
 }
 
-/** EBNF whose sentences are the permitted answers. Throws `invalid_json_schema` and `invalid_grammar`. */
-export function buildGrammar({ constraint, calls }: GrammarRequest): string {
+export interface GrammarRequest {
+  constraint?: Constraint;
+  calls?: CallsRequest;
+  /** The answer is made of messages, with reasoning in one of its own. */
+  messages?: CallGrammar["messages"];
+  reasoning?: ReasoningMarkers;
+  /** The prompt has opened reasoning. Only looked at with `messages`; elsewhere the guide knows. */
+  startsInReasoning?: boolean;
+}
+
+/**
+ * EBNF whose sentences are the permitted answers; undefined where calls are to be held to schemas in a format that does not mark them.
+ * Throws `invalid_json_schema` and `invalid_grammar`.
+ */
+export function buildGrammar(request: GrammarRequest): string | undefined {
+  const { constraint, calls, messages } = request;
   // A grammar of the client's own has its own rules, so nothing is mixed into it.
-  if (constraint?.kind === "ebnf" && !calls?.forced) return clientGrammar(constraint.text, constraint.param);
+  if (constraint?.kind === "ebnf" && calls?.mode !== "forced") return clientGrammar(constraint.text, constraint.param, request);
   const rules = new Rules();
-  const roots: string[] = [];
-  if (constraint && !calls?.forced) roots.push(answer(rules, constraint));
-  if (calls) roots.push(callsGrammar(rules, calls));
-  return lowered(rules.grammar(roots.join(" | ")));
+  const options: string[] = [];
+  if (constraint && calls?.mode !== "forced") options.push(inMessage(messages, answer(rules, constraint)));
+  if (calls?.mode === "strict" && !messages) {
+    const text = textWithCalls(rules, calls);
+    return text === undefined ? undefined : lowered(rules.grammar(text));
+  }
+  if (calls?.mode === "strict") options.push(inMessage(messages, ANY_TEXT));
+  if (calls) options.push(callsGrammar(rules, calls));
+  return lowered(rules.grammar(withReasoning(rules, options.join(" | "), request)));
+}
+
+/** Any text; control tokens are none. */
+const ANY_TEXT = String.raw`[^\x00]*`;
+
+const inMessage = (messages: CallGrammar["messages"], text: string): string => (messages ? `${literal(messages.answer)} ${text}` : text);
+
+/** Free messages of reasoning in front, in formats whose answers are made of messages. */
+function withReasoning(rules: Rules, text: string, { messages, reasoning, startsInReasoning }: GrammarRequest): string {
+  if (!messages || !reasoning) return text;
+  const rest = `${rules.dispatch({ tags: [], loop: false, stop: reasoning.close })} ${literal(messages.resume)}`;
+  return `${startsInReasoning ? `${rest} ` : ""}(${literal(reasoning.open)} ${rest})* (${text})`;
 }
 
 /** Longest grammar of a client's own, in characters. */
 const MAX_TEXT = 1 << 16;
 
-function clientGrammar(text: string, param: string): string {
+function clientGrammar(text: string, param: string, { messages, reasoning, startsInReasoning }: GrammarRequest): string {
   const refuse = (reason: string): never => {
     throw new AlloyError("invalid_grammar", `'${param}' ${reason}`, { param, data: { reason } });
   };
@@ -41,7 +80,11 @@ function clientGrammar(text: string, param: string): string {
     const grammar = parseGrammar(text);
     const rule = leftRecursive(grammar);
     if (rule !== undefined) refuse(`has the rule '${rule}', which begins with itself: move the recursion to its end`);
-    return lowered(grammar);
+    if (!messages) return lowered(grammar);
+    // Their rules, with another root above theirs.
+    const rules = new Rules();
+    const own = rules.adopt(grammar);
+    return lowered(rules.grammar(withReasoning(rules, inMessage(messages, own), { messages, reasoning, startsInReasoning })));
   } catch (e) {
     if (!(e instanceof SyntaxProblem)) throw e;
     return refuse(e.message);
@@ -58,7 +101,7 @@ function answer(rules: Rules, c: Constraint): string {
       return rules.define(c.options.map(literal).join(" | "));
     case "regex":
       try {
-        return regexGrammar(c.pattern, "answer");
+        return rules.define(regexGrammar(c.pattern, "answer"));
       } catch (e) {
         if (!(e instanceof PatternError)) throw e;
         const reason = `${JSON.stringify(c.pattern)} ${e.message}`;

@@ -1,12 +1,11 @@
 /** What holds one request to its grammar and to its budget of reasoning: free while the model reasons within it, then a mask per token. */
 import type { ReasoningMarkers } from "../../chat/reasoning.ts";
-import { AlloyError } from "../../support/errors.ts";
 import type { Tokenizer } from "../../tokenizer/api.ts";
-import type { Matcher } from "./xgrammar.ts";
+import type { RemoteMatcher } from "./slot.ts";
 
 export interface GuideOptions {
   /** Undefined: the answer is free. */
-  matcher?: Matcher;
+  matcher?: RemoteMatcher;
   tokenizer: Tokenizer;
   vocabSize: number;
   reasoning?: ReasoningMarkers;
@@ -70,7 +69,7 @@ export class Guide {
       for (const id of tokenizer.endTokens) all[id >> 5] &= ~(1 << (id & 31));
       return all;
     }
-    const mask = await matcher.mask();
+    const mask = (await matcher.state()).mask.slice();
     if (blank && this.blanks >= MAX_BLANKS && mask.some((word, i) => (word & ~blank[i]) !== 0)) {
       for (let i = 0; i < mask.length; i++) mask[i] &= ~blank[i];
     }
@@ -95,8 +94,7 @@ export class Guide {
     }
     this.state = "held";
     this.blanks = blank && (blank[token >> 5] >> (token & 31)) & 1 ? this.blanks + 1 : 0;
-    if (matcher && !matcher.accept(token))
-      throw new AlloyError("internal", `token ${token} does not follow the grammar that it was drawn under`);
+    matcher?.accept([token]);
   }
 
   free(): void {

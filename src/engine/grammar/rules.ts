@@ -1,7 +1,7 @@
 /** A grammar under construction: named rules, and the spelling of text and of sets of characters in it. */
 
 import type { Ranges } from "./sets.ts";
-import { parseGrammar, type Dispatch, type Grammar, type Rule } from "./syntax.ts";
+import { type Dispatch, type Grammar, type Node, parseGrammar, type Rule, type Sequence } from "./syntax.ts";
 
 export class Rules {
   private readonly bodies = new Map<string, string>();
@@ -9,6 +9,7 @@ export class Rules {
   private readonly keyed = new Map<string, string>();
   private readonly following = new Map<string, string>();
   private readonly dispatches = new Map<string, Dispatch>();
+  private readonly adopted = new Map<string, Rule>();
 
   /** Name of a rule with this body; equal bodies share one. */
   define(body: string): string {
@@ -45,6 +46,12 @@ export class Rules {
     return this.bodies.size;
   }
 
+  /** Takes a grammar's rules over; the name of its root. */
+  adopt(grammar: ReadonlyMap<string, Rule>): string {
+    for (const [name, rule] of grammar) this.adopted.set(`${name}.adopted`, { ...rule, options: renamed(rule.options) });
+    return "root.adopted";
+  }
+
   /** Says what stands behind a rule wherever it is used: xgrammar is faster when it knows. */
   follows(name: string, what: string): void {
     this.following.set(name, what);
@@ -61,15 +68,23 @@ export class Rules {
     const line = ([name, body]: readonly [string, string]): string => `${name} ::= ${body}`;
     const ahead = [...this.following].map(([name, body]): [string, string] => [`${name}.follows`, body]);
     const text = [`root ::= ${root}`, ...[...this.bodies, ...ahead].map(line)].join("\n");
-    const rules = parseGrammar(text, new Set(this.dispatches.keys()));
+    const rules = parseGrammar(text, new Set([...this.dispatches.keys(), ...this.adopted.keys()]));
     for (const [name] of ahead) {
       const rule = name.slice(0, -".follows".length);
       const [follows] = rules.get(name)!.options;
       rules.delete(name);
       rules.set(rule, { ...rules.get(rule)!, follows });
     }
-    return new Map<string, Rule | Dispatch>([...rules, ...this.dispatches]);
+    return new Map<string, Rule | Dispatch>([...rules, ...this.dispatches, ...this.adopted]);
   }
+}
+
+const renamed = (options: readonly Sequence[]): Sequence[] => options.map((o) => o.map(renamedNode));
+
+function renamedNode(node: Node): Node {
+  if (node.is === "rule") return { is: "rule", name: `${node.name}.adopted` };
+  if (node.is === "either") return { is: "either", options: renamed(node.options) };
+  return node.is === "repeat" ? { ...node, node: renamedNode(node.node) } : node;
 }
 
 /** Constant text. */

@@ -29,13 +29,14 @@ export class WorkTotals {
       const last = this.#last.get(name);
       const base = last && last.steps <= work.steps ? last : newWork();
       for (const key of COUNTERS) this.total[key] += work[key] - base[key];
-      work.stepTokens.forEach((n, i) => (this.total.stepTokens[i] += n - base.stepTokens[i]));
+      for (const key of HISTOGRAMS) work[key].forEach((n, i) => (this.total[key][i] += n - base[key][i]));
     }
     this.#last = new Map(models.map((m) => [m.name, m.work]));
   }
 }
 
-const COUNTERS = ["steps", "decoded", "preemptions", "evictions", "tokens"] as const;
+const COUNTERS = ["steps", "decoded", "preemptions", "evictions", "tokens", "grammarSeconds"] as const;
+const HISTOGRAMS = ["stepTokens", "grammars"] as const;
 
 export const sum = <T>(list: readonly T[], of: (item: T) => number): number => list.reduce((n, item) => n + of(item), 0);
 

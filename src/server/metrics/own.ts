@@ -1,6 +1,6 @@
 /** Alloy's own metrics (spec 6.4): per model, per route, and of the process. Labels are installed models and known routes only. */
 import { readdirSync, readFileSync } from "node:fs";
-import type { EngineHealth, LoadedModel } from "../../engine/api.ts";
+import { type EngineHealth, GRAMMAR_SECONDS, type LoadedModel } from "../../engine/api.ts";
 import { cacheUse, WorkTotals } from "./loaded.ts";
 import { Counter, Gauge, Histogram } from "./registry.ts";
 
@@ -35,6 +35,11 @@ export class OwnMetrics {
   readonly #engineUp = new Gauge("alloy_engine_up", "Whether the engine runs; 0 while it is being started again.");
   readonly #engineRestarts = new Counter("alloy_engine_restarts_total", "How often the engine died.");
   readonly #engineMemory = new Gauge("alloy_engine_resident_memory_bytes", "Resident memory of the engine's own process.");
+  readonly #grammars = new Histogram(
+    "alloy_grammar_compile_seconds",
+    "Grammars of requests, compiled or given up.",
+    GRAMMAR_SECONDS,
+  ).init();
   readonly #totals = new WorkTotals();
   #restarts = 0;
   #cpu = 0;
@@ -86,6 +91,7 @@ export class OwnMetrics {
     const evicted = this.#totals.total.evictions;
     this.#totals.update(models);
     this.#evictions.add(this.#totals.total.evictions - evicted);
+    this.#grammars.copy(this.#totals.total.grammars, this.#totals.total.grammarSeconds);
     this.#renderProcess();
     this.#renderEngine(health);
     const counted = [
@@ -100,6 +106,7 @@ export class OwnMetrics {
       this.#rejected,
       this.#disconnects,
       this.#toolCalls,
+      this.#grammars,
     ];
     return [...current, ...counted, ...this.#process, this.#files].map((f) => f.render({})).join("");
   }
