@@ -12,7 +12,7 @@ const SEED = Number(process.env.ALLOY_TEST_SEED ?? Math.floor(Math.random() * 2 
 console.log(`seed ${SEED} (ALLOY_TEST_SEED=${SEED} repeats it)`);
 
 let engine: Engine;
-beforeAll(async () => void (engine = await createEngine({ place: "here", models: ["demo"], parallel: 16 })));
+beforeAll(async () => void (engine = await createEngine({ place: "here", models: ["demo"], parallel: 16, grammarTimeout: 60_000 })));
 afterAll(() => engine.close());
 
 type Chat = Extract<GenerateRequest["prompt"], { kind: "chat" }>;
@@ -184,6 +184,30 @@ describe("calls", () => {
       const parameters = tools.find((t) => t.name === call.name)!.parameters!;
       if (!ajv.validate(parameters, JSON.parse(call.json))) throw new Error(`${ajv.errorsText()} in ${call.json}`);
     }
+  });
+
+  test("strict ones that may be called: the model's own call fits its schema, and text stays what it was", async () => {
+    const city = { type: "string", enum: ["Oslo", "Rome"] };
+    const strict: ToolSpec[] = [
+      {
+        name: "get_weather",
+        strict: true,
+        parameters: {
+          type: "object",
+          properties: { city },
+          required: ["city"],
+          additionalProperties: false,
+        },
+      },
+    ];
+    const messages = [{ role: "user" as const, content: "What is the weather in Paris?" }];
+    const [call] = callsOf(await ask({ sampling: { temperature: 0 } }, { messages, tools: strict, thinking: "off" }));
+    expect(call.name).toBe("get_weather");
+    if (!ajv.validate(strict[0].parameters!, JSON.parse(call.json))) throw new Error(`${ajv.errorsText()} in ${call.json}`);
+    const question = { messages: [{ role: "user" as const, content: "What is the capital of France?" }], thinking: "off" as const };
+    const free = await ask({ sampling: { temperature: 0 } }, { ...question, tools: strict.map((t) => ({ ...t, strict: false })) });
+    const held = await ask({ sampling: { temperature: 0 } }, { ...question, tools: strict });
+    expect(held.text).toBe(free.text);
   });
 
   test("a named one is the one that comes", async () => {

@@ -8,7 +8,7 @@ import { callsGrammar, textWithCalls } from "./calls.ts";
 import { anyObject } from "./json.ts";
 import { lowered } from "./lower.ts";
 import { PatternError, regexGrammar, repeatsTooMuch } from "./regex.ts";
-import { literal, Rules } from "./rules.ts";
+import { ANY_TEXT, literal, Rules } from "./rules.ts";
 import { schemaGrammar } from "./schema.ts";
 import { leftRecursive, parseGrammar, SyntaxProblem } from "./syntax.ts";
 
@@ -54,9 +54,6 @@ export function buildGrammar(request: GrammarRequest): string | undefined {
   if (calls) options.push(callsGrammar(rules, calls));
   return lowered(rules.grammar(withReasoning(rules, options.join(" | "), request)));
 }
-
-/** Any text; control tokens are none. */
-const ANY_TEXT = String.raw`[^\x00]*`;
 
 const inMessage = (messages: CallGrammar["messages"], text: string): string => (messages ? `${literal(messages.answer)} ${text}` : text);
 

@@ -3,8 +3,7 @@ import type { ToolSpec } from "../../chat/api.ts";
 import type { ArgumentShape } from "../../chat/formats/grammar.ts";
 import type { CallsRequest } from "./build.ts";
 import { SPACE } from "./json.ts";
-import { either, literal, oneOf, type Rules } from "./rules.ts";
-import { complement } from "./sets.ts";
+import { ANY_TEXT, either, literal, type Rules } from "./rules.ts";
 import { schemaGrammar } from "./schema.ts";
 
 /** Most calls in an answer: small models do not always find an end. */
@@ -20,7 +19,7 @@ export function callsGrammar(rules: Rules, o: CallsRequest, skip = 0): string {
   const parts = [text(before.slice(skip)), call(0, Math.max(0, skip - before.length))];
   if (between !== undefined && !o.single) parts.push(`(${[text(between), call(1)].filter(Boolean).join(" ")}){0,${MAX_CALLS - 1}}`);
   if (!o.isEnd(after)) parts.push(text(after));
-  return parts.filter(Boolean).join(" ");
+  return join(...parts);
 }
 
 /**
@@ -48,21 +47,23 @@ export function textWithCalls(rules: Rules, o: CallsRequest): string | undefined
 }
 
 function oneCall(rules: Rules, { grammar, isEnd }: CallsRequest, tool: ToolSpec, index: number, cut: number): string {
-  const { close } = grammar;
-  const body = argumentsOf(rules, grammar.arguments, tool, close);
-  return [text(grammar.open(tool.name, index).slice(cut)), body, isEnd(close) ? "" : text(close)].filter(Boolean).join(" ");
+  const { arguments: shape, close } = grammar;
+  const open = text(grammar.open(tool.name, index).slice(cut));
+  const schema = tool.parameters ?? { type: "object" };
+  const options = { strict: tool.strict ?? false, param: `tools.${tool.name}` };
+  const end = isEnd(close) ? "" : text(close);
+  if (shape.style === "json") return join(open, schemaGrammar(rules, { type: "object", ...schema }, options), end);
+  if (shape.style === "tags") return join(open, tagged(rules, shape, schema, options), end);
+  // Arguments that are no JSON are held to their end only; the format's parser reads them as leniently as it always does.
+  return join(open, end === "" ? ANY_TEXT : until(rules, close));
 }
 
 const text = (s: string): string => (s === "" ? "" : literal(s));
 
-/** Arguments that are no JSON are held to their beginning only; the format's parser reads them as leniently as it always does. */
-function argumentsOf(rules: Rules, shape: ArgumentShape, tool: ToolSpec, close: string): string {
-  const schema = tool.parameters ?? { type: "object" };
-  const options = { strict: tool.strict ?? false, param: `tools.${tool.name}` };
-  if (shape.style === "json") return schemaGrammar(rules, { type: "object", ...schema }, options);
-  if (shape.style === "tags") return tagged(rules, shape, schema, options);
-  return free(rules, close);
-}
+const join = (...parts: string[]): string => parts.filter(Boolean).join(" ");
+
+/** Any text up to `end`, and that. */
+const until = (rules: Rules, end: string): string => rules.dispatch({ tags: [], loop: false, stop: end });
 
 /** One element per property, in order. */
 function tagged(
@@ -80,12 +81,13 @@ function tagged(
     const { type, enum: values } = (property ?? {}) as Record<string, unknown>;
     const isString = type === "string";
     const strings = Array.isArray(values) ? values.filter((v) => typeof v === "string") : [];
+    const close = literal(shape.close);
     const value = isString
       ? strings.length > 0
-        ? either(strings.map(literal))
+        ? `${either(strings.map(literal))} ${close}`
         : until(rules, shape.close)
-      : schemaGrammar(rules, inContext(property, schema), options);
-    const element = rules.define(`${literal(shape.open(name, isString))} ${value} ${literal(shape.close)}`);
+      : `${schemaGrammar(rules, inContext(property, schema), options)} ${close}`;
+    const element = rules.define(`${literal(shape.open(name, isString))} ${value}`);
     const optional = !required.has(name);
     first = rules.define(`${element} ${after}${optional ? ` | ${first}` : ""}`);
     after = rules.define(`${between} ${element} ${after}${optional ? ` | ${after}` : ""}`.trim());
@@ -98,15 +100,4 @@ function inContext(property: unknown, schema: Record<string, unknown>): unknown 
   if (property === null || typeof property !== "object") return property ?? true;
   const { $defs, definitions } = schema;
   return { ...($defs ? { $defs } : {}), ...(definitions ? { definitions } : {}), ...property };
-}
-
-/** Text without the first character of what ends it. */
-const until = (rules: Rules, end: string): string => rules.define(`${notFirst(end)}*`);
-
-/** Arguments in other shapes: any text up to the end of the call. */
-const free = (rules: Rules, close: string): string => (close === "" ? rules.define(`${oneOf(complement([]))}*`) : until(rules, close));
-
-function notFirst(end: string): string {
-  const c = end.trimStart().codePointAt(0)!;
-  return oneOf(complement([[c, c]]));
 }

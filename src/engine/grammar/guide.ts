@@ -15,12 +15,10 @@ export interface GuideOptions {
   mayReason: boolean;
   /** Most tokens of reasoning: then its closing marker is all that may come. */
   budget?: number;
-  /** Tokens of nothing but white space, a bit each, where a long run of them has no meaning. */
+  /** Tokens of nothing but white space, a bit each, and after how many in a row another kind has to come: small models get lost in it. */
   blank?: Int32Array;
+  mostBlanks?: number;
 }
-
-/** Tokens of white space in a row after which another kind has to come: small models do not always find out of it. */
-const MAX_BLANKS = 6;
 
 export class Guide {
   private state: "start" | "reasoning" | "held";
@@ -55,7 +53,7 @@ export class Guide {
 
   /** The tokens that may be drawn next, a bit each; undefined: all. */
   async mask(): Promise<Int32Array | undefined> {
-    const { matcher, tokenizer, vocabSize, blank, budget = Infinity } = this.o;
+    const { matcher, tokenizer, vocabSize, blank, mostBlanks = Infinity, budget = Infinity } = this.o;
     if (this.state === "reasoning" && this.reasoned >= budget) {
       const id = this.closing[Math.min(this.reasoned - budget, this.closing.length - 1)];
       const only = new Int32Array(Math.ceil(vocabSize / 32));
@@ -70,7 +68,7 @@ export class Guide {
       return all;
     }
     const mask = (await matcher.state()).mask.slice();
-    if (blank && this.blanks >= MAX_BLANKS && mask.some((word, i) => (word & ~blank[i]) !== 0)) {
+    if (blank && this.blanks >= mostBlanks && mask.some((word, i) => (word & ~blank[i]) !== 0)) {
       for (let i = 0; i < mask.length; i++) mask[i] &= ~blank[i];
     }
     this.ends = [...tokenizer.endTokens].some((id) => (mask[id >> 5] >> (id & 31)) & 1);

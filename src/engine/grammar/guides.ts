@@ -18,6 +18,9 @@ export interface GuidesOptions extends Partial<Pick<PoolOptions, "timeoutMs" | "
   onCompiled?(seconds: number): void;
 }
 
+/** Tokens of white space in a row, where they mean nothing and where text may stand. */
+const JSON_BLANKS = 6;
+const TEXT_BLANKS = 24;
 const DEFAULTS = { timeoutMs: 2000, memory: 512 * 2 ** 20 };
 
 export class Guides {
@@ -73,7 +76,8 @@ export class Guides {
         startsInReasoning: reasons,
         mayReason: prompt.kind === "chat" && chat !== undefined && mayReason(prompt, chat),
         budget,
-        blank: matcher && json ? this.blank : undefined,
+        blank: matcher ? this.blank : undefined,
+        mostBlanks: json ? JSON_BLANKS : calls?.mode === "strict" ? TEXT_BLANKS : undefined,
       });
     } catch (e) {
       matcher?.free();

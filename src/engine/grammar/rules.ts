@@ -59,6 +59,7 @@ export class Rules {
 
   /** Name of a rule of free text with tags in it. */
   dispatch(dispatch: Dispatch): string {
+    for (const [name, known] of this.dispatches) if (Bun.deepEquals(known, dispatch)) return name;
     const name = `d${this.dispatches.size}`;
     this.dispatches.set(name, dispatch);
     return name;
@@ -86,6 +87,9 @@ function renamedNode(node: Node): Node {
   if (node.is === "either") return { is: "either", options: renamed(node.options) };
   return node.is === "repeat" ? { ...node, node: renamedNode(node.node) } : node;
 }
+
+/** Any text; control tokens are none. */
+export const ANY_TEXT = String.raw`[^\x00]*`;
 
 /** Constant text. */
 export const literal = (text: string): string => `"${[...text].map(escaped).join("")}"`;
