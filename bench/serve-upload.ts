@@ -23,6 +23,10 @@ const server = await serve(["-m", "demo", "--parallel", values.clients], values.
 const pieces = Math.round(Number(values.gib) * 64);
 const piece = new Uint8Array(16 * 2 ** 20).map((_, i) => i * 31);
 
+const hasher = new Bun.CryptoHasher("sha256");
+for (let i = 0; i < pieces; i++) hasher.update(piece);
+const digest = hasher.digest("hex");
+
 let open = true;
 let gaps: number[] = [];
 async function client(i: number): Promise<void> {
@@ -46,9 +50,6 @@ gaps = [];
 await Bun.sleep(15_000);
 const without = summary();
 
-const hasher = new Bun.CryptoHasher("sha256");
-for (let i = 0; i < pieces; i++) hasher.update(piece);
-const digest = hasher.digest("hex");
 gaps = [];
 const before = usageOf(server.pid).rss;
 let most = before;

@@ -38,7 +38,7 @@ export const ROWS: Readonly<Record<number, Row>> = {
   12: row(curl, "preflight allows the headers of all three SDKs"),
   13: row(curl, "a WebSocket upgrade gets 426"),
   14: row(curl, "bodies over 64 MiB get 413; blobs are stored with flat memory", {
-    note: "300 MiB of blob",
+    note: "300 MiB of blob; `bench/serve-upload.ts` sends 3 GiB",
   }),
   15: row(curl, "a long prefill: headers at once, heartbeats in each dialect's form", { note: "prefill and heartbeats shortened" }),
   16: row(curl, "clients that leave, 100 times, in mid-stream and in prefill: nothing runs on, all are counted"),
@@ -128,7 +128,7 @@ export const ROWS: Readonly<Record<number, Row>> = {
   96: row(curl, "llama-server's routes; tokenize and back", { note: "reranking is 501: no model that ranks is supported yet" }),
   97: row("promtool", "`/metrics`, idle and loaded", { elsewhere: "test/server/metrics.test.ts" }),
   98: row("router parser", "queue, cache and block size of two models in one page", { elsewhere: "test/server/metrics.test.ts" }),
-  99: row("script", "64 parallel streams in all dialects", { note: "short here" }),
+  99: row("script", "64 parallel streams in all dialects", { note: "short here; `bench/serve-load.ts` runs as long as asked" }),
   100: row("all three SDKs", "one prompt at temperature 0: one text, one count"),
 };
 

@@ -5,7 +5,7 @@ import { errorBody } from "../../errors.ts";
 import { merge, type DeltaEvent, type EndEvent, type Generation } from "../../generation.ts";
 import { sse, streamResponse } from "../../stream.ts";
 import { finishReason, toolCall, type ChatReply } from "./chat.ts";
-import { envelope, logprobEntry, timingsOf, usageOf } from "./format.ts";
+import { chunkWriter, envelope, logprobEntry, timingsOf, usageOf } from "./format.ts";
 
 export const DONE = sse("[DONE]");
 
@@ -18,14 +18,14 @@ export function streamChat(context: RequestContext, generations: Generation[], r
 }
 
 async function* chunks(context: RequestContext, generations: Generation[], reply: ChatReply): AsyncGenerator<string> {
-  const base = envelope(reply.id, "chat.completion.chunk", reply.model, context.settings.version);
+  const write = chunkWriter(envelope(reply.id, "chat.completion.chunk", reply.model, context.settings.version));
   const usage = reply.includeUsage ? { usage: null } : {};
   const chunk = (
     index: number,
     delta: object,
     rest: { logprobs?: object | null; finish_reason?: string | null } = {},
     extra: object = {},
-  ) => sse({ ...base, choices: [{ index, delta, logprobs: null, finish_reason: null, ...rest }], ...usage, ...extra });
+  ) => sse(write({ choices: [{ index, delta, logprobs: null, finish_reason: null, ...rest }], ...usage, ...extra }));
 
   const choices = generations.map(() => new ChoiceStream(reply));
   const ends: EndEvent[] = [];
@@ -41,7 +41,7 @@ async function* chunks(context: RequestContext, generations: Generation[], reply
     const extra = open === 0 && !reply.includeUsage ? { timings: timingsOf(value) } : {};
     yield chunk(index, {}, { finish_reason: finishReason(value.reason, choices[index].called, reply.tools) }, extra);
   }
-  if (reply.includeUsage) yield sse({ ...base, choices: [], usage: usageOf(ends, ends.length), timings: timingsOf(ends[0]) });
+  if (reply.includeUsage) yield sse(write({ choices: [], usage: usageOf(ends, ends.length), timings: timingsOf(ends[0]) }));
   yield DONE;
 }
 

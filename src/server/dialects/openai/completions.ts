@@ -13,7 +13,7 @@ import { jsonResponse, sse, streamResponse } from "../../stream.ts";
 import { opt, validate } from "../../validate.ts";
 import { DONE } from "./chat-stream.ts";
 import { constraintOf } from "./constraint.ts";
-import { envelope, finite, timingsOf, usageOf } from "./format.ts";
+import { chunkWriter, envelope, finite, timingsOf, usageOf } from "./format.ts";
 import { openaiSampling, requireCompletion, SharedFields, stopStrings } from "./request.ts";
 
 const Ids = Type.Array(Type.Integer({ minimum: 0 }));
@@ -173,10 +173,10 @@ function streamCompletions(context: RequestContext, generations: Generation[], r
 }
 
 async function* chunks(context: RequestContext, generations: Generation[], reply: Reply): AsyncGenerator<string> {
-  const base = envelope(reply.id, "text_completion", reply.model, context.settings.version);
+  const write = chunkWriter(envelope(reply.id, "text_completion", reply.model, context.settings.version));
   const usage = reply.includeUsage ? { usage: null } : {};
   const chunk = (index: number, text: string, logprobs: object | null = null, reason: string | null = null) =>
-    sse({ ...base, choices: [{ text, index, logprobs, finish_reason: reason }], ...usage });
+    sse(write({ choices: [{ text, index, logprobs, finish_reason: reason }], ...usage }));
 
   const offsets = generations.map(() => 0);
   const ends: EndEvent[] = [];
@@ -195,6 +195,6 @@ async function* chunks(context: RequestContext, generations: Generation[], reply
       offsets[index] += value.delta.text.length;
     }
   }
-  if (reply.includeUsage) yield sse({ ...base, choices: [], usage: usageOf(ends, reply.perPrompt), timings: timingsOf(ends[0]) });
+  if (reply.includeUsage) yield sse(write({ choices: [], usage: usageOf(ends, reply.perPrompt), timings: timingsOf(ends[0]) }));
   yield DONE;
 }

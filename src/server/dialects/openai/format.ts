@@ -51,6 +51,12 @@ export function finite(logprob: number): number {
   return Number.isFinite(logprob) ? Math.max(logprob, MIN_LOGPROB) : MIN_LOGPROB;
 }
 
+/** Writes chunks as JSON; the fields that all of them repeat are turned into text once. */
+export function chunkWriter(repeated: object): (fields: object) => string {
+  const head = JSON.stringify(repeated).slice(0, -1);
+  return (fields) => `${head},${JSON.stringify(fields).slice(1)}`;
+}
+
 /** Fields that every chunk and response of one request repeats. */
 export function envelope(id: string, object: string, model: string, version: string): Record<string, unknown> {
   return { id, object, created: Math.floor(Date.now() / 1000), model, system_fingerprint: `fp_alloy_${version}` };

@@ -16,7 +16,10 @@ export interface Reply {
 
 export function streamReply(context: RequestContext, generation: Generation, reply: Reply): Response {
   let number = 0;
-  const frame = ({ type, ...rest }: ResponseEvent) => sse({ type, sequence_number: number++, ...rest }, type);
+  const frame = (event: ResponseEvent) => {
+    event.sequence_number = number++;
+    return sse(event, event.type);
+  };
   return streamResponse(context, frames(generation, reply, frame), {
     kind: "sse",
     heartbeat: () => ": ping\n\n",
