@@ -5,6 +5,7 @@ import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { CreateOptions } from "../../src/cli/deps.ts";
+import { LIMITS } from "../../src/cli/serve-limits.ts";
 import { probe } from "../../src/cli/probe.ts";
 import { TOOLS } from "../../src/cli/tools.ts";
 import { createServer } from "../../src/server/app.ts";
@@ -160,6 +161,16 @@ describe("serve", () => {
     const unknown = JSON.parse((await run([], { env: { ALLOY_LOG: "loud" } })).split("\n")[0]);
     expect(unknown).toMatchObject({ level: "warn", msg: expect.stringContaining('"loud"') });
     expect((await alloy(["serve", "--log-level", "loud"])).stderr).toContain("--log-level");
+  });
+
+  test("every limit is in the table of docs/serving.md, with its variable", () => {
+    const table = readFileSync(join(import.meta.dir, "../../docs/serving.md"), "utf8");
+    for (const [name, { description }] of Object.entries(LIMITS)) {
+      const row = table.split("\n").find((line) => line.startsWith(`| \`--${name}\` `)) ?? "";
+      for (const [variable] of description.matchAll(/\b(OLLAMA|ALLOY)_[A-Z_]+/g))
+        expect([name, row]).toEqual([name, expect.stringContaining(variable)]);
+      expect([name, row]).not.toEqual([name, ""]);
+    }
   });
 
   test("a running request finishes after the first signal; a second one ends it", async () => {
