@@ -114,7 +114,17 @@ export const TOOLS: Readonly<Record<string, Tool>> = Object.assign(Object.create
     install: "python3 -m pip install aider-install && aider-install",
     needsContext: 4096,
     env: ({ url, key }) => ({ OPENAI_API_BASE: `${url}/v1`, OPENAI_API_KEY: key }),
-    args: ({ model }, user) => ["--model", `openai/${model}`, "--no-show-model-warnings", ...user],
+    // Fields as litellm's table of models has them: aider sizes its summaries by the window.
+    file: ({ model, context }) => {
+      const limits = {
+        max_tokens: outputTokens(context, 32_000),
+        max_input_tokens: context,
+        max_output_tokens: outputTokens(context, 32_000),
+      };
+      const costs = { input_cost_per_token: 0, output_cost_per_token: 0 };
+      return JSON.stringify({ [`openai/${model}`]: { ...limits, ...costs, litellm_provider: "openai", mode: "chat" } });
+    },
+    args: ({ model }, user, file) => ["--model", `openai/${model}`, "--model-metadata-file", file, "--no-show-model-warnings", ...user],
   },
   goose: {
     program: "goose",
@@ -137,6 +147,26 @@ export const TOOLS: Readonly<Record<string, Tool>> = Object.assign(Object.create
     install: "npm install -g @qwen-code/qwen-code",
     needsContext: 16_384,
     env: ({ url, model, key }) => ({ OPENAI_BASE_URL: `${url}/v1`, OPENAI_API_KEY: key, OPENAI_MODEL: model }),
+    defaults: ({ context }) => ({ QWEN_CODE_MAX_OUTPUT_TOKENS: String(outputTokens(context, 32_000)) }),
+    // The arguments go before what the user's settings say.
+    args: ({ model }, user) => ["--auth-type", "openai", "--model", model, ...user],
+  },
+  copilot: {
+    program: "copilot",
+    summary: "GitHub Copilot CLI (OpenAI Responses API)",
+    install: "npm install -g @github/copilot",
+    needsContext: 16_384,
+    env: ({ url, model, context, key }) => ({
+      COPILOT_PROVIDER_TYPE: "openai",
+      COPILOT_PROVIDER_BASE_URL: `${url}/v1`,
+      COPILOT_PROVIDER_API_KEY: key,
+      COPILOT_PROVIDER_WIRE_API: "responses",
+      COPILOT_MODEL: model,
+      COPILOT_PROVIDER_MAX_PROMPT_TOKENS: String(context - outputTokens(context, 32_000)),
+      COPILOT_PROVIDER_MAX_OUTPUT_TOKENS: String(outputTokens(context, 32_000)),
+    }),
+    // No sign-in at GitHub, no tools of GitHub's.
+    defaults: () => ({ COPILOT_OFFLINE: "true" }),
     args: (_, user) => [...user],
   },
 } satisfies Record<string, Tool>);

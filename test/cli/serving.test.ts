@@ -295,10 +295,10 @@ describe("launch", () => {
   test("an Alloy that runs already is used, and left running", async () => {
     await using running = await start({ models: [scriptedModel("demo")] });
     const tool = fakeTool("aider", ["OPENAI_API_BASE", "OPENAI_API_KEY"]);
-    const env = { ALLOY_HOST: `127.0.0.1:${running.server.port}`, PATH: tool.PATH };
+    const env = { ...nowhere, ALLOY_HOST: `127.0.0.1:${running.server.port}`, PATH: tool.PATH };
     expect((await alloy(["launch", "aider", "-m", "demo"], {}, { env })).code).toBe(0);
     expect(tool.report()).toEqual({
-      args: "--model openai/demo --no-show-model-warnings",
+      args: expect.stringMatching(/^--model openai\/demo --model-metadata-file \S+\.json --no-show-model-warnings$/),
       OPENAI_API_BASE: `${running.url}/v1`,
       OPENAI_API_KEY: "alloy",
     });
@@ -339,7 +339,15 @@ describe("launch", () => {
       command: ["goose", "session"],
       env: { GOOSE_PROVIDER: "openai", OPENAI_HOST: "http://HOST" },
     });
-    expect((await plan("qwen")).env).toMatchObject({ OPENAI_BASE_URL: "http://HOST/v1", OPENAI_MODEL: "demo" });
+    expect(await plan("qwen", "-p", "hi")).toMatchObject({
+      command: ["qwen", "--auth-type", "openai", "--model", "demo", "-p", "hi"],
+      env: { OPENAI_BASE_URL: "http://HOST/v1", OPENAI_MODEL: "demo", QWEN_CODE_MAX_OUTPUT_TOKENS: "8192" },
+    });
+    expect((await plan("copilot")).env).toMatchObject({
+      COPILOT_PROVIDER_BASE_URL: "http://HOST/v1",
+      COPILOT_PROVIDER_MAX_PROMPT_TOKENS: "57344",
+      COPILOT_PROVIDER_MAX_OUTPUT_TOKENS: "8192",
+    });
   });
 
   test("--print is a script that a shell reads back", async () => {
