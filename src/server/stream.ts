@@ -65,9 +65,13 @@ export function streamResponse(context: RequestContext, frames: AsyncGenerator<s
         const error = AlloyError.from(thrown);
         context.outcome.error = error;
         if (error.code !== "cancelled" || !context.signal.aborted) send(options.onError(error));
+      } finally {
+        // Also when the socket fails under what is written to it.
+        if (!over) {
+          finish();
+          sink.close();
+        }
       }
-      finish();
-      sink.close();
     },
     async cancel() {
       if (over) return;
