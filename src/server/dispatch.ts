@@ -3,7 +3,7 @@ import type { Engine } from "../engine/api.ts";
 import { AlloyError } from "../support/errors.ts";
 import type { AccessEntry } from "./access.ts";
 import { compressJson } from "./compress.ts";
-import { type Handler, RequestContext, type ServerSettings } from "./context.ts";
+import { type Handler, RequestContext, type Route, type ServerSettings } from "./context.ts";
 import { type Dialect, errorResponse } from "./errors.ts";
 import type { Guard } from "./guard.ts";
 import { randomId } from "./request-id.ts";
@@ -41,7 +41,7 @@ export class Dispatcher {
     const path = tidyPath(pathOf(request.url));
     const found = findRoute(request.method, path);
     const route = "route" in found ? found.route : undefined;
-    const dialect = errorDialect(route?.dialect ?? dialectOf(path), path, request);
+    const dialect = errorDialect(route?.dialect ?? dialectOf(path), path, route, request);
     const over = this.#recorder(request, { id, path, dialect, route: route?.path ?? "other" });
     const verdict = this.guard.admit(request);
     if (!verdict.pass) {
@@ -124,9 +124,9 @@ function pathOf(url: string): string {
   return path === "" ? "/" : path;
 }
 
-/** /v1/models serves two SDKs: its errors follow the header that only Anthropic's sends. */
-function errorDialect(dialect: Dialect, path: string, request: Request): Dialect {
-  const shared = path === "/v1/models" || path.startsWith("/v1/models/");
+/** /v1/models serves two SDKs, and both ask for paths that are not here: errors follow the header that only Anthropic's sends. */
+function errorDialect(dialect: Dialect, path: string, route: Route | undefined, request: Request): Dialect {
+  const shared = /^\/v1\/models(\/|$)/.test(path) || (route === undefined && path.startsWith("/v1/"));
   return shared && request.headers.has("anthropic-version") ? "anthropic" : dialect;
 }
 

@@ -167,7 +167,7 @@ export function findRoute(method: string, path: string): { route: Route; rest: s
 
 /** Whose error shape a path without route gets. */
 export function dialectOf(path: string): Dialect {
-  if (path === "/v1/messages" || path.startsWith("/v1/messages/")) return "anthropic";
+  if (/^\/v1\/(messages|complete|skills)(\/|$)/.test(path)) return "anthropic";
   return path === "/v1" || path.startsWith("/v1/") ? "openai" : "ollama";
 }
 

@@ -199,6 +199,12 @@ test("row 7: unknown paths answer in the shape of their dialect", async () => {
   await using h = await start();
   expect(await message(await fetch(`${h.url}/v1/images/generations`), "openai", 404)).toContain("/v1/images/generations");
   expect(await message(await fetch(`${h.url}/v1/messages/batches`), "anthropic", 404)).toContain("/v1/messages/batches");
+  for (const path of ["/v1/complete", "/v1/skills", "/v1/skills/x"]) {
+    expect(await message(await h.post(path, {}), "anthropic", 404)).toContain(path);
+  }
+  // Both SDKs have files: the header tells whose client it is.
+  expect(await message(await fetch(`${h.url}/v1/files`), "openai", 404)).toContain("/v1/files");
+  await message(await fetch(`${h.url}/v1/files`, { headers: { "anthropic-version": "2023-06-01" } }), "anthropic", 404);
   expect(await message(await fetch(`${h.url}/api/nope`), "ollama", 404)).toBe("404 page not found");
   expect(await message(await fetch(`${h.url}/index.php`), "ollama", 404)).toBe("404 page not found");
 });
@@ -331,6 +337,20 @@ describe("bodies", () => {
     const refused = await h.post("/v1/chat/completions", body(100_000));
     expect(await message(refused, "openai", 400)).toContain("nested more than 512 levels deep");
   });
+});
+
+test("files in a message: text is read, anything else is refused", async () => {
+  await using h = await start();
+  const ask = (file_data: string) => {
+    const content = [{ type: "file", file: { filename: "a", file_data } }];
+    return h.post("/v1/chat/completions", { model: "demo", messages: [{ role: "user", content }] });
+  };
+  const base64 = (text: string) => Buffer.from(text).toString("base64");
+  expect((await ask(`data:text/plain;base64,${base64("Grüße")}`)).status).toBe(200);
+  expect(h.engine.requests[0].prompt).toMatchObject({ messages: [{ content: "Grüße" }] });
+  for (const data of [`data:application/pdf;base64,${base64("%PDF-1.7 text")}`, base64("a\0b"), "/w==", "not base64!"]) {
+    expect(await message(await ask(data), "openai", 400)).toContain("is a file that is not text");
+  }
 });
 
 test("a text-only model: images are refused in the present turn, omitted from the past", async () => {

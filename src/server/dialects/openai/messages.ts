@@ -115,7 +115,8 @@ export function fileText(data: string, where: string): string {
   const base64 = data.replace(/^data:[^,]*;base64,/i, "");
   try {
     const text = new TextDecoder("utf-8", { fatal: true }).decode(Uint8Array.from(atob(base64), (c) => c.charCodeAt(0)));
-    if (!text.includes("\0")) return text;
+    // A PDF of nothing but ASCII still is none that a model could read.
+    if (!text.includes("\0") && !text.startsWith("%PDF-")) return text;
   } catch {
     // Not base64 or not UTF-8.
   }
