@@ -207,6 +207,8 @@ export interface ModelWork {
   /** Tokens of all steps, and steps by how many they had: up to each of STEP_TOKENS, and more. */
   tokens: number;
   stepTokens: number[];
+  /** Tokens that a grammar left no choice of, so that they were computed without being drawn. */
+  forced: number;
   /** Grammars that were compiled or given up: seconds in all, and how many by their time, up to each of GRAMMAR_SECONDS and more. */
   grammarSeconds: number;
   grammars: number[];
@@ -225,6 +227,7 @@ export const newWork = (): ModelWork => ({
   evictions: 0,
   tokens: 0,
   stepTokens: [...STEP_TOKENS, Infinity].map(() => 0),
+  forced: 0,
   grammarSeconds: 0,
   grammars: [...GRAMMAR_SECONDS, Infinity].map(() => 0),
 });

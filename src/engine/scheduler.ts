@@ -134,6 +134,7 @@ export class Scheduler {
     const began = performance.now();
     this.sweep();
     this.admit();
+    await this.jump();
     const batch = await this.masked(this.compose());
     if (batch.length === 0) return;
     const decoding = batch.filter((p) => p.sequence.state === "decode").length;
@@ -157,6 +158,21 @@ export class Scheduler {
     work.evictions = this.cache.evictions;
     const bucket = STEP_TOKENS.findIndex((bound) => tokens <= bound);
     work.stepTokens[bucket === -1 ? STEP_TOKENS.length : bucket]++;
+  }
+
+  /** Appends what grammars leave no choice of: such tokens are computed together, and none of them is drawn. */
+  private async jump(): Promise<void> {
+    for (const s of this.running.slice()) {
+      try {
+        const tokens = await s.forced();
+        if (tokens.length === 0 || !this.cache.grow(s.lease!, s.length + tokens.length)) continue;
+        this.work.forced += tokens.length;
+        const reason = s.force(tokens);
+        if (reason) this.remove(s, () => s.finish(this.cache, reason));
+      } catch (e) {
+        this.remove(s, () => s.fail(this.cache, e));
+      }
+    }
   }
 
   /** Gives the rows of requests that are held to a grammar their masks. */

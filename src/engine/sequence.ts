@@ -54,6 +54,10 @@ export class Sequence {
   private cachedTokens: number | undefined;
   private admittedAt: number | undefined;
   private firstTokenAt: number | undefined;
+  /** Whether the prompt has been in the cache. */
+  private prefilled = false;
+  /** Length at which it was last asked what the grammar leaves no choice of. */
+  private forcedAt = -1;
 
   constructor(readonly o: SequenceOptions) {
     this.length = o.prompt.length;
@@ -149,6 +153,32 @@ export class Sequence {
     return undefined;
   }
 
+  /**
+   * The tokens that have to come next because the grammar leaves no choice; they need not be drawn. Asked once for each length. None where
+   * log-probabilities are wanted, which only a draw gives.
+   */
+  async forced(): Promise<readonly number[]> {
+    const { guide, logprobs, maxTokens = Infinity, window } = this.o;
+    if (!guide?.strict || logprobs !== undefined || this.forcedAt === this.length || this.pending === 0) return [];
+    if (this.state === "prefill" && this.generated > 0) return [];
+    this.forcedAt = this.length;
+    const tokens = await guide.forced(this.tokens[this.length - 1]);
+    // The last token that is allowed is drawn, and ends the answer as ever.
+    return tokens.slice(0, Math.max(0, Math.min(maxTokens - this.generated, window - this.length) - 1));
+  }
+
+  /** Takes tokens that need not be drawn; the lease has room for them. decode → prefill, or a reason to end. */
+  force(tokens: readonly number[]): FinishReason | undefined {
+    this.o.guide!.force(tokens);
+    this.state = "prefill";
+    for (const token of tokens) {
+      this.append(token);
+      if (this.o.output.push(token)) return "stop";
+    }
+    this.forcedAt = this.length;
+    return undefined;
+  }
+
   /** → over, with an end event. */
   finish(cache: KvCache, reason: FinishReason): void {
     this.release(cache);
@@ -190,8 +220,10 @@ export class Sequence {
   }
 
   private reportPrefill(): void {
-    if (this.generated > 0) return;
-    this.o.events.push({ type: "prefill", done: this.computed, total: this.length, cached: this.cachedTokens ?? 0 });
+    const total = this.o.prompt.length;
+    if (this.prefilled) return;
+    this.prefilled = this.computed >= total;
+    this.o.events.push({ type: "prefill", done: Math.min(this.computed, total), total, cached: this.cachedTokens ?? 0 });
   }
 
   private append(token: number): void {

@@ -18,6 +18,8 @@ export interface GuideOptions {
   /** Tokens of nothing but white space, a bit each, and after how many in a row another kind has to come: small models get lost in it. */
   blank?: Int32Array;
   mostBlanks?: number;
+  /** Whether a grammar's text may have a token in it; undefined: tokens are always drawn, even where there is no choice. */
+  usable?(token: number): boolean;
 }
 
 export class Guide {
@@ -93,6 +95,39 @@ export class Guide {
     this.state = "held";
     this.blanks = blank && (blank[token >> 5] >> (token & 31)) & 1 ? this.blanks + 1 : 0;
     matcher?.accept([token]);
+  }
+
+  /**
+   * Tokens that have to come next, as the tokenizer writes their text behind `last`. The last of them is left to the model, because what
+   * follows may belong to it; none where the tokenizer would have written `last` otherwise.
+   */
+  async forced(last: number): Promise<readonly number[]> {
+    const { matcher, tokenizer, usable } = this.o;
+    const choice = this.state === "reasoning" || (this.state === "start" && this.opener !== undefined);
+    if (!matcher || !usable || choice) return [];
+    // Half a character at the end is none.
+    const [text] = (await matcher.state()).forced.split("\ufffd");
+    if (text.length < 2) return [];
+    const before = new TextDecoder().decode(tokenizer.bytes(last));
+    const [first, ...tokens] = tokenizer.encode(before + text, { addSpecial: false }).slice(0, -1);
+    if (first !== last) return [];
+    const bytes = new TextEncoder().encode(text);
+    let at = 0;
+    const fits = (id: number): boolean => {
+      const own = tokenizer.bytes(id);
+      const same = own.every((b, i) => b === bytes[at + i]);
+      at += own.length;
+      return same && usable(id);
+    };
+    const wrong = tokens.findIndex((id) => !fits(id));
+    return wrong === -1 ? tokens : tokens.slice(0, wrong);
+  }
+
+  /** Takes tokens that had to come. */
+  force(tokens: readonly number[]): void {
+    this.state = "held";
+    this.blanks = 0;
+    this.o.matcher!.accept(tokens);
   }
 
   free(): void {

@@ -8,7 +8,7 @@ import { buildGrammar, type CallsRequest } from "./build.ts";
 import { Guide } from "./guide.ts";
 import { CompileProblem, GrammarPool, type PoolOptions } from "./pool.ts";
 import type { RemoteMatcher } from "./slot.ts";
-import { blanksOf, vocabularyOf } from "./vocabulary.ts";
+import { blanksOf, type Vocabulary, vocabularyOf } from "./vocabulary.ts";
 
 export interface GuidesOptions extends Partial<Pick<PoolOptions, "timeoutMs" | "memory" | "startWorker">> {
   tokenizer: Tokenizer;
@@ -26,6 +26,7 @@ const DEFAULTS = { timeoutMs: 2000, memory: 512 * 2 ** 20 };
 export class Guides {
   /** Made when the first grammar comes. */
   private pool: GrammarPool | undefined;
+  private vocabulary: Vocabulary | undefined;
   private blank: Int32Array | undefined;
 
   constructor(private readonly o: GuidesOptions) {}
@@ -76,6 +77,7 @@ export class Guides {
         startsInReasoning: reasons,
         mayReason: prompt.kind === "chat" && chat !== undefined && mayReason(prompt, chat),
         budget,
+        usable: (id) => this.vocabulary!.words[id] !== "" && !tokenizer.endTokens.has(id),
         blank: matcher ? this.blank : undefined,
         mostBlanks: json ? JSON_BLANKS : calls?.mode === "strict" ? TEXT_BLANKS : undefined,
       });
@@ -98,8 +100,9 @@ export class Guides {
 
   private async matcher(ebnf: string, constraint: GenerateRequest["constraint"]): Promise<RemoteMatcher> {
     const { tokenizer, vocabSize, chat, timeoutMs = DEFAULTS.timeoutMs, memory = DEFAULTS.memory, onCompiled, startWorker } = this.o;
+    this.vocabulary ??= vocabularyOf(tokenizer, vocabSize, markersOf(chat));
     this.pool ??= new GrammarPool({
-      vocabulary: vocabularyOf(tokenizer, vocabSize, markersOf(chat)),
+      vocabulary: this.vocabulary,
       timeoutMs,
       memory,
       onCompiled,

@@ -35,7 +35,7 @@ export class WorkTotals {
   }
 }
 
-const COUNTERS = ["steps", "decoded", "preemptions", "evictions", "tokens", "grammarSeconds"] as const;
+const COUNTERS = ["steps", "decoded", "preemptions", "evictions", "tokens", "forced", "grammarSeconds"] as const;
 const HISTOGRAMS = ["stepTokens", "grammars"] as const;
 
 export const sum = <T>(list: readonly T[], of: (item: T) => number): number => list.reduce((n, item) => n + of(item), 0);

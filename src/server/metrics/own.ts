@@ -35,6 +35,7 @@ export class OwnMetrics {
   readonly #engineUp = new Gauge("alloy_engine_up", "Whether the engine runs; 0 while it is being started again.");
   readonly #engineRestarts = new Counter("alloy_engine_restarts_total", "How often the engine died.");
   readonly #engineMemory = new Gauge("alloy_engine_resident_memory_bytes", "Resident memory of the engine's own process.");
+  readonly #forced = new Counter("alloy_grammar_forced_tokens_total", "Tokens that a grammar left no choice of, computed without a draw.");
   readonly #grammars = new Histogram(
     "alloy_grammar_compile_seconds",
     "Grammars of requests, compiled or given up.",
@@ -88,9 +89,10 @@ export class OwnMetrics {
       for (const [state, n] of Object.entries({ used, cached, free: blocks - used - cached })) this.#blocks.set(n, { ...model, state });
       this.#queueLimit.set(m.limits.queued, model);
     }
-    const evicted = this.#totals.total.evictions;
+    const { evictions: evicted, forced } = this.#totals.total;
     this.#totals.update(models);
     this.#evictions.add(this.#totals.total.evictions - evicted);
+    this.#forced.add(this.#totals.total.forced - forced);
     this.#grammars.copy(this.#totals.total.grammars, this.#totals.total.grammarSeconds);
     this.#renderProcess();
     this.#renderEngine(health);
@@ -106,6 +108,7 @@ export class OwnMetrics {
       this.#rejected,
       this.#disconnects,
       this.#toolCalls,
+      this.#forced,
       this.#grammars,
     ];
     return [...current, ...counted, ...this.#process, this.#files].map((f) => f.render({})).join("");
