@@ -260,6 +260,35 @@ test("truncate drops the oldest messages, never system or the last; false refuse
   ]);
 });
 
+test("truncate cuts the beginning of a message that is too long by itself; generate likewise", async () => {
+  await using h = await start({ contextLength: 40 });
+  const long = Array.from({ length: 200 }, (_, i) => `w${i}`).join(" ");
+  const system = { role: "system" as const, content: "be brief" };
+  const chat = await h.post("/api/chat", { model: "demo", messages: [system, { role: "user", content: long }], stream: false });
+  const answer = (await chat.json()) as { prompt_eval_count: number };
+  expect([chat.status, answer.prompt_eval_count <= 30, answer.prompt_eval_count > 20]).toEqual([200, true, true]);
+  expect(Number(chat.headers.get("x-alloy-truncated"))).toBeGreaterThan(160);
+  const { prompt } = h.engine.requests.at(-1)!;
+  if (prompt.kind !== "chat") throw new Error("no chat");
+  expect(prompt.messages[0]).toEqual(system);
+  expect(prompt.messages[1].content).toEndWith("w198 w199");
+  for (const body of [{ prompt: long }, { prompt: long, raw: true }, { prompt: "x", context: Array(100).fill(1) }]) {
+    const r = await h.post("/api/generate", { model: "demo", stream: false, ...body });
+    expect([r.status, r.headers.has("x-alloy-truncated")]).toEqual([200, true]);
+    const refused = await h.post("/api/generate", { model: "demo", truncate: false, ...body });
+    expect([refused.status, ((await refused.json()) as { error: string }).error]).toEqual([400, expect.stringContaining("(40 tokens)")]);
+  }
+  // Where nothing is left to cut it stays an error.
+  const heavy = await h.post("/api/chat", {
+    model: "demo",
+    messages: [
+      { role: "system", content: long },
+      { role: "user", content: "x" },
+    ],
+  });
+  expect(heavy.status).toBe(400);
+});
+
 test("capabilities: texts that clients match", async () => {
   const models = [scriptedModel("plain", { capabilities: ["completion"] }), scriptedModel("embed", { capabilities: ["embedding"] })];
   await using h = await start({ models });

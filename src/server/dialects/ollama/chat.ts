@@ -91,7 +91,7 @@ export async function chat(context: RequestContext): Promise<Response> {
     keepAlive,
     contextLimit: options.contextLimit,
   };
-  const generation = await openTruncating(context, request, prompt, { truncate: body.truncate ?? true });
+  const generation = await openTruncating(context, request, { truncate: body.truncate ?? true, cut: true });
   if (body.stream ?? true) {
     return streamResponse(context, lines(generation, head), {
       kind: "ndjson",

@@ -7,12 +7,13 @@ import { readJson } from "../../body.ts";
 import type { RequestContext } from "../../context.ts";
 import { errorBody } from "../../errors.ts";
 import { gapPrompt, requireInsert } from "../../fim.ts";
-import { collect, openGeneration, type EndEvent, type Generation } from "../../generation.ts";
+import { collect, type EndEvent, type Generation } from "../../generation.ts";
 import { parseKeepAlive } from "../../keep-alive.ts";
 import { imageError } from "../../media.ts";
 import { resolveModel } from "../../names.ts";
 import { OLLAMA_SAMPLING } from "../../sampling.ts";
 import { jsonResponse, ndjson, streamResponse } from "../../stream.ts";
+import { openTruncating } from "../../truncate.ts";
 import { opt, validate } from "../../validate.ts";
 import * as common from "./common.ts";
 import { parseOptions } from "./options.ts";
@@ -67,7 +68,8 @@ export async function generate(context: RequestContext): Promise<Response> {
     keepAlive,
     contextLimit: options.contextLimit,
   };
-  const generation = await openGeneration(context, request);
+  // A gap has two ends: neither may go.
+  const generation = await openTruncating(context, request, { truncate: (body.truncate ?? true) && !body.suffix, cut: true });
   const final = async (end: EndEvent) => ({
     done: true,
     done_reason: common.doneReason(end),

@@ -20,7 +20,7 @@ export async function createResponse(context: RequestContext): Promise<Response>
   const parsed = parsePrompt(context, info, body);
   const { prompt, tools } = parsed;
   const request = generateRequest(context, info, body, prompt);
-  const generation = await openTruncating(context, request, prompt, {
+  const generation = await openTruncating(context, request, {
     truncate: body.truncation === "auto",
     droppable: beforeLastTurn,
     singleCall: body.parallel_tool_calls === false,
