@@ -136,7 +136,7 @@ export const ROWS: Readonly<Record<number, Row>> = {
 export function testsOfRows(): Map<number, Set<string>> {
   const found = new Map<number, Set<string>>();
   for (const file of repositoryFiles(".test.ts")) {
-    for (const [, number] of read(file).matchAll(/^\s*(?:test\b[^"`\n]*\(|)["`]row (\d+): /gm)) {
+    for (const [, number] of read(file).matchAll(/(?:^\s*|\()["`]row (\d+): /gm)) {
       const files = found.get(Number(number)) ?? new Set();
       found.set(Number(number), files.add(file));
     }
