@@ -2,9 +2,11 @@
 import { attentionDispatches, prefillTokens } from "./attention.ts";
 import type { KernelSet } from "./api.ts";
 import { linearDispatches, packedLayout, quantizeDispatches, quantizedActivationBytes } from "./linear-api.ts";
+import type { IsaName } from "../src/runtime/cpu/isa.ts";
 import { cpuSampling } from "./sample.ts";
 
-export const cpuKernels: KernelSet = {
+/** @param isa whose register tiles matmuls of many tokens use */
+export const cpuKernelsFor = (isa: IsaName): KernelSet => ({
   name: "cpu",
   batchTokens: 256,
   exactTypes: ["f32", "f16", "bf16"],
@@ -14,7 +16,9 @@ export const cpuKernels: KernelSet = {
   packs: ({ type, n, k }) => packedLayout(type, n, k).packed,
   quantize: quantizeDispatches,
   quantizedBytes: quantizedActivationBytes,
-  linear: linearDispatches,
+  linear: (ctx, o) => linearDispatches(isa, ctx, o),
   prefillTokens,
   attention: attentionDispatches,
-};
+});
+
+export const cpuKernels = cpuKernelsFor("baseline");

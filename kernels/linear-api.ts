@@ -4,17 +4,16 @@
  */
 import type { TensorType } from "../src/formats/weights.ts";
 import type { DeviceBuffer, Dispatch, Slot } from "../src/runtime/device.ts";
+import type { IsaName } from "../src/runtime/cpu/isa.ts";
 import { AlloyError } from "../src/support/errors.ts";
 import type { KernelContext, LinearOptions, QuantizeOptions, StepContext, WeightShape } from "./api.ts";
 import { CHUNK, dequantFloatKernels, dequantQuantisedKernels, embedFloatKernels, embedQuantisedKernels, valueConstexprs } from "./embed.ts";
 import { FAMILIES, isFloatType, isQuantised, panelBytes, type QuantisedType } from "./families.ts";
 import { FLOAT_TILES, linearFloats, ROWS } from "./linear-float.ts";
-import { linear, linearConstexprs, PANELS } from "./linear.ts";
+import { PREFILL_TILE, prefillConstexprs, linearPrefill } from "./linear-prefill.ts";
+import { DECODE_TILES, linear, linearConstexprs } from "./linear.ts";
 import { quantize, RECORD } from "./quantize.ts";
 import { packConstexprs, packKernels } from "./repack.ts";
-
-const TILES = [1, 2, 4, 8] as const;
-const PREFILL_TILE = 6;
 
 /** Whether the linear kernels want a weight packed, and how many bytes the packed form takes. */
 export function packedLayout(type: TensorType, n: number, k: number): { packed: boolean; bytes: number } {
@@ -32,7 +31,7 @@ export function packDispatches(ctx: KernelContext, o: WeightShape & { src: Devic
 
 /** Tokens per tile (MR) in plans of at most `maxTokens` tokens. */
 export function tokenTile(maxTokens: number): number {
-  return TILES.find((tile) => maxTokens <= tile) ?? PREFILL_TILE;
+  return DECODE_TILES.find((tile) => maxTokens <= tile) ?? PREFILL_TILE;
 }
 
 /** Bytes of the quantised form of [maxTokens, k] activations. */
@@ -65,8 +64,8 @@ export function quantizeDispatches(ctx: StepContext, o: QuantizeOptions): Dispat
 /** Fewest programs that a large matmul is cut into, for machines with many cores. */
 const PROGRAMS = 64;
 
-/** y = x Wᵀ (+ bias) (+ residual). */
-export function linearDispatches(ctx: KernelContext, o: LinearOptions): Dispatch[] {
+/** y = x Wᵀ (+ bias) (+ residual), with the register tiles of an instruction set. */
+export function linearDispatches(isa: IsaName, ctx: KernelContext, o: LinearOptions): Dispatch[] {
   const bias = o.bias ?? o.y;
   const residual = o.residual ?? o.y;
   const epilogue = (o.bias ? 1 : 0) + (o.residual ? 2 : 0);
@@ -83,8 +82,9 @@ export function linearDispatches(ctx: KernelContext, o: LinearOptions): Dispatch
   const type = quantised(o);
   if (!o.xq) throw new AlloyError("internal", `linear: a packed ${type} weight needs quantised activations`);
   const tile = tokenTile(o.maxT);
-  const NV = PANELS[tile];
-  const program = ctx.program(linear, linearConstexprs(type, tile, NV));
+  const many = prefillConstexprs(type, isa);
+  const [program, NV] =
+    tile === PREFILL_TILE ? [ctx.program(linearPrefill, many), many.NV] : [ctx.program(linear, linearConstexprs(type, tile)), 1];
   const size = panelBytes(FAMILIES[type], o.k) / 4;
   const args = [o.w, o.w, o.w, o.xq, o.xq, o.y, bias, residual, o.T, o.n, o.k / 32, size, o.yStride, o.yOffset, epilogue];
   return [{ program, grid: grid(Math.ceil(o.n / (16 * NV)), tile), args }];

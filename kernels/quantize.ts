@@ -4,7 +4,7 @@
  *
  * Layout: `[tile][k / 32][MR][RECORD]` 32-bit words, MR tokens to a tile. A record's words:
  * 0 … 7 the 32 quants, four to a word; 8 the scale (f32); 9 the sum of the quants (i32); 10 scale times that sum (f32);
- * 11, 12 the sums of the two halves; 13, 14 scale times those; 15 nothing. Tokens that fill up the last tile are zeros.
+ * 11, 12 the sums of the two halves; 13, 14 scale times those; 15 the sum times -128. Tokens that fill up the last tile are zeros.
  */
 import type { Instance } from "./instances.ts";
 import { constexpr, dim, f32, i32, i8, kernel, ptr } from "../src/compiler/language/index.ts";
@@ -38,6 +38,7 @@ export const quantize = kernel(
         al.store(q + record + 12, second);
         al.store(qf + record + 13, d * first);
         al.store(qf + record + 14, d * second);
+        al.store(q + record + 15, (first + second) * -128);
       }
     }
   },

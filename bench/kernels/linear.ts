@@ -7,6 +7,7 @@
 import { typeBytes } from "../../src/formats/quant/table.ts";
 import type { TensorType } from "../../src/formats/weights.ts";
 import { compileProgram } from "../../src/compiler/program.ts";
+import type { IsaName } from "../../src/runtime/cpu/isa.ts";
 import { createCpuDevice } from "../../src/runtime/cpu/device.ts";
 import { bestSeconds, dotRate, readRate } from "../limits.ts";
 import type { DeviceBuffer, Dispatch } from "../../src/runtime/device.ts";
@@ -74,7 +75,20 @@ function multiply(type: TensorType, w: DeviceBuffer, n: number, k: number, t: nu
   const plan = device.plan(quantizeDispatches(ctx, { x, xq, T: t, maxT: t, k, rows: "T" }), 0);
   plan.run();
   plan.free();
-  return linearDispatches(ctx, { type, n, k, w, x, xq, y, yStride: n, yOffset: 0, T: t, maxT: t, rows: "T" });
+  return linearDispatches(device.properties.isa as IsaName, ctx, {
+    type,
+    n,
+    k,
+    w,
+    x,
+    xq,
+    y,
+    yStride: n,
+    yOffset: 0,
+    T: t,
+    maxT: t,
+    rows: "T",
+  });
 }
 
 for (const type of types) {

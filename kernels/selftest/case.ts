@@ -26,6 +26,8 @@ export interface KernelCases {
   tolerance: number;
   /** Why the tolerance is not 0. */
   why?: string;
+  /** Set for a kernel that is written for one kind of device and that the other has no form of. */
+  only?: "cpu" | "gpu";
   /** Cases for CPUs, with values that their kernels are compiled for, or for GPUs. */
   cases(next: Random, target: "cpu" | "gpu"): Iterable<Case>;
 }

@@ -37,7 +37,9 @@ export interface SelftestOptions {
 /** Compares kernel after kernel; the caller prints as they come. Errors of a device are failures of the kernel. */
 export async function* selftest(device: Device, options: SelftestOptions = {}): AsyncGenerator<KernelReport> {
   const target = device.properties.kind === "cpu" ? "cpu" : "gpu";
-  const chosen = KERNEL_CASES.filter((k) => options.only === undefined || k.kernel.name.includes(options.only));
+  const chosen = KERNEL_CASES.filter((k) => k.only === undefined || k.only === target).filter(
+    (k) => options.only === undefined || k.kernel.name.includes(options.only),
+  );
   const seed = options.seed ?? 1;
   if (target === "cpu") compileTogether(device, chosen, seed);
   for (const k of chosen) {

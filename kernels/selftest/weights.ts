@@ -15,10 +15,11 @@ import { matmulFloatKernels, matmulQuantisedKernels } from "../gpu/matmul.ts";
 import { EPILOGUE, matvecFloatKernels, matvecQuantisedKernels } from "../gpu/matvec.ts";
 import { DEBUG_TUNING, GPU_TUNING } from "../gpu/tuning.ts";
 import { FLOAT_TILES, linearFloats, ROWS } from "../linear-float.ts";
-import { linear, linearConstexprs, PANELS } from "../linear.ts";
+import { linearPrefill, PREFILL_TILE, prefillConstexprs } from "../linear-prefill.ts";
+import { linear, linearConstexprs } from "../linear.ts";
 import { quantize, RECORD } from "../quantize.ts";
 import { packConstexprs, packKernels } from "../repack.ts";
-import { below, type Case, type Data, floats, ints, type KernelCases, type Random, SUMS } from "./case.ts";
+import { below, type Case, type CaseArgs, type Data, floats, ints, type KernelCases, type Random, SUMS } from "./case.ts";
 
 const FLOAT_TYPES: readonly FloatType[] = ["f32", "f16", "bf16"];
 const MATRIX_UNITS = "matrix units sum in an order, and may round in a way, of their own";
@@ -140,35 +141,59 @@ function output(next: Random, t: number, n: number, epilogue: number) {
   return { y, bias: epilogue & EPILOGUE.bias ? floats(next, n) : none, residual, t, n, stride, offset, epilogue };
 }
 
-/** The integer matmul of CPUs, over panels and activations that the interpreter has made. */
-const integer: KernelCases = {
+/** A product of CPUs in integers, over panels and activations (tiles of MR tokens) that the interpreter has made. */
+function integerCase(
+  next: Random,
+  type: QuantisedType,
+  [n, k, t]: readonly [number, number, number],
+  MR: number,
+  epilogue: number,
+): CaseArgs {
+  const pack = packCase(type, stored(next, type, n * k), n, k);
+  interpret(packKernels[type].ir(pack.constexprs), pack.grid, pack.args);
+  const xq = new Int32Array(Math.ceil(t / MR) * MR * (k / 32) * RECORD);
+  const views = { q: xq, q8: new Int8Array(xq.buffer), qf: new Float32Array(xq.buffer) };
+  const activations = { x: floats(next, t * k, 3), ...views, t, blocks: k / 32, stride: k };
+  interpret(quantize.ir({ MR }), [Math.ceil(t / MR), 1, 1], activations);
+  const w = pack.args.dst8 as Uint8Array;
+  const panels = { w: new Int32Array(w.buffer), w8: w, w16: new Float16Array(w.buffer) };
+  const sizes = { blocks: k / 32, panelWords: pack.args.panelWords as number };
+  return { ...panels, x: xq, xf: new Float32Array(xq.buffer), ...output(next, t, n, epilogue), ...sizes };
+}
+/** Packed bytes may be NaN as floats; only the result is compared. */
+const results = (a: CaseArgs) => ({ y: a.y as Data });
+
+const fewTokens: KernelCases = {
   kernel: linear,
   tolerance: 1e-5,
   why: SUMS,
   *cases(next, target) {
     // GPUs never run it: one type of each way to scale says that the target computes what it says.
     for (const type of target === "cpu" ? QUANTISED_TYPES : (["q4_0", "q5_k", "mxfp4"] as const)) {
-      for (const MR of target === "cpu" ? [1, 6] : [1]) {
-        const [n, k, t] = [18, FAMILIES[type].block === 32 ? 96 : 256, MR === 1 ? 1 : 7];
-        const pack = packCase(type, stored(next, type, n * k), n, k);
-        interpret(packKernels[type].ir(pack.constexprs), pack.grid, pack.args);
-        const xq = new Int32Array(Math.ceil(t / MR) * MR * (k / 32) * RECORD);
-        const views = { q: xq, q8: new Int8Array(xq.buffer), qf: new Float32Array(xq.buffer) };
-        const activations = { x: floats(next, t * k, 3), ...views, t, blocks: k / 32, stride: k };
-        interpret(quantize.ir({ MR }), [Math.ceil(t / MR), 1, 1], activations);
-        const w = pack.args.dst8 as Uint8Array;
-        const panels = { w: new Int32Array(w.buffer), w8: w, w16: new Float16Array(w.buffer) };
-        const sizes = { blocks: k / 32, panelWords: pack.args.panelWords as number };
-        const args = { ...panels, x: xq, xf: new Float32Array(xq.buffer), ...output(next, t, n, MR === 1 ? 3 : 0), ...sizes };
-        const constexprs = linearConstexprs(type, MR, PANELS[MR]);
-        // Packed bytes may be NaN as floats; only the result is compared.
-        yield {
-          what: `${type} [${n}, ${k}], ${t} tokens`,
-          constexprs,
-          grid: [Math.ceil(n / (16 * PANELS[MR])), 1, 1],
-          args,
-          results: (a) => ({ y: a.y as Data }),
-        };
+      for (const MR of target === "cpu" ? [1, 4] : [1]) {
+        const [n, k, t] = [18, FAMILIES[type].block === 32 ? 96 : 256, MR === 1 ? 1 : 5];
+        const args = integerCase(next, type, [n, k, t], MR, MR === 1 ? 3 : 0);
+        yield { what: `${type} [${n}, ${k}], ${t} tokens`, constexprs: linearConstexprs(type, MR), grid: [2, 1, 1], args, results };
+      }
+    }
+  },
+};
+
+const manyTokens: KernelCases = {
+  kernel: linearPrefill,
+  only: "cpu",
+  tolerance: 1e-5,
+  why: SUMS,
+  *cases(next) {
+    for (const [i, type] of QUANTISED_TYPES.entries()) {
+      // Every way to hold sums in registers with every type; columns for one and for two pieces of a panel take turns.
+      for (const [j, isa] of (["avx512-vnni", "avx2", "neon-dotprod"] as const).entries()) {
+        const small = FAMILIES[type].block === 32 ? 96 : 256;
+        const [n, k, t] = [34, (i + j) % 3 === 0 ? 1024 + small : small, 8];
+        const constexprs = prefillConstexprs(type, isa);
+        const args = integerCase(next, type, [n, k, t], PREFILL_TILE, (i + j) % 4);
+        const grid = [Math.ceil(n / (16 * constexprs.NV)), 1 + (i % 2), 1] as const;
+        yield { what: `${type} [${n}, ${k}], ${t} tokens, ${constexprs.SUB} × ${constexprs.NV}`, constexprs, grid, args, results };
       }
     }
   },
@@ -286,4 +311,4 @@ const products: readonly KernelCases[] = [
   ]),
 ];
 
-export const weightCases: readonly KernelCases[] = [...reading, integer, ...FLOAT_TYPES.map(inPlace), ...products];
+export const weightCases: readonly KernelCases[] = [...reading, fewTokens, manyTokens, ...FLOAT_TYPES.map(inPlace), ...products];

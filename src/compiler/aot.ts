@@ -6,6 +6,7 @@ import { AlloyError } from "../support/errors.ts";
 import { cacheDir } from "../support/paths.ts";
 import { isaFlags, lookupFunction, systemCompiler } from "../runtime/cpu/cc.ts";
 import { libraryName, sourceHash } from "../runtime/cpu/development.ts";
+import type { IsaName } from "../runtime/cpu/isa.ts";
 import { COMMON_FLAGS, ISAS } from "../runtime/cpu/isa.ts";
 import { RUNTIME_SYMBOLS, runtimeSource } from "../runtime/cpu/native.ts";
 import { emitFunction, prelude } from "./emit/c/index.ts";
@@ -15,6 +16,8 @@ import type { AnyKernel, Constexprs } from "./language/kernel.ts";
 export interface KernelInstance {
   kernel: AnyKernel;
   constexprs: Constexprs;
+  /** The one instruction set that it is compiled for; undefined: all. */
+  isa?: IsaName;
 }
 
 export interface LibraryOptions {
@@ -85,10 +88,11 @@ async function buildOne(path: string, target: string, compiler: readonly string[
       .slice(0, 32);
     return { object: join(cache, `${key}.o`), text, flags };
   };
-  const unique = [...new Map(instances.map((i) => [i.kernel.symbol(i.constexprs), i])).entries()];
   const symbols: string[] = [];
   const jobs: Job[] = [];
   for (const isa of ISAS.filter((i) => i.width > 1 && (i.arch === "any" || i.arch === arch))) {
+    const own = instances.filter((i) => i.isa === undefined || i.isa === isa.name);
+    const unique = [...new Map(own.map((i) => [i.kernel.symbol(i.constexprs), i])).entries()];
     for (let at = 0; at < unique.length; at += PER_FILE) {
       const functions = unique.slice(at, at + PER_FILE).map(([symbol, i]) => {
         const name = `${symbol}__${isa.suffix}`;

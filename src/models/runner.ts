@@ -32,7 +32,7 @@ const EMBED_TOKENS = 16;
 
 export const loadRunner: LoadRunner = async (file, options) => {
   const description = describeModel(file);
-  const kernels = kernelsFor(options.device.properties.kind, options.kernels);
+  const kernels = kernelsFor(options.device.properties, options.kernels);
   const weights = new WeightStore(options.device, kernels, file, options.precision === "exact");
   const kvType = options.kvType ?? (options.precision === "exact" ? "f32" : "f16");
   const built = buildModel(description, weights, kvType);

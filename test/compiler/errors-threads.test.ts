@@ -210,6 +210,10 @@ describe("memory of a threadgroup", () => {
       "
     `);
   });
+  test("of a program", () => {
+    expect(mistake((al) => al.local(70_000), 0)).toContain("al.local: 280000 bytes, a program has 262144");
+    expect(mistake((al) => al.shared(8), 0)).toContain("al.shared works in kernels of the thread level only");
+  });
   test("declared in a loop", () => {
     expect(
       mistake((al, { N }) => {

@@ -31,7 +31,7 @@ function store(type: TensorType, offset: number, bytes: Uint8Array, columns: num
     fileBytes: map.bytes,
     close: () => map.close(),
   };
-  return { weights: new WeightStore(device, kernelsFor("cpu", "gpu"), file, false), address };
+  return { weights: new WeightStore(device, kernelsFor({ kind: "cpu", isa: "baseline" }, "gpu"), file, false), address };
 }
 
 test.each([

@@ -43,7 +43,7 @@ const runners: ["cpu" | "gpu", string, () => Runner, number][] = [
 describe.each(runners)("%s kernels, %s", (name, _, make, most) => {
   const run = make();
   const next = random(SEED);
-  const set = kernelsFor("cpu", name);
+  const set = kernelsFor({ kind: "cpu", isa: "baseline" }, name);
   // GPU kernels multiply queries and probabilities as f16 where the cache is f16.
   const within = (shape: Shape): number => (name === "gpu" && shape.kv !== "f32" ? 4e-3 : 3e-5);
 

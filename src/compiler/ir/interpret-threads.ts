@@ -8,29 +8,17 @@ import type { Bound } from "./interpret.ts";
 import type { Access } from "./machine.ts";
 import { Machine, sourceLine } from "./machine.ts";
 import { runSimd } from "./interpret-simd.ts";
-import type { Elements } from "./memory.ts";
-import { MemoryView } from "./memory.ts";
+import type { Elements, OwnMemory } from "./memory.ts";
+import { allocate, ownMemory } from "./memory.ts";
 import { OPS } from "./ops.ts";
 import { binaryFunction } from "./scalar.ts";
 import type { Num } from "./scalar.ts";
-import { allocate } from "./memory.ts";
-import type { Block, KernelIR, Op, Param } from "./types.ts";
-import { DTYPE_BYTES, elements, SIMD_WIDTH } from "./types.ts";
+import type { Block, KernelIR, Op } from "./types.ts";
+import { elements, SIMD_WIDTH } from "./types.ts";
 import { walk } from "./walk.ts";
 
 /** Ops at which threads meet. */
 const isMeeting = (op: Op): boolean => op.op === "barrier" || OPS[op.op].level === "simd";
-
-/** Shared or local memory with what was written to it. */
-export interface OwnMemory {
-  view: MemoryView;
-  written: Uint8Array;
-}
-
-function ownMemory(p: Param): OwnMemory {
-  const n = p.elements!;
-  return { view: new MemoryView(p.name, p.dtype, new Uint8Array(n * DTYPE_BYTES[p.dtype])), written: new Uint8Array(n) };
-}
 
 /** Runs the threadgroups of a launch, one after the other. */
 export class Threadgroup {
@@ -118,7 +106,6 @@ export class Threadgroup {
 export class Thread extends Machine {
   /** The meeting point at which it waits; undefined when it has ended. */
   at: Op | undefined;
-  private readonly local = new Map<number, OwnMemory>();
   private readonly running: Iterator<Op, unknown>;
 
   constructor(
@@ -129,10 +116,8 @@ export class Thread extends Machine {
   ) {
     super(owner.ir, owner.grid, owner.bound);
     this.position = position;
-    this.ir.params.forEach((p, i) => {
-      if (p.kind === "local") this.local.set(i, ownMemory(p));
-      this.memory[i] ??= (this.local.get(i) ?? owner.shared.get(i))?.view;
-    });
+    this.declareLocals();
+    this.ir.params.forEach((_, i) => (this.memory[i] ??= owner.shared.get(i)?.view));
     this.running = this.steps(this.ir.body);
   }
 
@@ -163,15 +148,9 @@ export class Thread extends Machine {
 
   protected override accessing(op: Op, index: number, access: Access): void {
     const param = op.attrs.param as number;
-    const own = this.local.get(param) ?? this.owner.shared.get(param);
-    if (own && access !== "write" && !own.written[index]) {
-      this.fail(
-        op,
-        `${op.op} of ${this.ir.params[param].name}[${index}], which was never written`,
-        "Store to it first (with al.barrier() between, if another thread does): declared memory holds nothing.",
-      );
-    }
-    if (own) own.written[index] = 1;
+    super.accessing(op, index, access);
+    const shared = this.owner.shared.get(param);
+    if (shared) this.track(shared, op, index, access);
     const other = this.owner.logs.get(param)?.add(index, this.index, access, op);
     if (other) {
       const line = other.op.loc ? ` (line ${other.op.loc.line})` : "";
@@ -183,10 +162,6 @@ export class Thread extends Machine {
       const what = `${op.op} of ${this.ir.params[param].name}[${index}] races with threadgroup number ${group - 1}, which ${access === "read" ? "writes it" : "accesses it"} too`;
       this.fail(op, what, "Nothing orders threadgroups of one launch: use an atomic, or two launches.");
     }
-  }
-
-  private fail(op: Op, what: string, hint: string): never {
-    throw new AlloyError("kernel_error", `kernel ${this.ir.name}: ${what} (${this.where()})${sourceLine(this.ir, op.loc)}`, { hint });
   }
 
   /** Runs a block, yielding at meeting points; returns the operands of its `yield`. */

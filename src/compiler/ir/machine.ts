@@ -7,8 +7,8 @@ import { elements } from "./types.ts";
 import { OPS } from "./ops.ts";
 import type { Num } from "./scalar.ts";
 import { binaryFunction, castScalar, unaryFunction, wrap } from "./scalar.ts";
-import type { Elements, MemoryView } from "./memory.ts";
-import { allocate } from "./memory.ts";
+import type { Elements, MemoryView, OwnMemory } from "./memory.ts";
+import { allocate, ownMemory } from "./memory.ts";
 import { SHAPE_RULES } from "./interpret-shape.ts";
 
 /** How an op touches memory. */
@@ -18,6 +18,7 @@ export class Machine {
   private readonly values: Elements[];
   protected readonly memory: (MemoryView | undefined)[];
   protected position: readonly number[] = [0, 0, 0];
+  private readonly locals = new Map<number, OwnMemory>();
 
   constructor(
     readonly ir: KernelIR,
@@ -30,7 +31,18 @@ export class Machine {
 
   program(position: readonly number[]): void {
     this.position = position;
+    this.declareLocals();
     this.block(this.ir.body);
+  }
+
+  /** Local memory as a program or a thread finds it: empty. */
+  protected declareLocals(): void {
+    this.ir.params.forEach((p, i) => {
+      if (p.kind !== "local") return;
+      const own = ownMemory(p);
+      this.locals.set(i, own);
+      this.memory[i] = own.view;
+    });
   }
 
   /** Who runs, for messages. */
@@ -39,7 +51,26 @@ export class Machine {
   }
 
   /** Told of every element that is about to be accessed. */
-  protected accessing(_op: Op, _index: number, _access: Access): void {}
+  protected accessing(op: Op, index: number, access: Access): void {
+    const own = this.locals.get(op.attrs.param as number);
+    if (own) this.track(own, op, index, access);
+  }
+
+  /** Declared memory holds nothing before something was stored to it. */
+  protected track(own: OwnMemory, op: Op, index: number, access: Access): void {
+    if (access !== "write" && !own.written[index]) {
+      this.fail(
+        op,
+        `${op.op} of ${this.ir.params[op.attrs.param as number].name}[${index}], which was never written`,
+        "Store to it first (with al.barrier() between, if another thread does): declared memory holds nothing.",
+      );
+    }
+    own.written[index] = 1;
+  }
+
+  protected fail(op: Op, what: string, hint: string): never {
+    throw new AlloyError("kernel_error", `kernel ${this.ir.name}: ${what} (${this.where()})${sourceLine(this.ir, op.loc)}`, { hint });
+  }
 
   get(v: Value): Elements {
     return this.values[v.id];

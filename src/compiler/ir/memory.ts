@@ -3,7 +3,7 @@ import { toArrayBuffer } from "bun:ffi";
 import type { Pointer } from "bun:ffi";
 import { bf16ToNumber, numberToBf16 } from "../../formats/half.ts";
 import { AlloyError } from "../../support/errors.ts";
-import type { DType } from "./types.ts";
+import type { DType, Param } from "./types.ts";
 import { DTYPE_BYTES } from "./types.ts";
 import type { Num } from "./scalar.ts";
 
@@ -80,4 +80,15 @@ export class MemoryView {
 function addressView(m: { address: number; bytes: number }): { buffer: ArrayBuffer; offset: number; bytes: number } {
   if (m.bytes === 0) return { buffer: new ArrayBuffer(0), offset: 0, bytes: 0 };
   return { buffer: toArrayBuffer(m.address as Pointer, 0, m.bytes), offset: 0, bytes: m.bytes };
+}
+
+/** Shared or local memory with what was written to it. */
+export interface OwnMemory {
+  view: MemoryView;
+  written: Uint8Array;
+}
+
+export function ownMemory(p: Param): OwnMemory {
+  const n = p.elements!;
+  return { view: new MemoryView(p.name, p.dtype, new Uint8Array(n * DTYPE_BYTES[p.dtype])), written: new Uint8Array(n) };
 }

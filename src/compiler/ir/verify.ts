@@ -33,7 +33,7 @@ class Verifier {
       this.need(isMemory(p) === (p.value === undefined), `parameter ${p.name}: memory has no value, others have one`);
       const own = p.kind === "shared" || p.kind === "local";
       const level = this.ir.threads !== undefined || this.ir.lanes !== undefined;
-      this.need(!own || level, `parameter ${p.name}: ${p.kind} memory in a kernel without threads`);
+      this.need(p.kind !== "shared" || level, `parameter ${p.name}: shared memory in a kernel without threads`);
       const sized = Number.isSafeInteger(p.elements) && p.elements! > 0;
       this.need(own ? sized : p.elements === undefined, `parameter ${p.name} has ${p.elements} elements`);
       this.need((p.kind === "constant") === (p.constant !== undefined), `parameter ${p.name}: a constant, and nothing else, has a value`);

@@ -13,6 +13,8 @@ import { loadFrom, storeTo } from "./vocabulary-memory.ts";
 export const SHARED_LIMIT = 32 * 1024;
 /** Bytes of local memory of one thread: more would not stay near it. */
 export const LOCAL_LIMIT = 16 * 1024;
+/** Bytes of local memory of a program, which on a CPU lie in the second-level cache. */
+export const PROGRAM_LIMIT = 256 * 1024;
 
 /** Sizes of the threadgroup; an error in a kernel without threads. */
 export function threadsOf(c: Compiler, info: CallInfo): readonly [number, number, number] {
@@ -45,13 +47,11 @@ function linearId(c: Compiler, threads: readonly number[]): Numeric {
   return plus(c, x, times(c, literal(threads[0]), plus(c, y, times(c, literal(threads[1]), z))));
 }
 
-const spaces = { shared: SHARED_LIMIT, local: LOCAL_LIMIT };
-
-/** Declares memory of the threadgroup or the thread and gives a pointer to it. */
+/** Declares memory of the threadgroup or the thread, at the tile level of the program, and gives a pointer to it. */
 const memory =
   (kind: "shared" | "local"): Handler =>
   (c, args, info) => {
-    threadsOf(c, info);
+    if (kind === "shared") threadsOf(c, info);
     if (c.journal.depth > 0)
       c.fail(
         `${info.name} stands inside a run-time loop or condition`,
@@ -62,11 +62,16 @@ const memory =
     const { params } = c.builder;
     const bytes = elements(sizes) * DTYPE_BYTES[dtype];
     const total = params.filter((p) => p.kind === kind).reduce((sum, p) => sum + p.elements! * DTYPE_BYTES[p.dtype], bytes);
-    if (total > spaces[kind]) {
+    const [who, limit] =
+      kind === "shared"
+        ? ["a threadgroup", SHARED_LIMIT]
+        : c.builder.facts.threads
+          ? ["a thread", LOCAL_LIMIT]
+          : ["a program", PROGRAM_LIMIT];
+    if (total > (limit as number)) {
       const whole = total === bytes ? "" : `, ${total} with what was declared before`;
-      const who = kind === "shared" ? "a threadgroup" : "a thread";
       c.fail(
-        `${info.name}: ${bytes} bytes${whole}, ${who} has ${spaces[kind]}`,
+        `${info.name}: ${bytes} bytes${whole}, ${who} has ${limit}`,
         "Use smaller blocks or a smaller type, or work in several rounds.",
       );
     }

@@ -77,6 +77,8 @@ export function isaByName(name: string): Isa {
   return isa;
 }
 
+export const isIsa = (name: string | undefined): name is IsaName => ISAS.some((i) => i.name === name);
+
 /** Instruction sets that a machine with these features (alloy_cpu_features) and architecture can run, best first. */
 export function usableIsas(features: number, arch: string = process.arch): Isa[] {
   return ISAS.filter((i) => (i.arch === "any" || i.arch === arch) && (features & i.features) === i.features);

@@ -1,5 +1,5 @@
 /** The int8 microkernel keeps its accumulators in registers: no vector goes to the stack inside the loop that holds the dots. */
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -8,12 +8,16 @@ import { isaFlags, systemCompiler } from "../../../src/runtime/cpu/cc.ts";
 import type { IsaName } from "../../../src/runtime/cpu/isa.ts";
 import { COMMON_FLAGS, isaByName } from "../../../src/runtime/cpu/isa.ts";
 import { gemm8 } from "../../../bench/kernels/gemm8.ts";
+import { linearPrefill, prefillConstexprs } from "../../../kernels/linear-prefill.ts";
+import type { KernelIR } from "../../../src/compiler/ir/types.ts";
+
+setDefaultTimeout(120_000);
 
 /** Assembly of a kernel, without directives. */
-function assembly(isa: IsaName, constexprs: Record<string, number>): string[] {
+function assembly(isa: IsaName, ir: KernelIR): string[] {
   const dir = mkdtempSync(join(tmpdir(), "alloy-spills-"));
   try {
-    writeFileSync(join(dir, "k.c"), emitC(gemm8.ir(constexprs), isa, "gemm8"));
+    writeFileSync(join(dir, "k.c"), emitC(ir, isa, "k"));
     const r = Bun.spawnSync([
       systemCompiler()!.path,
       ...COMMON_FLAGS,
@@ -33,16 +37,17 @@ function assembly(isa: IsaName, constexprs: Record<string, number>): string[] {
   }
 }
 
-/** Lines of the innermost loop around the first line that matches: from the label that a later line jumps back to. */
+/** Lines of the shortest loop that holds a line that matches: from a label to a later line that jumps back to it. */
 function innermostLoop(lines: readonly string[], inside: RegExp): string[] {
-  const first = lines.findIndex((l) => inside.test(l));
-  for (let end = first; end < lines.length; end++) {
-    const jump = /^\s*j\w+\s+(\.L\w+)/.exec(lines[end]);
-    if (!jump) continue;
-    const start = lines.lastIndexOf(`${jump[1]}:`, first);
-    if (start >= 0) return lines.slice(start, end + 1);
-  }
-  return [];
+  let shortest: string[] = [];
+  lines.forEach((line, end) => {
+    const jump = /^\s*j\w+\s+(\.L\w+)/.exec(line);
+    const start = jump ? lines.indexOf(`${jump[1]}:`) : -1;
+    if (start < 0 || start > end) return;
+    const loop = lines.slice(start, end + 1);
+    if (loop.some((l) => inside.test(l)) && (shortest.length === 0 || loop.length < shortest.length)) shortest = loop;
+  });
+  return shortest;
 }
 
 const spills = (lines: readonly string[], register: string): number =>
@@ -54,14 +59,30 @@ describe.skipIf(process.arch !== "x64" || !systemCompiler())("registers (x86 wit
     ["avx512-vnni", 6, 2],
     ["avx512-vnni", 3, 4],
   ] as const)("%s %d×%d", (isa, MR, NV) => {
-    const loop = innermostLoop(assembly(isa, { MR, NV }), /vpdpbusd/);
+    const loop = innermostLoop(assembly(isa, gemm8.ir({ MR, NV })), /vpdpbusd/);
     expect(loop.filter((l) => l.includes("vpdpbusd")).length).toBe(8 * MR * NV);
     expect(spills(loop, "%zmm")).toBe(0);
   });
 
   test("avx2 2×1", () => {
-    const loop = innermostLoop(assembly("avx2", { MR: 2, NV: 1 }), /vpmaddwd/);
+    const loop = innermostLoop(assembly("avx2", gemm8.ir({ MR: 2, NV: 1 })), /vpmaddwd/);
     expect(loop.filter((l) => l.includes("vpmaddwd")).length).toBe(8 * 2 * 2 * 2);
     expect(spills(loop, "%ymm")).toBe(0);
+  });
+
+  test.each([
+    ["avx512-vnni", "q8_0", 0],
+    ["avx512-vnni", "q4_k", 0],
+    // A scale for every 16 columns: the two vectors more than there are registers.
+    ["avx512-vnni", "q6_k", 2],
+    ["avx2", "q8_0", 0],
+    ["avx2", "q4_k", 0],
+    ["avx2", "q6_k", 0],
+  ] as const)("prefill on %s of %s", (isa, type, allowed) => {
+    const vnni = isa === "avx512-vnni";
+    const lines = assembly(isa, linearPrefill.ir(prefillConstexprs(type, isa)));
+    const loop = innermostLoop(lines, vnni ? /vpdpbusd/ : /vpmaddwd/);
+    expect(loop.filter((l) => l.includes(vnni ? "vpdpbusd" : "vpmaddwd")).length).toBeGreaterThanOrEqual(vnni ? 8 * 12 : 8 * 2 * 2);
+    expect(spills(loop, vnni ? "%zmm" : "%ymm")).toBeLessThanOrEqual(allowed);
   });
 });

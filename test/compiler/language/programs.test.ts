@@ -1,5 +1,6 @@
 /** Whole kernels on the interpreter against plain JavaScript, and variables whose type only a later turn of a loop tells. */
 import { describe, expect, test } from "bun:test";
+import { emitMetal } from "../../../src/compiler/emit/metal/index.ts";
 import { interpret } from "../../../src/compiler/ir/interpret.ts";
 import { verify } from "../../../src/compiler/ir/verify.ts";
 import { constexpr, dim, f16, f32, kernel, out, ptr } from "../../../src/compiler/language/index.ts";
@@ -127,4 +128,39 @@ test("all literal divisors of both signs", () => {
     for (const d of al.unroll(4)) al.store(y + d * 8 + al.arange(8), Math.floor(v / [-3, -1, 1, 7][d]));
   });
   expect(got).toEqual([-3, -1, 1, 7].flatMap((d) => Array.from({ length: 8 }, (_, i) => Math.floor((i - 4) / d) + 0)));
+});
+
+describe("memory of a program", () => {
+  const reversed = kernel("reversed", { x: ptr(f32), y: out(f32), N: dim }, (al, { x, y, N }) => {
+    const kept = al.local(64);
+    const from = al.programId(0) * 64;
+    for (let i = 0; i < N; i += 8) al.store(kept + i + al.arange(8), al.load(x + from + i + al.arange(8)) * 2);
+    for (let i = 0; i < N; i++) al.store(y + from + i, al.load(kept + (N - 1 - i)));
+  });
+
+  test("is filled in one loop and read in another, on the interpreter and the CPU", async () => {
+    const x = Float32Array.from({ length: 128 }, () => random.next());
+    const expected = Float32Array.from([...x.subarray(0, 64)].reverse().concat([...x.subarray(64)].reverse()), (v) => v * 2);
+    const y = new Float32Array(128);
+    interpret(reversed.ir(), [2], { x, y, N: 64 });
+    expect(y).toEqual(expected);
+    const own = new Float32Array(128);
+    await reversed.grid(2)({ x, y: own, N: 64 });
+    expect(own).toEqual(expected);
+  });
+
+  test("holds nothing of the program before", () => {
+    const late = kernel("late", { y: out(f32) }, (al, { y }) => {
+      const kept = al.local(1);
+      if (al.programId(0) === 0) al.store(kept, 1);
+      al.store(y + al.programId(0), al.load(kept));
+    });
+    expect(() => interpret(late.ir(), [2], { y: new Float32Array(2) })).toThrow(
+      "load of kept[0], which was never written (program 1, 0, 0)",
+    );
+  });
+
+  test("is refused by Metal", () => {
+    expect(() => emitMetal(reversed.ir(), "reversed")).toThrow("kept is local memory of a program, which a GPU has for threads only");
+  });
 });

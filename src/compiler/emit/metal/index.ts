@@ -57,6 +57,14 @@ function attempt(ir: KernelIR, symbol: string, rotate: boolean): Attempt {
       "Put several arrays into one and pass offsets.",
     );
   }
+  const local = ir.params.find((p) => p.kind === "local");
+  if (local && ir.threads === undefined) {
+    throw e.error(
+      `${local.name} is local memory of a program, which a GPU has for threads only`,
+      undefined,
+      "Keep values in tiles, or write the kernel for threads.",
+    );
+  }
   const head = parameters(e);
   emitBlock(e, ir.body);
   const scratchBytes = allocateScratch(e.root);
