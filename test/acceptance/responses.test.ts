@@ -207,7 +207,11 @@ test("a tool round trip with reasoning sealed and opened again", async () => {
 
 test("input items of every kind", async () => {
   await using h = await start();
-  const found = [{ type: "function", name: "mail", description: "Sends.", parameters: {} }];
+  const mail = { name: "mail", description: "Sends.", parameters: {} };
+  const found = [
+    { type: "function", ...mail, strict: false, defer_loading: true },
+    { type: "namespace", name: "agents", tools: [{ type: "function", ...mail }] },
+  ];
   const input = [
     { type: "message", role: "developer", content: [{ type: "input_text", text: "rules" }] },
     {
@@ -254,7 +258,7 @@ test("input items of every kind", async () => {
     { role: "tool", toolCallId: "c1", name: "agents__wait", content: "one\n[image omitted: model has no vision]" },
     { role: "tool", toolCallId: "c2", name: "apply_patch", content: "two" },
     { role: "assistant", content: "", toolCalls: [call("c3", "tool_search", { query: "mail" })] },
-    { role: "tool", toolCallId: "c3", name: "tool_search", content: JSON.stringify(found) },
+    { role: "tool", toolCallId: "c3", name: "tool_search", content: JSON.stringify([mail, { ...mail, name: "agents__mail" }]) },
     { role: "assistant", content: "", toolCalls: [call("c4", "local_shell", { command: ["ls"] })] },
     { role: "tool", toolCallId: "c4", name: "local_shell", content: "files" },
     { role: "assistant", content: "done\nnot that" },
@@ -262,7 +266,7 @@ test("input items of every kind", async () => {
   ]);
   // What a search found was shown there, and the list stays as it was.
   expect(prompt.tools!.map((t) => t.name)).toEqual(["weather"]);
-  expect(prompt.foundTools!.map((t) => t.name)).toEqual(["mail"]);
+  expect(prompt.foundTools!.map((t) => t.name)).toEqual(["mail", "agents__mail"]);
 });
 
 test("row 45: previous_response_id continues a conversation; stored responses can be read and deleted", async () => {

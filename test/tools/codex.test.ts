@@ -62,7 +62,7 @@ describe.skipIf(codex === null)("Codex", () => {
       expect(await launched(h, "Make a file")).toMatchObject({ code: 0, out: "Patched." });
       expect(made("patched.txt")).toBe("hello\n");
       const [, search, member] = results(h.engine.requests.at(-1)!);
-      expect(search).toContain("spawn_agent");
+      expect(search).toStartWith('[{"name":"multi_agent_v1__spawn_agent"');
       // The member was found and run; it only knows no such agent.
       expect(member).toStartWith("invalid agent id");
     },

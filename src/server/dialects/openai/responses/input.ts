@@ -5,7 +5,7 @@ import { argumentsText } from "../../../tool-json.ts";
 import { nameToolResults } from "../../../tool-results.ts";
 import { validate } from "../../../validate.ts";
 import { CallItem, type ImageRule, MessageItem, OutputItem, ReasoningItem, reasoningOf, textOf, TypedCallItem } from "./items.ts";
-import { shownName, type ToolList } from "./tools.ts";
+import { foundText, shownName, type ToolList } from "./tools.ts";
 
 export type InputItem = Record<string, unknown>;
 
@@ -73,7 +73,7 @@ function typedCall(item: InputItem, type: string, at: string): ToolCall {
 /** Results are text, text parts, or, for tools of a type of their own, whatever JSON they hold. */
 function outputText(result: Static<typeof OutputItem>, at: string, model: string): string {
   // The definitions are shown where they were found: the list at the head of the prompt does not have them in earlier turns.
-  if (result.tools) return JSON.stringify(result.tools);
+  if (result.tools) return foundText(result.tools, `${at}.tools`);
   const { output } = result;
   if (output === undefined || output === null) return "";
   if (typeof output === "string") return output;

@@ -70,21 +70,12 @@ export function shownName(name: string, namespace: string | null | undefined): s
  * Throws `invalid_value` for a bad name and a choice of an absent tool, `unsupported_feature` for a choice of a hosted one.
  */
 export function toolSet(body: Fields, found: readonly Tool[]): ToolSet {
-  const tools = new Map<string, { spec: ToolSpec; as: Returned; found: boolean }>();
-  const addAll = (list: readonly Tool[], at: string, wasFound: boolean) => {
-    const add = (tool: Member, where: string, namespace?: string) => {
-      const known = declared(tool, where, namespace);
-      // What the list shows already stays as it is there.
-      if (known && !(wasFound && tools.has(known.spec.name))) tools.set(known.spec.name, { ...known, found: wasFound });
-    };
-    list.forEach((tool, i) => {
-      if (tool.type !== "namespace") return add(tool, `${at}[${i}]`);
-      const namespace = checkedName(tool.name, `${at}[${i}].name`);
-      (tool.tools ?? []).forEach((member, j) => add(member, `${at}[${i}].tools[${j}]`, namespace));
-    });
-  };
-  addAll(body.tools ?? [], "tools", false);
-  addAll(found, "input.tools", true);
+  const tools = new Map<string, Declared & { found: boolean }>();
+  for (const tool of declaredTools(body.tools ?? [], "tools")) tools.set(tool.spec.name, { ...tool, found: false });
+  for (const tool of declaredTools(found, "input.tools")) {
+    // What the list shows already stays as it is there.
+    if (!tools.has(tool.spec.name)) tools.set(tool.spec.name, { ...tool, found: true });
+  }
   const all = [...tools.values()];
   const find = (name: string | null | undefined, namespace?: string | null) =>
     all.find((t) => t.as.name === name && (namespace ?? t.as.namespace) === t.as.namespace)?.spec.name;
@@ -107,7 +98,28 @@ function memberCalled(name: string, all: readonly { as: Returned }[]): Returned 
   return members.length === 1 ? members[0] : undefined;
 }
 
-function declared(tool: Member, at: string, namespace?: string): { spec: ToolSpec; as: Returned } | undefined {
+interface Declared {
+  spec: ToolSpec;
+  as: Returned;
+}
+
+/** Tools and members of namespaces that the model is shown, in order. `at` names the list in errors. */
+function declaredTools(list: readonly Tool[], at: string): Declared[] {
+  return list
+    .flatMap((tool, i) => {
+      if (tool.type !== "namespace") return [declared(tool, `${at}[${i}]`)];
+      const namespace = checkedName(tool.name, `${at}[${i}].name`);
+      return (tool.tools ?? []).map((member, j) => declared(member, `${at}[${i}].tools[${j}]`, namespace));
+    })
+    .filter((tool) => tool !== undefined);
+}
+
+/** The output of a tool search as the model reads it: definitions with the names under which it can call them. */
+export function foundText(list: readonly Tool[], at: string): string {
+  return JSON.stringify(declaredTools(list, at).map(({ spec: { name, description, parameters } }) => ({ name, description, parameters })));
+}
+
+function declared(tool: Member, at: string, namespace?: string): Declared | undefined {
   // Types that run at OpenAI are not shown to the model; refusing them would break clients that always declare them.
   if (tool.type !== "function" && tool.type !== "custom" && tool.type !== "tool_search") return undefined;
   if (tool.type === "tool_search" && tool.execution !== "client") return undefined;
