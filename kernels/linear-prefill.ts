@@ -27,6 +27,7 @@ const NARROW: RegisterTile = { SUB: 2, NV: 1 };
 const REGISTER_TILES: Readonly<Record<IsaName, RegisterTile>> = {
   "avx512-vnni": WIDE,
   avx512: WIDE,
+  "avx-vnni": { SUB: 3, NV: 1 },
   avx2: NARROW,
   "neon-dotprod": { SUB: 3, NV: 1 },
   baseline: NARROW,

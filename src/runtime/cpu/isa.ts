@@ -1,7 +1,7 @@
 /** The instruction sets the C target writes for: vector width, compiler flags and what the prelude may use. */
 import { AlloyError } from "../../support/errors.ts";
 
-export type IsaName = "avx512-vnni" | "avx512" | "avx2" | "neon-dotprod" | "baseline" | "scalar";
+export type IsaName = "avx512-vnni" | "avx512" | "avx-vnni" | "avx2" | "neon-dotprod" | "baseline" | "scalar";
 
 export interface Isa {
   name: IsaName;
@@ -37,6 +37,16 @@ export const ISAS: readonly Isa[] = [
     features: 1 | 2 | 4,
   },
   { name: "avx512", width: 16, registers: 32, arch: "x64", flags: AVX512, gcc: NO_SUBSTITUTION, suffix: "avx512", features: 1 | 2 },
+  // Intel's cores without AVX-512: Alder Lake (2021) and later.
+  {
+    name: "avx-vnni",
+    width: 8,
+    registers: 16,
+    arch: "x64",
+    flags: [...X86_64_V3, "-mavxvnni"],
+    suffix: "avxvnni",
+    features: 1 | 8,
+  },
   { name: "avx2", width: 8, registers: 16, arch: "x64", flags: X86_64_V3, gcc: NO_SUBSTITUTION, suffix: "avx2", features: 1 },
   {
     name: "neon-dotprod",

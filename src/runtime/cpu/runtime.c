@@ -41,6 +41,9 @@ extern void free(void *);
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 #if defined(__linux__)
 #include <linux/futex.h>
 #include <sys/syscall.h>
@@ -387,6 +390,8 @@ int alloy_cpu_features(void) {
       __builtin_cpu_supports("avx512vl"))
     f |= 2;
   if ((f & 2) && __builtin_cpu_supports("avx512vnni")) f |= 4;
+  unsigned a, b, c, d;
+  if ((f & 1) && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & 16)) f |= 8;
 #elif defined(__aarch64__) && defined(__APPLE__)
   f |= 16; /* every Apple silicon chip */
 #elif !defined(__TINYC__) && defined(__aarch64__) && defined(__linux__)

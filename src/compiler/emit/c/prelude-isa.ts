@@ -209,17 +209,18 @@ ${DOUBLE_HALF}`);
         "lookup_i32",
         `static inline ${i} lookup_i32x${w}(const uint8_t *t, ${i} x) { return (${i})${p}_shuffle_epi8(${w === 4 ? "_mm_loadu_si128((const __m128i *)t)" : w === 8 ? "_mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)t))" : "_mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)t))"}, (${I})x); }`,
       );
-      if (isa.name === "avx512-vnni") {
+      if (isa.name === "avx512-vnni" || isa.name === "avx-vnni") {
+        const dpbusd = `${p}_dpbusd${isa.name === "avx-vnni" ? "_avx" : ""}_epi32`;
         add(
           "dot4_i32",
-          `static inline ${i} dot4_i32x${w}(${i} acc, ${i} a, ${i} b) { return (${i})${p}_dpbusd_epi32((${I})acc, (${I})a, (${I})b); }`,
+          `static inline ${i} dot4_i32x${w}(${i} acc, ${i} a, ${i} b) { return (${i})${dpbusd}((${I})acc, (${I})a, (${I})b); }`,
         );
         // signed a: (a + 128)·b - 128·Σb, both by the same instruction
         add(
           "dot4s_i32",
           `static inline ${i} dot4s_i32x${w}(${i} acc, ${i} a, ${i} b) {
-  ${I} t = ${p}_dpbusd_epi32((${I})acc, ${p}_xor_si${w * 32}((${I})a, ${p}_set1_epi8(-128)), (${I})b);
-  ${I} c = ${p}_dpbusd_epi32(${p}_setzero_si${w * 32}(), ${p}_set1_epi8(-128), (${I})b);
+  ${I} t = ${dpbusd}((${I})acc, ${p}_xor_si${w * 32}((${I})a, ${p}_set1_epi8(-128)), (${I})b);
+  ${I} c = ${dpbusd}(${p}_setzero_si${w * 32}(), ${p}_set1_epi8(-128), (${I})b);
   return (${i})${p}_sub_epi32(t, c);
 }`,
         );

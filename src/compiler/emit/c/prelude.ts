@@ -64,7 +64,7 @@ function perWidth(isa: Isa, w: number): string {
     for (const d of STORED) {
       const t = `${d}x${w}`;
       out.push(`static inline ${t} splat_${t}(${ELEMENT[d]} x) { return (${t}){${lanes.map(() => "x").join(", ")}}; }`);
-      const special = isa.width === 16 ? avx512Masked(d, w) : isa.name === "avx2" ? avx2Masked(d, w) : undefined;
+      const special = isa.width === 16 ? avx512Masked(d, w) : isa.width === 8 ? avx2Masked(d, w) : undefined;
       out.push(
         special ??
           [
