@@ -1,4 +1,5 @@
 /** Dialect-neutral chat: what a conversation is, how it becomes a prompt, and what comes out of a model's text. */
+import type { RenderLimits } from "./jinja.ts";
 import type { Tokenizer } from "../tokenizer/api.ts";
 import type { CallGrammar } from "./formats/grammar.ts";
 import type { ReasoningMarkers } from "./reasoning.ts";
@@ -85,4 +86,6 @@ export type LoadChatFormat = (source: {
   template?: string | Record<string, string>;
   tokenizer: Tokenizer;
   architecture?: string;
+  /** Default: `RENDER_LIMITS`. */
+  limits?: RenderLimits;
 }) => ChatFormat;

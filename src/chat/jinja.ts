@@ -19,6 +19,9 @@ export interface RenderLimits {
 
 export const RENDER_LIMITS: RenderLimits = { source: 1 << 20, steps: 100_000_000, time: 10_000, output: 1 << 24 };
 
+/** For templates that come with a request: whoever sends one must not hold up the others, whose answers are computed beside it. */
+export const REQUEST_LIMITS: RenderLimits = { source: 1 << 16, steps: 10_000_000, time: 500, output: 1 << 22 };
+
 /** For the small conversations by which a template is examined. */
 export const PROBE_LIMITS: RenderLimits = { ...RENDER_LIMITS, steps: 1_000_000, time: 250 };
 

@@ -10,7 +10,7 @@ import { hermes } from "./formats/hermes.ts";
 import { toolFormat } from "./formats/index.ts";
 import { SchemaView } from "./formats/schema.ts";
 import { compileGoTemplate, goThinkingSwitches, rendersGoTemplate } from "./go/template.ts";
-import { type CompiledTemplate, compileTemplate } from "./jinja.ts";
+import { type CompiledTemplate, compileTemplate, RENDER_LIMITS, type RenderLimits } from "./jinja.ts";
 import { templateMessages, templateTools } from "./messages.ts";
 import { outputParser } from "./parser.ts";
 import { profileTemplate, type TemplateProfile, toolVariables } from "./profile.ts";
@@ -24,7 +24,7 @@ const CONTINUED = "\ue000alloy-continued\ue001";
  * Makes the chat format of a model, from a template in Jinja or in Go's language. Without one (or with one in Go's language that asks for
  * more than is known here) a built-in one is chosen by the vocabulary. Throws `template_error` for a template that does not parse.
  */
-export const loadChatFormat: LoadChatFormat = ({ template, tokenizer, architecture }) => {
+export const loadChatFormat: LoadChatFormat = ({ template, tokenizer, architecture, limits }) => {
   const named = typeof template === "string" ? { default: template } : (template ?? {});
   const main = named.default ?? Object.values(named)[0];
   const own = main !== undefined && main.trim() !== "" && (!isGoTemplate(main) || rendersGoTemplate(main));
@@ -34,8 +34,9 @@ export const loadChatFormat: LoadChatFormat = ({ template, tokenizer, architectu
     eos_token: tokenizer.eos === undefined ? "" : tokenizer.piece(tokenizer.eos),
   };
   const isToken = (text: string) => tokenizer.id(text) !== undefined;
-  const plain = new Dialogue(builtin?.template ?? (main as string), variables);
-  const withTools = own && named.tool_use !== undefined && named.tool_use !== main ? new Dialogue(named.tool_use, variables) : plain;
+  const plain = new Dialogue(builtin?.template ?? (main as string), variables, limits);
+  const withTools =
+    own && named.tool_use !== undefined && named.tool_use !== main ? new Dialogue(named.tool_use, variables, limits) : plain;
   const known = toolFormat(withTools.source, isToken);
   // A template that lists no tools may still belong to a family that can be told of them, and whose answers have to be read its way.
   const calls = withTools.profile.tools || (own && known !== generic) ? known : hermes;
@@ -66,10 +67,11 @@ class Dialogue {
   constructor(
     readonly source: string,
     readonly variables: Record<string, unknown>,
+    limits: RenderLimits = RENDER_LIMITS,
   ) {
     const go = isGoTemplate(source);
-    this.compiled = go ? compileGoTemplate(source) : compileTemplate(source);
-    this.profile = profileTemplate(this.compiled, source, variables);
+    this.compiled = go ? compileGoTemplate(source, limits) : compileTemplate(source, limits);
+    this.profile = profileTemplate(this.compiled, source, variables, limits.time);
     this.switches = go ? goThinkingSwitches(source) : thinkingSwitches(source);
   }
 }

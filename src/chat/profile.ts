@@ -61,9 +61,14 @@ export function toolVariables(source: string, tools: unknown[]): Record<string, 
   return source.includes("xml_tools") ? { tools, xml_tools: tools } : { tools };
 }
 
-/** `variables` are those that every rendering gets (bos_token and the like). */
-export function profileTemplate(template: CompiledTemplate, source: string, variables: Record<string, unknown>): TemplateProfile {
-  const deadline = performance.now() + MAX_PROBING;
+/** `variables` are those that every rendering gets (bos_token and the like). @param time for all of it, milliseconds */
+export function profileTemplate(
+  template: CompiledTemplate,
+  source: string,
+  variables: Record<string, unknown>,
+  time = MAX_PROBING,
+): TemplateProfile {
+  const deadline = performance.now() + Math.min(time, MAX_PROBING);
   const render = (messages: Message[], extra: Record<string, unknown> = {}): string => {
     if (performance.now() > deadline) return "";
     try {

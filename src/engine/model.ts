@@ -1,4 +1,5 @@
 /** A loaded model: runner, tokenizer, chat format and scheduler, and the way of one request into it. */
+import { REQUEST_LIMITS } from "../chat/jinja.ts";
 import type { ChatFormat, ToolSpec } from "../chat/api.ts";
 import type { ModelFile } from "../formats/weights.ts";
 import type { KvType } from "../../kernels/kv-cache.ts";
@@ -256,7 +257,7 @@ export class Model {
   private chatOf(prompt: Prompt): ChatFormat | undefined {
     if (prompt.kind !== "chat") return undefined;
     const { template } = prompt;
-    return template === undefined ? this.chat : this.parts.loadChat(this.file, { ...this.info, template }, this.tokenizer);
+    return template === undefined ? this.chat : this.parts.loadChat(this.file, { ...this.info, template }, this.tokenizer, REQUEST_LIMITS);
   }
 
   private prepareChat(prompt: Extract<Prompt, { kind: "chat" }>, chat: ChatFormat | undefined): PreparedPrompt {

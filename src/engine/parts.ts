@@ -1,4 +1,5 @@
 /** The parts an engine is put together from, as one object: the real ones are in ./wiring.ts, tests hand in small ones. */
+import type { RenderLimits } from "../chat/jinja.ts";
 import type { KvType } from "../../kernels/kv-cache.ts";
 import type { ChatFormat } from "../chat/api.ts";
 import type { ModelFile } from "../formats/weights.ts";
@@ -42,8 +43,8 @@ export interface EngineParts {
   openModel(path: string): ModelFile | Promise<ModelFile>;
   sizes(file: ModelFile, o: { kvType: KvType; precision: "fast" | "exact" }): ModelSizes;
   loadTokenizer(file: ModelFile): Tokenizer;
-  /** Undefined: the model has no chat template. */
-  loadChat(file: ModelFile, info: ModelInfo, tokenizer: Tokenizer): ChatFormat | undefined;
+  /** Undefined: the model has no chat template. @param limits of rendering, where the template is not the model's own */
+  loadChat(file: ModelFile, info: ModelInfo, tokenizer: Tokenizer, limits?: RenderLimits): ChatFormat | undefined;
   /** What the model's makers recommend. */
   samplingDefaults(file: ModelFile): Partial<SamplingParams>;
   loadRunner: LoadRunner;

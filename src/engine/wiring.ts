@@ -28,8 +28,8 @@ export function realParts(catalog: Catalog): EngineParts {
     openModel,
     sizes,
     loadTokenizer: (file) => loadTokenizer(file),
-    loadChat: (file, { architecture, template }, tokenizer) =>
-      loadChatFormat({ template: chatTemplate(file, template), tokenizer, architecture }),
+    loadChat: (file, { architecture, template }, tokenizer, limits) =>
+      loadChatFormat({ template: chatTemplate(file, template), tokenizer, architecture, limits }),
     samplingDefaults: fileSampling,
     loadRunner,
     stopFilter(stops) {
