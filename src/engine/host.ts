@@ -3,6 +3,7 @@ import { AlloyError } from "../support/errors.ts";
 import { VERSION } from "../support/version.ts";
 import type { Engine } from "./api.ts";
 import type { EngineOptions } from "./core.ts";
+import { pack, unpack } from "./pack.ts";
 import type { FromEngine, ToEngine } from "./protocol.ts";
 
 type Create = (options: EngineOptions) => Promise<Engine>;
@@ -25,8 +26,8 @@ export function serveParent(create: Create): void {
   // Ctrl-C and a service manager's SIGTERM go to both processes; the parent says when it is over.
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => {});
   process.on("disconnect", () => process.exit(0));
-  const handle = host(create, (message) => process.send!(message));
-  process.on("message", handle);
+  const handle = host(create, (message) => process.send!(pack(message)));
+  process.on("message", (message: ToEngine) => handle(unpack(message)));
 }
 
 /** What is to be done with each message. */

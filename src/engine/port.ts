@@ -1,4 +1,5 @@
 /** Where an engine may run: in a worker of this process, or in a process of its own. Both are sent the same messages. */
+import { pack, unpack } from "./pack.ts";
 import type { FromEngine, ToEngine } from "./protocol.ts";
 
 /** What the executable is started with, in place of a command, to be the engine's process. */
@@ -48,7 +49,7 @@ export function processPort(command: string[]): OpenPort {
         // Standard output belongs to the command that started it.
         stdio: ["ignore", 2, 2],
         serialization: "advanced",
-        ipc: (message) => events.message(message as FromEngine),
+        ipc: (message) => events.message(unpack(message as FromEngine)),
         onExit: (_, code, signal) => events.died(ending(code, signal)),
       });
     } catch (e) {
@@ -59,7 +60,7 @@ export function processPort(command: string[]): OpenPort {
       pid: child.pid,
       post(message) {
         try {
-          child.send(message);
+          child.send(pack(message));
         } catch {
           // It just ended, of which onExit tells; what was meant for it is sent again or failed then.
         }

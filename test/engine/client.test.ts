@@ -69,6 +69,17 @@ describe.each(Object.keys(PLACES))("an engine in a %s", (place) => {
     expect(await engine.tokenize("a", { kind: "text", text: "abc" })).toEqual({ ids: [97, 98, 99], text: "abc" });
     expect(await engine.detokenize("a", [97, 98])).toBe("ab");
     expect(await engine.tokenBytes("a", [97, 98])).toEqual([Uint8Array.of(97), Uint8Array.of(98)]);
+    // Long lists of ids, there and back.
+    const text = "word ".repeat(40_000);
+    const { ids } = await engine.tokenize("a", { kind: "text", text });
+    expect(ids).toEqual([...new TextEncoder().encode(text)]);
+    expect(await engine.detokenize("a", ids)).toBe(text);
+    expect(await engine.tokenize("a", { kind: "ids", ids })).toEqual({ ids });
+    const long = await collect(
+      engine.generate(request({ prompt: { kind: "ids", ids: ids.slice(0, 500) }, maxTokens: 100, ignoreEos: true })),
+    );
+    expect(long.start.promptTokens).toBe(500);
+    expect(Array.isArray(long.end.ids) && long.end.ids.length).toBe(100);
     expect((await engine.models()).map((m) => m.name)).toEqual(["a"]);
     await engine.load("b", Infinity);
     expect((await engine.loaded()).map((l) => [l.name, l.expires === undefined])).toEqual([
