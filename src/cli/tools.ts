@@ -67,7 +67,8 @@ export const TOOLS: Readonly<Record<string, Tool>> = Object.assign(Object.create
       API_TIMEOUT_MS: "3600000",
     }),
     // Variables in the user's or a project's settings go before the environment's, and settings on the command line before those.
-    file: (endpoint) => JSON.stringify({ env: claudeVariables(endpoint) }),
+    // Its auto mode wants a check that runs at Anthropic: without it, it asks before each command, as it always did.
+    file: (endpoint) => JSON.stringify({ env: claudeVariables(endpoint), permissions: { disableAutoMode: "disable" } }),
     args: (_, user, file) => (user.some((word) => /^--settings(=|$)/.test(word)) ? [...user] : ["--settings", file, ...user]),
   },
   codex: {

@@ -96,7 +96,10 @@ export const ROWS: Readonly<Record<number, Row>> = {
   66: row("Claude Code", "without a model's name it gets the default model", tools),
   67: row("Claude Code", "an unknown model is said to be the trouble", tools),
   68: row("Claude Code", "compacts a conversation that fills the window", tools),
-  69: row("Claude Code", "finds a deferred tool and calls it", tools),
+  69: row("Claude Code", "finds a deferred tool and calls it", {
+    ...tools,
+    note: "NotebookEdit in place of WebFetch, which wants the internet",
+  }),
   70: row("Claude Code", "subagents finish with a single slot", tools),
   71: row("Claude Code", "`/context`, an image, a web search", tools),
   72: row("Claude Code", "an edit of a small repository; every turn extends the prompt before it", { note: "with a scripted model" }),

@@ -66,6 +66,17 @@ describe("launch", () => {
     expect(engine.closed).toBe(true);
   });
 
+  test("claude: settings that go before the user's files hold the same variables, and switch off what needs a check at Anthropic", async () => {
+    const { stdout } = await alloy(["launch", "claude", "--print", "--json"], parts().deps, { env: { ...nowhere, PATH: "" } });
+    const { env, command } = JSON.parse(stdout);
+    const settings = JSON.parse(readFileSync(command[2], "utf8"));
+    expect(env).toMatchObject(settings.env);
+    expect(settings.env).toMatchObject({ ANTHROPIC_BASE_URL: "http://127.0.0.1:1", ANTHROPIC_DEFAULT_HAIKU_MODEL: "demo" });
+    expect(settings.permissions).toEqual({ disableAutoMode: "disable" });
+    const own = await alloy(["launch", "claude", "--print", "--", "--settings=mine.json"], parts().deps, { env: { ...nowhere, PATH: "" } });
+    expect(own.stdout).toEndWith("\nclaude --settings=mine.json\n");
+  });
+
   test("what only suits a local model gives way to the user's own settings", async () => {
     const own = { ...nowhere, PATH: "", API_TIMEOUT_MS: "5", ANTHROPIC_MODEL: "mine" };
     const { stdout } = await alloy(["launch", "claude", "--print", "--json"], parts({ contextLength: 32_768 }).deps, { env: own });
