@@ -7,10 +7,10 @@ import type { Constraint } from "../api.ts";
 import { callsGrammar, textWithCalls } from "./calls.ts";
 import { anyObject } from "./json.ts";
 import { lowered } from "./lower.ts";
-import { PatternError, regexGrammar, repeatsTooMuch } from "./regex.ts";
+import { PatternError, regexGrammar } from "./regex.ts";
 import { ANY_TEXT, literal, Rules } from "./rules.ts";
 import { schemaGrammar } from "./schema.ts";
-import { leftRecursive, parseGrammar, SyntaxProblem } from "./syntax.ts";
+import { leftRecursive, parseGrammar, SyntaxProblem, writtenOut } from "./syntax.ts";
 
 export interface CallsRequest {
   tools: readonly ToolSpec[];
@@ -23,6 +23,7 @@ export interface CallsRequest {
   single: boolean;
   /** Whether a text is a token that ends the answer: the grammar leaves it to the engine. */
   isEnd(text: string): boolean;
+  loose?: boolean;
 }
 
 export interface GrammarRequest {
@@ -31,6 +32,8 @@ export interface GrammarRequest {
   /** The answer is made of messages, with reasoning in one of its own. */
   messages?: CallGrammar["messages"];
   reasoning?: ReasoningMarkers;
+  /** Do without what takes the most time to compile, where that is not asked for strictly. */
+  loose?: boolean;
   /** The prompt has opened reasoning. Only looked at with `messages`; elsewhere the guide knows. */
   startsInReasoning?: boolean;
 }
@@ -40,12 +43,13 @@ export interface GrammarRequest {
  * Throws `invalid_json_schema` and `invalid_grammar`.
  */
 export function buildGrammar(request: GrammarRequest): string | undefined {
-  const { constraint, calls, messages } = request;
+  const { constraint, messages, loose } = request;
+  const calls = request.calls && { ...request.calls, loose };
   // A grammar of the client's own has its own rules, so nothing is mixed into it.
   if (constraint?.kind === "ebnf" && calls?.mode !== "forced") return clientGrammar(constraint.text, constraint.param, request);
   const rules = new Rules();
   const options: string[] = [];
-  if (constraint && calls?.mode !== "forced") options.push(inMessage(messages, answer(rules, constraint)));
+  if (constraint && calls?.mode !== "forced") options.push(inMessage(messages, answer(rules, constraint, loose)));
   if (calls?.mode === "strict" && !messages) {
     const text = textWithCalls(rules, calls);
     return text === undefined ? undefined : lowered(rules.grammar(text));
@@ -66,15 +70,19 @@ function withReasoning(rules: Rules, text: string, { messages, reasoning, starts
 
 /** Longest grammar of a client's own, in characters. */
 const MAX_TEXT = 1 << 16;
+/** Elements of a grammar once its counts are written out. */
+const MAX_ELEMENTS = 1 << 16;
 
 function clientGrammar(text: string, param: string, { messages, reasoning, startsInReasoning }: GrammarRequest): string {
   const refuse = (reason: string): never => {
     throw new AlloyError("invalid_grammar", `'${param}' ${reason}`, { param, data: { reason } });
   };
   if (text.length > MAX_TEXT) refuse(`is ${text.length} characters long; at most ${MAX_TEXT} are taken`);
-  if (repeatsTooMuch(text)) refuse("repeats too often: give smaller counts");
   try {
     const grammar = parseGrammar(text);
+    const elements = writtenOut(grammar);
+    if (elements > MAX_ELEMENTS)
+      refuse(`repeats too often: ${elements} elements with its counts written out, at most ${MAX_ELEMENTS} are taken`);
     const rule = leftRecursive(grammar);
     if (rule !== undefined) refuse(`has the rule '${rule}', which begins with itself: move the recursion to its end`);
     if (!messages) return lowered(grammar);
@@ -88,12 +96,12 @@ function clientGrammar(text: string, param: string, { messages, reasoning, start
   }
 }
 
-function answer(rules: Rules, c: Constraint): string {
+function answer(rules: Rules, c: Constraint, loose?: boolean): string {
   switch (c.kind) {
     case "json":
       return anyObject(rules);
     case "schema":
-      return schemaGrammar(rules, c.schema, { strict: c.strict, param: c.param });
+      return schemaGrammar(rules, c.schema, { strict: c.strict, loose, param: c.param });
     case "choice":
       return rules.define(c.options.map(literal).join(" | "));
     case "regex":

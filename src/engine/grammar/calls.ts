@@ -4,7 +4,7 @@ import type { ArgumentShape } from "../../chat/formats/grammar.ts";
 import type { CallsRequest } from "./build.ts";
 import { SPACE } from "./json.ts";
 import { ANY_TEXT, either, literal, type Rules } from "./rules.ts";
-import { schemaGrammar } from "./schema.ts";
+import { schemaGrammar, type SchemaOptions } from "./schema.ts";
 
 /** Most calls in an answer: small models do not always find an end. */
 const MAX_CALLS = 16;
@@ -46,11 +46,11 @@ export function textWithCalls(rules: Rules, o: CallsRequest): string | undefined
   return `${SPACE} (${rules.define(callsGrammar(rules, o, blank))} | "" | [^\\x00 \\n\\t${first === "[" ? "\\[" : first}] [^\\x00]*)`;
 }
 
-function oneCall(rules: Rules, { grammar, isEnd }: CallsRequest, tool: ToolSpec, index: number, cut: number): string {
+function oneCall(rules: Rules, { grammar, isEnd, loose }: CallsRequest, tool: ToolSpec, index: number, cut: number): string {
   const { arguments: shape, close } = grammar;
   const open = text(grammar.open(tool.name, index).slice(cut));
   const schema = tool.parameters ?? { type: "object" };
-  const options = { strict: tool.strict ?? false, param: `tools.${tool.name}` };
+  const options = { strict: tool.strict ?? false, loose, param: `tools.${tool.name}` };
   const end = isEnd(close) ? "" : text(close);
   if (shape.style === "json") return join(open, schemaGrammar(rules, { type: "object", ...schema }, options), end);
   if (shape.style === "tags") return join(open, tagged(rules, shape, schema, options), end);
@@ -70,7 +70,7 @@ function tagged(
   rules: Rules,
   shape: Extract<ArgumentShape, { style: "tags" }>,
   schema: Record<string, unknown>,
-  options: { strict: boolean; param: string },
+  options: SchemaOptions,
 ): string {
   const properties = Object.entries((schema.properties ?? {}) as Record<string, unknown>);
   const required = new Set(Array.isArray(schema.required) ? (schema.required as unknown[]) : []);

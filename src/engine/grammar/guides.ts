@@ -60,10 +60,12 @@ export class Guides {
     const { tokenizer, vocabSize } = this.o;
     const messages = chat?.grammar.messages;
     const reasons = prompt.kind === "chat" && startsInReasoning();
-    const ebnf = held ? buildGrammar({ constraint, calls, messages, reasoning: chat?.reasoning, startsInReasoning: reasons }) : undefined;
+    const build = (loose: boolean): string | undefined =>
+      held ? buildGrammar({ constraint, calls, messages, reasoning: chat?.reasoning, startsInReasoning: reasons, loose }) : undefined;
+    const ebnf = build(false);
     // In formats whose calls have no mark there is nothing to hold.
     if (ebnf === undefined && budget === undefined) return undefined;
-    const matcher = ebnf === undefined ? undefined : await this.matcher(ebnf, constraint);
+    const matcher = ebnf === undefined ? undefined : await this.matcher(ebnf, build, constraint);
     try {
       const json = constraint ? constraint.kind === "json" || constraint.kind === "schema" : calls?.mode === "forced";
       this.blank ??= blanksOf(tokenizer, vocabSize);
@@ -98,7 +100,12 @@ export class Guides {
     return { tools, grammar: chat.grammar, openers: chat.callMarkers, mode, single: isSingleCall(prompt), isEnd };
   }
 
-  private async matcher(ebnf: string, constraint: GenerateRequest["constraint"]): Promise<RemoteMatcher> {
+  /** @param build makes the grammar again, without what takes the most time where that may be left out */
+  private async matcher(
+    ebnf: string,
+    build: (loose: boolean) => string | undefined,
+    constraint: GenerateRequest["constraint"],
+  ): Promise<RemoteMatcher> {
     const { tokenizer, vocabSize, chat, timeoutMs = DEFAULTS.timeoutMs, memory = DEFAULTS.memory, onCompiled, startWorker } = this.o;
     this.vocabulary ??= vocabularyOf(tokenizer, vocabSize, markersOf(chat));
     this.pool ??= new GrammarPool({
@@ -108,8 +115,13 @@ export class Guides {
       onCompiled,
       startWorker,
     });
+    const { pool } = this;
     try {
-      return await this.pool.matcher(ebnf);
+      return await pool.matcher(ebnf).catch((e: unknown) => {
+        const loose = e instanceof CompileProblem ? build(true) : undefined;
+        if (loose === undefined || loose === ebnf) throw e;
+        return pool.matcher(loose);
+      });
     } catch (e) {
       if (!(e instanceof CompileProblem)) throw e;
       const { param = "tools", kind = "schema" } = constraint ?? {};

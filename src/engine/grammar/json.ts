@@ -27,9 +27,27 @@ function rest(rules: Rules): string {
 
 export const string = (rules: Rules): string => rules.define(`"\\"" ${rest(rules)}`);
 
-/** A string of at least and at most so many characters, none of them escaped. */
-export const boundedString = (rules: Rules, least: number, most?: number): string =>
-  rules.define(`"\\"" ${PLAIN}{${least},${most ?? ""}} "\\""`);
+/** Longest bound that is counted down rule by rule; longer ones are left to xgrammar's own way of counting. */
+const COUNTED = 128;
+
+/**
+ * A string of at least and at most so many characters, none of them escaped. Every position costs time to compile, so that there is one rule
+ * for what is left of a count in all strings.
+ */
+export function boundedString(rules: Rules, least: number, most?: number): string {
+  if ((most ?? least) > COUNTED) return rules.define(`"\\"" ${PLAIN}{${least},${most ?? ""}} "\\""`);
+  let low = 0;
+  let high = most === undefined ? undefined : 0;
+  let left = rules.recursive(`left ${low} ${high}`, (self) => `"\\""${high === undefined ? ` | ${PLAIN} ${self}` : ""}`);
+  while (low < least || high !== most) {
+    const mayEnd = high !== undefined && high < most! - least;
+    if (!mayEnd) low++;
+    if (high !== undefined) high++;
+    const next = left;
+    left = rules.recursive(`left ${low} ${high}`, () => `${mayEnd ? '"\\"" | ' : ""}${PLAIN} ${next}`);
+  }
+  return rules.define(`"\\"" ${left}`);
+}
 
 /** Items with commas in between, at least and at most so many, between brackets. */
 export function list(rules: Rules, item: string, least = 0, most?: number): string {

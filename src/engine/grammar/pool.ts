@@ -3,13 +3,14 @@
  * the memory of one WebAssembly instance and cannot be moved, so a worker that has compiled a grammar also keeps the positions in it. A
  * worker compiles only while nobody follows a grammar in it; then it can be ended when that takes too long.
  */
+import { availableParallelism, loadavg } from "node:os";
 import { COMPILED } from "../../support/version.ts";
 import { type GrammarWorker, Refused, type RemoteMatcher, Slot } from "./slot.ts";
 import type { Vocabulary } from "./vocabulary.ts";
 
 export interface PoolOptions {
   vocabulary: Vocabulary;
-  /** Milliseconds that a grammar may take to compile. */
+  /** Milliseconds that a grammar may take to compile on a machine with nothing else to do; longer on a busy one. */
   timeoutMs: number;
   /** Bytes of memory for all grammars, compiled ones that are kept included. Those used longest ago go first. */
   memory: number;
@@ -29,6 +30,9 @@ const MAX_KEPT = 64;
 const WORKER = COMPILED ? "./src/engine/grammar/worker.ts" : "./worker.ts";
 
 const startWorker = (): GrammarWorker => new Worker(new URL(WORKER, import.meta.url)) as GrammarWorker;
+
+/** How many share a processor, 1 to 8: a grammar is not refused because the machine is busy. */
+const crowd = (): number => Math.min(8, Math.max(1, loadavg()[0] / availableParallelism()));
 
 export class GrammarPool {
   private slots: Slot[] = [];
@@ -78,7 +82,7 @@ export class GrammarPool {
     const slot = await this.free();
     const started = performance.now();
     try {
-      await slot.compile(ebnf, timeoutMs);
+      await slot.compile(ebnf, timeoutMs * crowd());
     } catch (e) {
       if (e === undefined && !this.closed) throw new CompileProblem(`takes longer than ${timeoutMs / 1000} s to compile`);
       if (!(e instanceof Refused)) throw e;

@@ -1,6 +1,7 @@
 /** Regular expressions as EBNF: for whole answers, and for strings inside of JSON, where quotes and backslashes are escaped. */
 import { either, literal, oneOf } from "./rules.ts";
 import { complement, intersection, type Ranges } from "./sets.ts";
+import { parseGrammar, writtenOut } from "./syntax.ts";
 
 /** Characters that stand for themselves in a JSON string. */
 const PLAIN = complement([
@@ -56,9 +57,8 @@ const CLASSES: Record<string, Ranges> = {
 };
 const DIGITS = [..."0123456789abcdef"];
 const MAX_REPEAT = 1024;
-/** Counts up to this are not looked at, and the others may multiply to no more than that. */
-const SMALL_REPEAT = 16;
-const MAX_NESTED = 4096;
+/** Elements of a pattern once its counts are written out. */
+const MAX_ELEMENTS = 4096;
 
 /** What a pattern holds that has no grammar; the message completes "the pattern ...". */
 export class PatternError extends Error {}
@@ -73,14 +73,11 @@ export function regexGrammar(pattern: string, where: "json" | "answer"): string 
   } catch (e) {
     throw new PatternError(`is no regular expression: ${(e as Error).message}`);
   }
-  if (repeatsTooMuch(pattern)) throw new PatternError("repeats what repeats too often");
-  return new Reader(pattern, where).whole();
-}
-
-/** Whether counts, as in `(a{1,300}b){1,300}`, multiply to more than a grammar can be compiled for in reasonable time. */
-export function repeatsTooMuch(text: string): boolean {
-  const counts = [...text.matchAll(/\{(\d+)(?:,(\d*))?\}/g)].map(([, least, most]) => Math.max(Number(least), Number(most ?? 0)));
-  return counts.filter((n) => n > SMALL_REPEAT).reduce((all, n) => all * n, 1) > MAX_NESTED;
+  const grammar = new Reader(pattern, where).whole();
+  const elements = writtenOut(parseGrammar(`root ::= ${grammar}`));
+  if (elements > MAX_ELEMENTS)
+    throw new PatternError(`repeats what repeats too often: ${elements} elements, at most ${MAX_ELEMENTS} are taken`);
+  return grammar;
 }
 
 class Reader {

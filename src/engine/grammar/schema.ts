@@ -12,6 +12,8 @@ import type { Rules } from "./rules.ts";
 
 export interface SchemaOptions {
   strict: boolean;
+  /** Without strict, lengths of strings are not held: they take the most time to compile. */
+  loose?: boolean;
   /** Request field that errors name. */
   param: string;
 }
@@ -204,6 +206,7 @@ class Converter {
       }
     }
     if (least === 0 && most === undefined) return string(this.rules);
+    if (this.o.loose && !this.o.strict) return string(this.rules);
     return boundedString(this.rules, least, most);
   }
 

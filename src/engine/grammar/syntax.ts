@@ -57,6 +57,16 @@ export function parseGrammar(text: string, known: ReadonlySet<string> = new Set(
   return new Reader(text).grammar(known);
 }
 
+/** Elements of a grammar once its counts are written out, as `(a{1,300} b){1,300}` has 90 300 of them. */
+export function writtenOut(rules: ReadonlyMap<string, Rule>): number {
+  const all = (options: readonly Sequence[]): number => options.flat().reduce((n, node) => n + one(node), 0);
+  const one = (n: Node): number => {
+    if (n.is === "either") return all(n.options);
+    return n.is === "repeat" ? one(n.node) * Math.max(1, n.most ?? n.least) : 1;
+  };
+  return [...rules.values()].reduce((n, { options }) => n + all(options), 0);
+}
+
 /** A rule that can come to itself without taking a character; no position in such a grammar is ever found. */
 export function leftRecursive(rules: ReadonlyMap<string, Rule>): string | undefined {
   const empty = new Set<string>();
