@@ -71,6 +71,13 @@ describe("documents", () => {
     expect(broken).toEqual([]);
   });
 
+  test("docs/security.md names tests that are there", () => {
+    const files = new Set(repositoryFiles(".ts"));
+    const named = [...read("docs/security.md").matchAll(/`(test\/[^`]+)`/g)].map((m) => m[1]);
+    expect(named.length).toBeGreaterThan(20);
+    expect([...new Set(named)].filter((f) => !files.has(f))).toEqual([]);
+  });
+
   test("docs/README.md lists every page of docs/", () => {
     const index = read("docs/README.md");
     const pages = documents.filter((f) => /^docs\/[^/]+\.md$/.test(f) && f !== "docs/README.md").map((f) => f.slice(5));
