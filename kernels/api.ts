@@ -12,6 +12,8 @@ export type ConstexprValues = Record<string, number | string | boolean>;
 
 export interface KernelContext {
   program(kernel: AnyKernel, constexprs: ConstexprValues): Program;
+  /** Threads that share the programs of a dispatch, on a CPU: more programs than a few for each gain nothing. Default 1. */
+  readonly threads?: number;
 }
 
 /** A context that can also compute values of a step when a plan runs. */

@@ -9,7 +9,7 @@ import { AlloyError } from "../src/support/errors.ts";
 import type { KernelContext, LinearOptions, QuantizeOptions, StepContext, WeightShape } from "./api.ts";
 import { CHUNK, dequantFloatKernels, dequantQuantisedKernels, embedFloatKernels, embedQuantisedKernels, valueConstexprs } from "./embed.ts";
 import { FAMILIES, isFloatType, isQuantised, panelBytes, type QuantisedType } from "./families.ts";
-import { FLOAT_TILES, linearFloats, ROWS } from "./linear-float.ts";
+import { FEW_TOKENS, FLOAT_TILES, linearFloats, linearPanels, PANEL, ROWS } from "./linear-float.ts";
 import { PREFILL_TILE, prefillConstexprs, linearPrefill } from "./linear-prefill.ts";
 import { DECODE_TILES, linear, linearConstexprs } from "./linear.ts";
 import { quantize, RECORD } from "./quantize.ts";
@@ -69,14 +69,19 @@ export function linearDispatches(isa: IsaName, ctx: KernelContext, o: LinearOpti
   const bias = o.bias ?? o.y;
   const residual = o.residual ?? o.y;
   const epilogue = (o.bias ? 1 : 0) + (o.residual ? 2 : 0);
-  const grid = (groups: number, tile: number): Dispatch["grid"] => {
-    const splits = Math.min(Math.ceil(o.maxT / tile), Math.ceil(PROGRAMS / groups));
+  const grid = (groups: number, tile: number, programs = PROGRAMS): Dispatch["grid"] => {
+    const splits = Math.min(Math.ceil(o.maxT / tile), Math.ceil(programs / groups));
     return [groups, Math.max(1, splits), 1];
   };
   if (isFloatType(o.type)) {
+    const args = [o.w, o.x, o.y, bias, residual, o.T, o.n, o.k, o.k, o.yStride, o.yOffset, epilogue];
+    if (o.maxT > FEW_TOKENS) {
+      // Programs that share a group of rows each make its panel, so there are no more of them than keep the threads busy.
+      const program = ctx.program(linearPanels[o.type], PANEL);
+      return [{ program, grid: grid(Math.ceil(o.n / PANEL.NR), PANEL.MR, 2 * (ctx.threads ?? 1)), args }];
+    }
     const MT = FLOAT_TILES.find((tile) => o.maxT <= tile) ?? FLOAT_TILES[FLOAT_TILES.length - 1];
     const program = ctx.program(linearFloats[o.type], { RN: ROWS, MT });
-    const args = [o.w, o.x, o.y, bias, residual, o.T, o.n, o.k, o.k, o.yStride, o.yOffset, epilogue];
     return [{ program, grid: grid(Math.ceil(o.n / ROWS), MT), args }];
   }
   const type = quantised(o);

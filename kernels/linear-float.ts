@@ -12,6 +12,8 @@ const FLOATS = { f32, f16, bf16 };
 export const ROWS = 4;
 /** Tokens per tile: the smallest that holds a plan's tokens, or the last. */
 export const FLOAT_TILES = [1, 2, 4] as const;
+/** Up to so many tokens weights are read in place; for more they are brought into panels first. */
+export const FEW_TOKENS = 8;
 
 /**
  * Grid: (rows / RN rounded up, splits): token tiles of MT are dealt over the second axis.
@@ -81,8 +83,77 @@ const linearFloat = (type: FloatType) =>
     },
   );
 
-export const linearFloats = { f32: linearFloat("f32"), f16: linearFloat("f16"), bf16: linearFloat("bf16") };
+/** Rows of a panel, columns of it at a time (256 KiB as float32, for level 2 of the cache), and tokens per tile. */
+export const PANEL = { NR: 64, KB: 1024, MR: 6 } as const;
 
-export const instances: Instance[] = Object.values(linearFloats).flatMap((kernel) =>
-  FLOAT_TILES.map((MT) => ({ kernel, constexprs: { RN: ROWS, MT } })),
-);
+/**
+ * The same for many tokens: NR rows × KB columns are widened once to a panel, columns outermost, and all token tiles multiply it, MR tokens
+ * × NR rows in registers: a broadcast of one activation feeds NR / 16 vectors, a vector of weights MR tokens.
+ * Grid: (rows / NR rounded up, splits): token tiles are dealt over the second axis. Other parameters as above.
+ */
+const linearPanel = (type: FloatType) =>
+  kernel(
+    `linear_panel_${type}`,
+    {
+      w: ptr(FLOATS[type]),
+      x: ptr(f32),
+      y: ptr(f32),
+      bias: ptr(f32),
+      residual: ptr(f32),
+      t: dim,
+      n: dim,
+      k: dim,
+      xStride: dim,
+      stride: dim,
+      offset: dim,
+      epilogue: dim,
+      NR: constexpr(64),
+      KB: constexpr(1024),
+      MR: constexpr(6),
+    },
+    (al, { w, x, y, bias, residual, t, n, k, xStride, stride, offset, epilogue, NR, KB, MR }) => {
+      const panel = al.local([KB, NR]);
+      const lanes = al.arange(16);
+      const columns = al.programId(0) * NR + al.arange(NR);
+      for (let from = 0; from < k; from += KB) {
+        const depth = al.min(k - from, KB);
+        const whole = depth - (depth % 16);
+        for (let g = 0; g < NR; g += 16) {
+          // Rows and tokens beyond the end repeat the last: they are computed and not stored.
+          const row = al.cast(al.min(al.programId(0) * NR + g + lanes, n - 1), al.i64);
+          const block = w + al.col(row * k) + from + al.row(lanes);
+          const to = panel + g + al.col(lanes) * NR + al.row(lanes);
+          for (let i = 0; i < whole; i += 16) al.store(to + i * NR, al.trans(al.cast(al.load(block + i), al.f32)));
+          if (whole < depth) {
+            const mask = al.broadcast(al.row(whole + lanes < depth), [16, 16]);
+            al.store(to + whole * NR, al.trans(al.cast(al.load(block + whole, { mask }), al.f32)));
+          }
+        }
+        for (let tile = al.programId(1); tile * MR < t; tile += al.numPrograms(1)) {
+          const tokens = x + al.col(al.cast(al.min(tile * MR + al.arange(MR), t - 1), al.i64) * xStride) + from;
+          let sums = al.zeros([MR, NR]);
+          for (let i = 0; i < depth; i++) sums = al.fma(al.load(tokens + i), al.row(al.load(panel + i * NR + al.arange(NR))), sums);
+          for (const m of al.unroll(MR)) {
+            const token = tile * MR + m;
+            const mask = columns < n && token < t;
+            const at = token * stride + offset + columns;
+            let value = al.reshape(al.slice(sums, 0, m, 1), [NR]);
+            if (from > 0) value += al.load(y + at, { mask });
+            else {
+              if ((epilogue & 1) !== 0) value += al.load(bias + columns, { mask });
+              if ((epilogue & 2) !== 0) value += al.load(residual + at, { mask });
+            }
+            al.store(y + at, value, { mask });
+          }
+        }
+      }
+    },
+  );
+
+export const linearFloats = { f32: linearFloat("f32"), f16: linearFloat("f16"), bf16: linearFloat("bf16") };
+export const linearPanels = { f32: linearPanel("f32"), f16: linearPanel("f16"), bf16: linearPanel("bf16") };
+
+export const instances: Instance[] = [
+  ...Object.values(linearFloats).flatMap((kernel) => FLOAT_TILES.map((MT) => ({ kernel, constexprs: { RN: ROWS, MT } }))),
+  ...Object.values(linearPanels).map((kernel) => ({ kernel, constexprs: PANEL })),
+];

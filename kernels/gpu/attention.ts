@@ -3,12 +3,13 @@
  * heads of a group share every key that is read; running maximum, sum and result stay in registers.
  *
  * Prefill: BM rows per program, grid (tiles, KVH). Decode: the rows of one token are few and its context may be long, so the context is
- * cut into SPLITS pieces, grid (tiles, KVH, SPLITS); each leaves result, maximum and sum in scratch, and `attentionCombine` joins them.
+ * cut into SPLITS pieces, grid (tiles, KVH, SPLITS); each leaves result, maximum and sum in scratch, and ../attention-combine.ts joins them.
  * Tiles and layouts as in ../attention.ts and ../kv-cache.ts.
  */
 import { constexpr, dim, f16, f32, fn, i32, i8, kernel, ptr, scalar } from "../../src/compiler/language/index.ts";
 import type { Dispatch } from "../../src/runtime/device.ts";
 import type { AttentionOptions, OpContext } from "../api.ts";
+import { attentionCombine, combineConstexprs } from "../attention-combine.ts";
 import { BLOCK_TOKENS, KV_GROUP } from "../kv-cache.ts";
 import { toHalf } from "./matmul.ts";
 import type { GpuTuning } from "./tuning.ts";
@@ -137,42 +138,6 @@ export const flashQ8 = flash("flash_q8", i8);
 
 export const flashKernels = { f16: flashF16, f32: flashF32, q8_0: flashQ8 };
 
-/** Joins the pieces of the context of every decode tile. Grid: (tiles, query heads). */
-export const attentionCombine = kernel(
-  "attention_combine",
-  {
-    parts: ptr(f32),
-    tiles: ptr(i32),
-    y: ptr(f32),
-    KVH: dim,
-    G: dim,
-    SPLITS: constexpr(8),
-    BM: constexpr(8),
-    D: constexpr(128),
-    DP: constexpr(128),
-  },
-  (al, { parts, tiles, y, KVH, G, SPLITS, BM, D, DP }) => {
-    const tile = al.programId(0);
-    const head = al.programId(1);
-    const row = head % G;
-    const from = parts + (tile * KVH + al.idiv(head, G)) * (SPLITS * BM * (D + 2));
-    const d = al.arange(DP);
-    const s = al.arange(SPLITS) * (BM * (D + 2)) + BM * D + row;
-    const tops = al.load(from + s);
-    const top = al.max(tops);
-    const total = al.sum(al.load(from + s + BM) * al.exp(tops - top));
-    let sums = al.zeros([DP], al.f32);
-    for (let i = 0; i < SPLITS; i++) {
-      const part = from + i * (BM * (D + 2));
-      const own = al.load(part + BM * D + row);
-      if (al.load(part + BM * D + BM + row) > 0) sums = al.fma(al.load(part + row * D + d, { mask: d < D }), al.exp(own - top), sums);
-    }
-    const to = al.load(tiles + tile * 4) * (KVH * G * D) + head * D;
-    al.store(y + to + d, sums / total, { mask: d < D });
-  },
-  { distinct: true },
-);
-
 const upTo = (n: number, multiple: number): number => Math.ceil(n / multiple) * multiple;
 
 /** Rows of a prefill program: what its registers hold. */
@@ -209,7 +174,7 @@ export function gpuAttention(tuning: GpuTuning, ctx: OpContext, o: AttentionOpti
   ];
   if (scratch)
     dispatches.push({
-      program: ctx.program(attentionCombine, { SPLITS, BM, D: o.D, DP }),
+      program: ctx.program(attentionCombine, combineConstexprs(SPLITS, BM, o.D)),
       grid: [o.count, o.KVH * o.G, 1],
       args: [scratch, o.tiles, o.y, o.KVH, o.G],
     });

@@ -1,9 +1,10 @@
 /** Cases of attention: prefill and decode tiles of two sequences over shuffled blocks. */
 import { attentionConfig, attentionKernels, prefillTokens } from "../attention.ts";
-import { attentionCombine, flashConfig, flashKernels, gpuPrefillTokens } from "../gpu/attention.ts";
+import { attentionCombine, combineConstexprs } from "../attention-combine.ts";
+import { flashConfig, flashKernels, gpuPrefillTokens } from "../gpu/attention.ts";
 import { DEBUG_TUNING, GPU_TUNING } from "../gpu/tuning.ts";
 import { BLOCK_TOKENS, KV_TYPES, kvBytes, type KvType } from "../kv-cache.ts";
-import { below, type Case, type Data, floats, FUNCTIONS, type KernelCases, type Random } from "./case.ts";
+import { below, type Case, type CaseArgs, type Data, floats, FUNCTIONS, type KernelCases, type Random } from "./case.ts";
 
 interface Shape {
   D: number;
@@ -110,20 +111,25 @@ const scratching = (kv: KvType): KernelCases => ({
   kernel: attentionKernels[kv],
   tolerance: 1e-5,
   why: FUNCTIONS,
-  *cases(next, target) {
-    // GPUs never run it: one shape says that the target computes what it says.
+  only: "cpu",
+  *cases(next) {
     const own = SHAPES.filter((_, i) => i % 2 === (kv === "f32" ? 1 : 0));
-    for (const s of target === "cpu" ? own : own.slice(1)) {
+    for (const s of own) {
       const { args, count } = inputs(next, s, kv, s.phase === "prefill" ? prefillTokens(s.G) : 1);
-      const c = attentionConfig({ ...s, kv });
-      const scratch = new Float32Array(count * s.KVH * c.scratch);
-      yield {
-        what: nameOf(s),
-        constexprs: c.constexprs,
-        grid: [count, s.KVH, 1],
-        args: { ...args, scratch, GROUPS: c.GROUPS },
-        results: (a) => ({ y: a.y as Data }),
-      };
+      for (const splits of s.phase === "decode" ? [1, 2, 4] : [1]) {
+        const { constexprs } = attentionConfig({ ...s, kv, splits });
+        const BM = constexprs.GROUPS * constexprs.MR;
+        const y = splits > 1 ? new Float32Array(count * s.KVH * splits * BM * (s.D + 2)) : args.y;
+        const results =
+          splits > 1 ? (a: CaseArgs) => ({ parts: joined(a.y as Float32Array, BM, s.D) }) : (a: CaseArgs) => ({ y: a.y as Data });
+        yield {
+          what: `${nameOf(s)}${splits > 1 ? `, ${splits} pieces` : ""}`,
+          constexprs,
+          grid: [count, s.KVH, splits],
+          args: { ...args, y },
+          results,
+        };
+      }
     }
   },
 });
@@ -191,7 +197,7 @@ const combine: KernelCases = {
       }
       const tiles = Int32Array.from({ length: count * 4 }, (_, i) => (i % 4 === 0 ? count - 1 - i / 4 : 0));
       const args = { parts, tiles, y: floats(next, count * KVH * G * D), KVH, G };
-      const constexprs = { SPLITS, BM, D, DP: Math.ceil(D / 8) * 8 };
+      const constexprs = combineConstexprs(SPLITS, BM, D);
       yield { what: `${count} tokens, ${KVH}x${G} heads of ${D}, ${SPLITS} pieces`, constexprs, grid: [count, KVH * G, 1], args };
     }
   },

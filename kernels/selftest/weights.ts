@@ -14,7 +14,7 @@ import { FAMILIES, type FloatType, panelBytes, QUANTISED_TYPES, type QuantisedTy
 import { matmulFloatKernels, matmulQuantisedKernels } from "../gpu/matmul.ts";
 import { EPILOGUE, matvecFloatKernels, matvecQuantisedKernels } from "../gpu/matvec.ts";
 import { DEBUG_TUNING, GPU_TUNING } from "../gpu/tuning.ts";
-import { FLOAT_TILES, linearFloats, ROWS } from "../linear-float.ts";
+import { FLOAT_TILES, linearFloats, linearPanels, PANEL, ROWS } from "../linear-float.ts";
 import { linearPrefill, PREFILL_TILE, prefillConstexprs } from "../linear-prefill.ts";
 import { linear, linearConstexprs } from "../linear.ts";
 import { quantize, RECORD } from "../quantize.ts";
@@ -214,6 +214,26 @@ const inPlace = (type: FloatType): KernelCases => ({
   },
 });
 
+const panels = (type: FloatType): KernelCases => ({
+  kernel: linearPanels[type],
+  tolerance: 1e-5,
+  why: SUMS,
+  only: "cpu",
+  *cases(next) {
+    // Several panels, started ones; columns in several parts, each with a remainder; several tiles, dealt over programs.
+    const shapes: [n: number, k: number, t: number][] = [
+      [1, 1, 1],
+      [70, 37, 7],
+      [65, 69 + below(next, 80), 13],
+    ];
+    for (const [i, [n, k, t]] of shapes.entries()) {
+      const constexprs = { ...PANEL, KB: i === 2 ? 64 : PANEL.KB };
+      const args = { w: floatWeight(next, type, n * k), x: floats(next, t * k, 3), ...output(next, t, n, i), k, xStride: k };
+      yield { what: `[${n}, ${k}], ${t} tokens`, constexprs, grid: [Math.ceil(n / constexprs.NR), 1 + (i % 2), 1], args };
+    }
+  },
+});
+
 const tuned = (target: "cpu" | "gpu") => (target === "cpu" ? DEBUG_TUNING : GPU_TUNING);
 
 /** Compiling takes longest, so types take turns: one token or four, small tiles or large ones. */
@@ -311,4 +331,11 @@ const products: readonly KernelCases[] = [
   ]),
 ];
 
-export const weightCases: readonly KernelCases[] = [...reading, fewTokens, manyTokens, ...FLOAT_TYPES.map(inPlace), ...products];
+export const weightCases: readonly KernelCases[] = [
+  ...reading,
+  fewTokens,
+  manyTokens,
+  ...FLOAT_TYPES.map(inPlace),
+  ...FLOAT_TYPES.map(panels),
+  ...products,
+];

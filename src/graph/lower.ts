@@ -20,6 +20,7 @@ export interface LowerContext {
   kernels: KernelSet;
   /** Upper bounds of the symbolic dimensions in this plan. */
   max: Sizes;
+  readonly threads: number;
   program(kernel: AnyKernel, constexprs: Record<string, number | string | boolean>): Program;
   /** Memory of a tensor, exactly as large: in the arena, or the caller's buffer for inputs. Devices order dispatches by these ranges. */
   buffer(t: Tensor): DeviceBuffer;
@@ -69,6 +70,7 @@ export function lowerGraph(graph: Graph, options: LowerOptions): LoweredGraph {
     weights,
     kernels,
     max,
+    threads: device.properties.threads,
     program: (kernel, constexprs) => compileProgram(device, kernel, constexprs),
     buffer(t) {
       const result = resultOf.get(t.id);

@@ -1,10 +1,11 @@
-/** The int8 microkernel keeps its accumulators in registers: no vector goes to the stack inside the loop that holds the dots. */
+/** Products keep their accumulators in registers: no vector goes to the stack inside the loop that holds the dots or multiply-adds. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { emitC } from "../../../src/compiler/emit/c/index.ts";
 import { isaFlags, systemCompiler } from "../../../src/runtime/cpu/cc.ts";
+import { linearPanels, PANEL } from "../../../kernels/linear-float.ts";
 import type { IsaName } from "../../../src/runtime/cpu/isa.ts";
 import { COMMON_FLAGS, isaByName } from "../../../src/runtime/cpu/isa.ts";
 import { gemm8 } from "../../../bench/kernels/gemm8.ts";
@@ -87,5 +88,15 @@ describe.skipIf(process.arch !== "x64" || !systemCompiler())("registers (x86 wit
     const loop = innermostLoop(lines, vnni ? /vpdpbusd/ : /vpmaddwd/);
     expect(loop.filter((l) => l.includes(vnni ? "vpdpbusd" : "vpmaddwd")).length).toBeGreaterThanOrEqual(wide ? 8 * 12 : 8 * 2 * 2);
     expect(spills(loop, wide ? "%zmm" : "%ymm")).toBeLessThanOrEqual(allowed);
+  });
+
+  test.each([
+    ["avx512-vnni", "%zmm", 24, 10],
+    ["avx2", "%ymm", 12, 8],
+  ] as const)("panels of floats, %s", (isa, register, products, loads) => {
+    const loop = innermostLoop(assembly(isa, linearPanels.f16.ir(PANEL)), /vfmadd/);
+    expect(loop.filter((l) => l.includes("vfmadd")).length).toBe(products);
+    expect(loop.filter((l) => l.includes(register) && l.includes("(")).length).toBe(loads);
+    expect(spills(loop, register)).toBe(0);
   });
 });

@@ -88,7 +88,10 @@ describe("text", () => {
 
 test("every stock kernel has a text within the limits that passes the lint", () => {
   for (const { kernel: k, constexprs } of [...INSTANCES, ...GPU_INSTANCES]) {
-    const p = emitMetal(k.specialize(constexprs), k.symbol(constexprs));
+    const ir = k.specialize(constexprs);
+    // Kernels of CPUs alone have memory of a program, which GPUs have none of.
+    if (ir.params.some((q) => q.kind === "local") && ir.threads === undefined) continue;
+    const p = emitMetal(ir, k.symbol(constexprs));
     expect(p.sharedBytes).toBeLessThanOrEqual(32 * 1024);
     expect(lint(fullText([p])).map((f) => `${k.name}: ${f.rule} ${f.line}: ${f.text}`)).toEqual([]);
   }

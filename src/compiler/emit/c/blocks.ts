@@ -12,6 +12,7 @@ import { broadcast, cat, extract, reshape, slice, transpose } from "./views.ts";
 import { dot } from "./dot.ts";
 import { atomic } from "./atomics.ts";
 import { scan } from "./scan.ts";
+import { columnParts } from "./columns.ts";
 import { simdMma, simdShuffle } from "./simd.ts";
 
 const VIEWS: Record<string, (e: Emitter, op: Op) => void> = { broadcast, reshape, transpose, slice, cat };
@@ -135,7 +136,8 @@ function variable(e: Emitter, v: Value, base: string, like?: Rep & { kind: "affi
   return {
     rep: { kind: "regs", eff: shape, chunks, names, array },
     names: [...names.values()],
-    assign: (x) => chunks.map((c) => ({ name: names.get(key(c.idx))!, type: vectorType(dtype, c.w), expr: e.get(x, c.idx, c.w) })),
+    assign: (x) =>
+      e.inWindow(shape, chunks).map((c) => ({ name: names.get(key(c.idx))!, type: vectorType(dtype, c.w), expr: e.get(x, c.idx, c.w) })),
   };
 }
 
@@ -208,17 +210,22 @@ function forLoop(e: Emitter, op: Op): void {
   const [iv, ...carried] = body.args;
   const next = yields(body);
   const variables = carried.map((a, i) => variable(e, a, cName(a, "carried"), movingForm(e, inits[i], a, next[i])));
-  assignAll(e, variables, inits);
-  updateInPlace(e, body, carried, variables, next);
+  const parts = columnParts(e, op);
   const type = `${storedType(iv.type.dtype)}x1`;
   const name = cName(iv, "i");
   const end = e.constant(type, e.scalar(upper), e.temp("end"));
   const by = e.scalar(step);
-  e.scope(`for (${type} ${name} = ${e.scalar(lower)}; ${name} ${op.attrs.down ? ">" : "<"} ${end}; ${name} += ${by})`, () => {
-    e.set(iv, { kind: "uniform", expr: name });
-    carried.forEach((a, i) => e.set(a, variables[i].rep));
-    assignAll(e, variables, emitBlock(e, body));
-  });
+  for (const part of parts) {
+    e.window = part;
+    assignAll(e, variables, inits);
+    updateInPlace(e, body, carried, variables, next);
+    e.scope(`for (${type} ${name} = ${e.scalar(lower)}; ${name} ${op.attrs.down ? ">" : "<"} ${end}; ${name} += ${by})`, () => {
+      e.set(iv, { kind: "uniform", expr: name });
+      carried.forEach((a, i) => e.set(a, variables[i].rep));
+      assignAll(e, variables, emitBlock(e, body));
+    });
+    e.window = undefined;
+  }
   op.results.forEach((r, i) => e.set(r, variables[i].rep));
 }
 

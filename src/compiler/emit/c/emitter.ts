@@ -21,6 +21,8 @@ export class Emitter {
   private readonly reps: (Rep | undefined)[] = [];
   /** While a loop over a large tile is being written: the locals that hold the current vector of its values. */
   local: Map<Value, string> | undefined;
+  /** While one part of a loop over independent columns is being written (columns.ts): which columns of tiles with `of` of them. */
+  window: { of: number; from: number; to: number } | undefined;
   /** Values that the loop around them yields, with the variable they become in the next turn. */
   readonly next = new Map<Value, { variable: Value; array: string; body: Block }>();
 
@@ -127,7 +129,14 @@ export class Emitter {
   }
 
   chunks(v: Value, eff: readonly number[]): Chunk[] {
-    return chunksOf(eff, this.analysis.scalarised(v) ? 1 : this.isa.width);
+    return this.inWindow(eff, chunksOf(eff, this.analysis.scalarised(v) ? 1 : this.isa.width));
+  }
+
+  /** Of the vectors of a tile, those that the current window shows. */
+  inWindow(eff: readonly number[], chunks: Chunk[]): Chunk[] {
+    const { window } = this;
+    if (!window || eff.at(-1) !== window.of) return chunks;
+    return chunks.filter(({ idx }) => idx.at(-1)! >= window.from && idx.at(-1)! < window.to);
   }
 
   /** A scalar or uniform value's expression. */

@@ -123,5 +123,8 @@ export function prefetch(e: Emitter, op: Op): void {
   const p = paramName(e, op);
   const step = at?.kind === "contiguous" ? 64 / DTYPE_BYTES[e.ir.params[op.attrs.param as number].dtype] : 1;
   if (elements(shape) > 4096) return;
-  for (const { idx } of chunksOf(shape, step)) e.line(`__builtin_prefetch(${p} + ${at ? at.first(idx) : e.get(op.args[0], idx, 1)});`);
+  // What does not lie in the window's columns is hinted in the first part.
+  if (e.window && e.window.from > 0 && shape.at(-1) !== e.window.of) return;
+  for (const { idx } of e.inWindow(shape, chunksOf(shape, step)))
+    e.line(`__builtin_prefetch(${p} + ${at ? at.first(idx) : e.get(op.args[0], idx, 1)});`);
 }

@@ -286,6 +286,11 @@ export function prelude(isa: Isa): string {
 #define ALLOY_SHUFFLE 1
 #endif
 #endif
+#if ALLOY_SHUFFLE
+#define SHUFFLE(M, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SHUFFLE(M, a, b, ...) __builtin_shuffle(a, b, (M){__VA_ARGS__})
+#endif
 #define MINI(a, b) ((a) < (b) ? (a) : (b))
 #define PREFIX(n, w) ((n) >= (w) ? (1u << (w)) - 1u : (n) <= 0 ? 0u : (1u << (n)) - 1u)
 #define LD(T, p) (*(const T##u *)(p))

@@ -4,7 +4,7 @@ import { elements } from "../../ir/types.ts";
 import type { Emitter } from "./emitter.ts";
 import { arrayIndex } from "./emitter.ts";
 import type { Ix, Opaque, Rep } from "./values.ts";
-import { addLin, lin, linText, mulLin, vectorType } from "./values.ts";
+import { addLin, chunksOf, key, lin, linText, mulLin, vectorType } from "./values.ts";
 
 type MapIndex = (idx: readonly Ix[]) => Ix[];
 
@@ -74,7 +74,73 @@ export function broadcast(e: Emitter, op: Op): void {
 }
 
 export function transpose(e: Emitter, op: Op): void {
+  if (inRegisters(e, op)) return;
   e.set(op.results[0], axisView(e, op, (op.attrs.axes as readonly number[] | undefined) ?? [1, 0]));
+}
+
+/**
+ * A tile of 32-bit elements in registers whose sides are multiples of the vector width: square blocks are transposed by shuffles, in place of
+ * reads element by element. The result's vectors are then in registers too.
+ */
+function inRegisters(e: Emitter, op: Op): boolean {
+  const [x] = op.args;
+  const out = op.results[0];
+  const { dtype, shape } = x.type;
+  const W = e.isa.width;
+  if (W < 4 || shape.length !== 2 || shape.some((n) => n % W !== 0)) return false;
+  if (dtype !== "f32" && dtype !== "i32" && dtype !== "u32") return false;
+  const rep = e.rep(x);
+  if (rep.kind !== "regs" || rep.eff.some((n, i) => n !== shape[i]) || e.analysis.needsArray(out) || e.analysis.scalarised(out))
+    return false;
+  const T = vectorType(dtype, W);
+  const names = new Map<string, string>();
+  for (let i = 0; i < shape[0]; i += W)
+    for (let j = 0; j < shape[1]; j += W) {
+      const rows = transposed(
+        Array.from({ length: W }, (_, r) => e.get(x, [i + r, j], W)),
+        (a, b, picks) => e.constant(T, `SHUFFLE(i32x${W}, ${a}, ${b}, ${picks.join(", ")})`),
+      );
+      rows.forEach((name, r) => names.set(key([j + r, i]), name));
+    }
+  const [R, C] = shape;
+  e.set(out, { kind: "regs", eff: [C, R], chunks: chunksOf([C, R], W), names });
+  return true;
+}
+
+/** W vectors of W lanes as their columns; `shuffle` picks lanes of two vectors. Every step is one instruction where vectors are 128-bit lanes. */
+function transposed(rows: readonly string[], shuffle: (a: string, b: string, picks: number[]) => string): string[] {
+  const W = rows.length;
+  const picks = (f: (lane: number) => number): number[] => Array.from({ length: W }, (_, c) => f(c));
+  const each4 = (inLane: readonly number[]): number[] => picks((c) => (c & ~3) + (inLane[c & 3] & 3) + (inLane[c & 3] >= 4 ? W : 0));
+  // Of every four rows: vector q then has column 4g + q of them in its g-th four lanes.
+  const fours: string[][] = [];
+  for (let r = 0; r < W; r += 4) {
+    const [a, b, c, d] = rows.slice(r, r + 4);
+    const [low, high] = [each4([0, 4, 1, 5]), each4([2, 6, 3, 7])];
+    const [ab, AB, cd, CD] = [shuffle(a, b, low), shuffle(a, b, high), shuffle(c, d, low), shuffle(c, d, high)];
+    const [first, second] = [each4([0, 1, 4, 5]), each4([2, 3, 6, 7])];
+    fours.push([shuffle(ab, cd, first), shuffle(ab, cd, second), shuffle(AB, CD, first), shuffle(AB, CD, second)]);
+  }
+  // Then fours change places: even ones of pairs of vectors come together, and odd ones, until a vector has one g of all.
+  const spread = (list: readonly string[]): string[] => {
+    if (list.length === 1) return [...list];
+    const halves = [0, 1].map((odd) => {
+      const pairs: string[] = [];
+      for (let i = 0; i < list.length; i += 2)
+        pairs.push(
+          shuffle(
+            list[i],
+            list[i + 1],
+            picks((c) => (2 * (c >> 2) + odd) * 4 + (c & 3)),
+          ),
+        );
+      return spread(pairs);
+    });
+    return halves[0].flatMap((v, i) => [v, halves[1][i]]);
+  };
+  const columns: string[] = [];
+  for (let q = 0; q < 4; q++) spread(fours.map((f) => f[q])).forEach((v, g) => (columns[4 * g + q] = v));
+  return columns;
 }
 
 export function slice(e: Emitter, op: Op): void {

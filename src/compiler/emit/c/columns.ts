@@ -1,0 +1,47 @@
+/**
+ * Loops whose carried tiles do not fit the registers, such as the [6, 64] of a matrix product on 16 of them: where the columns do not depend on
+ * each other the whole loop is run for some columns at a time, with their accumulators in registers.
+ */
+import type { Op } from "../../ir/types.ts";
+import { elements } from "../../ir/types.ts";
+import type { Emitter } from "./emitter.ts";
+import { ELEMENTWISE } from "./elementwise.ts";
+import { columns, countChunks } from "./values.ts";
+
+const STEADY = new Set(["const", "load", "prefetch", "arange", "programId", "numPrograms", "broadcast", "reshape", "yield"]);
+
+export interface Part {
+  of: number;
+  from: number;
+  to: number;
+}
+
+/** The column ranges that a `for` is run for one after the other; [undefined]: all at once. */
+export function columnParts(e: Emitter, op: Op): (Part | undefined)[] {
+  const whole = [undefined];
+  const [body] = op.regions;
+  const carried = body.args.slice(1);
+  const of = carried[0]?.type.shape.at(-1) ?? 1;
+  if (e.window || of === 1 || e.ir.lanes !== undefined) return whole;
+  const fits = ({ type: { shape } }: (typeof carried)[number]): boolean => shape.at(-1) === of && !e.analysis.large(shape);
+  if (!carried.every((v) => fits(v) && !e.analysis.needsArray(v) && elements(v.type.shape) > 1)) return whole;
+  if (!body.ops.every((o) => independent(e, o, of))) return whole;
+  const widths = columns(of, e.isa.width);
+  // Per column of vectors: the accumulators, and one vector that is multiplied; beside them one broadcast.
+  const rows = carried.reduce((n, v) => n + countChunks(v.type.shape, e.isa.width), 0) / widths.length;
+  if ((rows + 1) * widths.length + 1 <= e.isa.registers) return whole;
+  const most = Math.floor((e.isa.registers - 1) / (rows + 1));
+  if (most < 1) return whole;
+  const count = Math.ceil(widths.length / Math.ceil(widths.length / most));
+  const parts: Part[] = [];
+  for (let i = 0; i < widths.length; i += count) parts.push({ of, from: widths[i].at, to: widths[i + count]?.at ?? of });
+  return parts;
+}
+
+/** Whether column i of the results depends on column i of the operands only, and nothing is written. */
+function independent(e: Emitter, op: Op, of: number): boolean {
+  if (!ELEMENTWISE.has(op.op) && !STEADY.has(op.op)) return false;
+  const wide = (shape: readonly number[]): boolean => shape.at(-1) === of;
+  if ([...op.args, ...op.results].some(({ type: { shape } }) => e.analysis.large(shape))) return false;
+  return op.op !== "reshape" || wide(op.args[0].type.shape) === wide(op.results[0].type.shape);
+}
