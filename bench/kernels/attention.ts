@@ -47,7 +47,17 @@ function measure(phase: "prefill" | "decode", kv: KvType): { seconds: number; by
   };
   const common = {
     phase,
-    ...{ D, G, KVH, kv, stride, column: 0, count, maxCount: count, window: 0, scale: 1 / Math.sqrt(D), softcap: 0 },
+    D,
+    G,
+    KVH,
+    kv,
+    stride,
+    column: 0,
+    count,
+    maxCount: count,
+    window: 0,
+    scale: 1 / Math.sqrt(D),
+    softcap: 0,
     q: buffer(T * stride * 4),
     tiles: ints(starts.flatMap((at) => [at, Math.min(perTile, T - at), context - T + at, 0])),
     table: ints(Array.from({ length: blocks }, (_, i) => i)),
