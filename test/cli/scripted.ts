@@ -6,7 +6,14 @@ import { ScriptedEngine, scriptedModel, type ScriptedOptions } from "../server/s
 export function parts(options: ScriptedOptions = {}) {
   const engine = new ScriptedEngine({ models: [scriptedModel("demo")], ...options });
   const asked: CreateOptions[] = [];
+  const find = async (name: string) => (await engine.model(name)).path;
   const deps = {
+    isModel: (name: string) =>
+      find(name).then(
+        () => true,
+        () => false,
+      ),
+    resolveModel: find,
     createEngine: async (o: CreateOptions) => {
       asked.push(o);
       return engine;

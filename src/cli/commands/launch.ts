@@ -4,6 +4,7 @@ import { AlloyError, suggest } from "../../support/errors.ts";
 import { table, type Context } from "../context.ts";
 import { findEndpoint, writeToolFile } from "../launching.ts";
 import { probe } from "../probe.ts";
+import { requireModel } from "../pulling.ts";
 import { strictCommand, UsageError } from "../strict.ts";
 import { GENERIC_TOOL, TOOLS, type Tool } from "../tools.ts";
 
@@ -59,6 +60,7 @@ exec starts any other program with the variables that OpenAI, Anthropic and Olla
     let server = url;
     let { model } = args;
     if (found.kind !== "alloy") {
+      if (model !== undefined) await requireModel(model, context);
       const engine = await deps.createEngine({ contextLength: args.ctx, models: args.model === undefined ? [] : [args.model] });
       try {
         const running = await deps.startServer(engine, { host: "127.0.0.1", port: 0 });
