@@ -82,12 +82,15 @@ async function chooseModel(server: Server, { io, json, style }: Context): Promis
   }
 }
 
-/** Writes the tool's file, if it has one, under a name made of its text: it is whole or not there, and launches side by side share it. */
-export function writeToolFile(tool: Pick<Tool, "file">, endpoint: Endpoint, env: Context["io"]["env"]): string {
+/**
+ * Writes the tool's file, if it has one, into the cache folder: whole or not at all. `owner` keeps launches side by side apart; without one, as for a
+ * command line that is printed, it is named after its text.
+ */
+export function writeToolFile(tool: Pick<Tool, "file">, endpoint: Endpoint, env: Context["io"]["env"], owner?: string): string {
   if (tool.file === undefined) return "";
   const text = tool.file(endpoint);
   const folder = join(cacheDir(env), "launch");
-  const path = join(folder, `${createHash("sha256").update(text).digest("hex").slice(0, 16)}.json`);
+  const path = join(folder, `${owner ?? createHash("sha256").update(text).digest("hex").slice(0, 16)}.json`);
   const unfinished = `${path}.${process.pid}`;
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 });

@@ -1,6 +1,6 @@
 /** `alloy launch`: what tools are told, with stand-ins for them. The tools themselves: test/tools. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { probe } from "../../src/cli/probe.ts";
@@ -61,6 +61,7 @@ describe("launch", () => {
       CLAUDE_CODE_SUBAGENT_MODEL: "demo",
       CLAUDE_CODE_MAX_CONTEXT_TOKENS: "40000",
     });
+    expect(existsSync(report.args.split(" ")[1])).toBe(false);
     expect(report.ANTHROPIC_BASE_URL).toMatch(/^http:\/\/127\.0\.0\.1:\d+$/);
     expect((await probe(report.ANTHROPIC_BASE_URL)).kind).toBe("nobody");
     expect(engine.closed).toBe(true);

@@ -1,4 +1,5 @@
 /** `alloy launch`: a coding tool on a local model. */
+import { rmSync } from "node:fs";
 import { clientUrl, listenAddress } from "../../server/listen.ts";
 import { AlloyError, suggest } from "../../support/errors.ts";
 import { table, type Context } from "../context.ts";
@@ -89,13 +90,18 @@ exec starts any other program with the variables that OpenAI, Anthropic and Olla
       // The server that was started just to ask is gone when what is printed gets used.
       if (args.print) endpoint.url = url;
       const env = { ...unset(tool.defaults?.(endpoint) ?? {}, io.env), ...tool.env(endpoint) };
-      const argv = tool.args(endpoint, user, writeToolFile(tool, endpoint, io.env));
+      const file = writeToolFile(tool, endpoint, io.env, args.print ? undefined : `${args.tool}-${process.pid}`);
+      const argv = tool.args(endpoint, user, file);
       if (args.print) {
         if (server !== url && !json) io.err(`alloy: no Alloy runs at ${url}: start \`alloy serve\` first\n`);
         printPlan(env, [program, ...argv], context);
         return 0;
       }
-      return await spawnTool([path!, ...argv], { ...io.env, ...env }, context);
+      try {
+        return await spawnTool([path!, ...argv], { ...io.env, ...env }, context);
+      } finally {
+        if (file !== "") rmSync(file, { force: true });
+      }
     } finally {
       await stop();
     }
