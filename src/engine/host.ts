@@ -26,6 +26,9 @@ export function serveParent(create: Create): void {
   // Ctrl-C and a service manager's SIGTERM go to both processes; the parent says when it is over.
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => {});
   process.on("disconnect", () => process.exit(0));
+  // The end of the channel is not seen while what the parent has not read stands in front of it.
+  const parent = process.ppid;
+  setInterval(() => process.ppid === parent || process.exit(0), 1000).unref();
   const handle = host(create, (message) => process.send!(pack(message)));
   process.on("message", (message: ToEngine) => handle(unpack(message)));
 }
