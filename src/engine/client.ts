@@ -24,6 +24,8 @@ const CLOSE_PATIENCE_MS = 2000;
 /** Wait before the second start in a row without an answer in between; it doubles up to the longest. The first is at once. */
 const BACK_OFF_MS = 100;
 const LONGEST_BACK_OFF_MS = 10_000;
+/** How long others wait at most while those that may have killed the engine are tried: what kills it mostly does so in its first steps. */
+const PROBATION_MS = 3000;
 /** Starts in a row without an answer after which what waits is told rather than kept. */
 const MOST_STARTS = 6;
 
@@ -36,6 +38,9 @@ export class EngineClient implements Engine {
   private deaths = 0;
   private readonly seen: Pick<EngineHealth, "restarts" | "lastDeath"> = { restarts: 0 };
   private restart: ReturnType<typeof setTimeout> | undefined;
+  /** Generations that wait until those that may have killed the engine have been tried. */
+  private held: Set<Errand> | undefined;
+  private probation: ReturnType<typeof setTimeout> | undefined;
 
   private constructor(
     private readonly parts: ClientParts,
@@ -104,6 +109,7 @@ export class EngineClient implements Engine {
     if (this.closing) return;
     this.closing = true;
     clearTimeout(this.restart);
+    clearTimeout(this.probation);
     const { link } = this;
     if (link?.up) {
       const closed = Errand.call("close", [graceMs]);
@@ -128,19 +134,20 @@ export class EngineClient implements Engine {
     this.errands.add(errand);
     errand.onOver = () => this.errands.delete(errand);
     // While it waits to be started again, what is asked for waits too.
-    if (this.restart === undefined) this.connect().send(errand);
+    if (this.held && errand.events) this.held.add(errand);
+    else if (this.restart === undefined) this.connect().send(errand);
   }
 
   private cancel(errand: Errand): void {
-    if (this.link && !this.link.over) this.link.cancel(errand);
-    else errand.fail(new AlloyError("cancelled", "the request was cancelled before it started"));
+    // One that the engine does not know is over at once.
+    if (!this.link?.cancel(errand)) errand.fail(new AlloyError("cancelled", "the request was cancelled before it started"));
   }
 
   private connect(): Link {
     if (this.link && !this.link.over) return this.link;
     const link = new Link(this.parts.openPort, this.options, {
       answered: () => (this.deaths = 0),
-      died: (why, wasUp) => this.died(why, wasUp),
+      died: (why, seen) => this.died(why, seen),
       failed: (error) => this.failed(error),
     });
     return (this.link = link);
@@ -152,12 +159,14 @@ export class EngineClient implements Engine {
     this.errands.clear();
   }
 
-  private died(why: string, wasUp: boolean): void {
+  private died(why: string, seen: ReadonlySet<Errand>): void {
+    clearTimeout(this.probation);
+    this.held = undefined;
     if (this.closing) return this.failed(shuttingDown());
     this.deaths++;
     this.seen.restarts++;
     this.seen.lastDeath = { time: Date.now(), why };
-    const lost = [...this.errands].filter((e) => !e.survives(wasUp) || this.deaths >= MOST_STARTS);
+    const lost = [...this.errands].filter((e) => !e.survives(seen.has(e)) || this.deaths >= MOST_STARTS);
     for (const errand of lost) errand.fail(engineDied(why, this.deaths));
     const restartMs = this.deaths === 1 ? 0 : Math.min(LONGEST_BACK_OFF_MS, BACK_OFF_MS * 2 ** (this.deaths - 2));
     this.parts.onDeath?.({ why, failed: lost.length, kept: this.errands.size, restartMs });
@@ -169,7 +178,37 @@ export class EngineClient implements Engine {
     // One that cannot stay up is only started for somebody.
     if (this.deaths >= MOST_STARTS && this.errands.size === 0) return;
     const link = this.connect();
-    for (const errand of this.errands) link.send(errand);
+    const all = [...this.errands];
+    const suspects = all.filter((e) => e.suspected);
+    this.held = suspects.length > 0 ? new Set(all.filter((e) => !e.suspected && e.events)) : undefined;
+    for (const errand of all) if (!errand.suspected && !this.held?.has(errand)) link.send(errand);
+    if (!this.held) return;
+    this.probation = setTimeout(() => this.letGo(link), PROBATION_MS);
+    this.sendSuspect(link, suspects);
+  }
+
+  /**
+   * Those that were computed when the engine died go first, one after the other, until each has something to show: should it happen again,
+   * it is known whose fault it is, and nobody else is lost.
+   */
+  private sendSuspect(link: Link, [first, ...rest]: Errand[]): void {
+    if (link.over) return;
+    if (!first) return this.letGo(link);
+    const next = (): void => {
+      first.onCleared = () => {};
+      this.sendSuspect(link, rest);
+    };
+    if (!this.errands.has(first)) return next();
+    first.onCleared = next;
+    link.send(first);
+  }
+
+  /** Sends what was held back while suspects were tried. */
+  private letGo(link: Link): void {
+    clearTimeout(this.probation);
+    const { held } = this;
+    this.held = undefined;
+    for (const errand of held ?? []) if (this.errands.has(errand)) link.send(errand);
   }
 }
 

@@ -14,6 +14,8 @@ export class Errand {
   /** Of a call. */
   answer?: Promise<unknown>;
   onOver: () => void = () => {};
+  /** Called once it has something to show, or is over: whatever kills the engine, it is not this. */
+  onCleared: () => void = () => {};
   private settle?: PromiseWithResolvers<unknown>;
   private start: Extract<GenerateEvent, { type: "start" }> | undefined;
   /** asked: it may be read or tokenised, or its model loaded; queued: waits for its turn; running: computed; emitting: the reader has some of it. */
@@ -53,14 +55,19 @@ export class Errand {
     return { type: "generate", id, request: { ...request, sampling } };
   }
 
+  /** It was computed when the engine died. */
+  get suspected(): boolean {
+    return this.suspicion >= SUSPICION.running;
+  }
+
   /**
    * The engine died: whether it can be sent to the next one as if nothing had happened. One that was computed at two deaths is at fault
    * more likely than not; one that only waited is innocent.
-   * @param wasUp the engine had begun to look at what it was sent
+   * @param seen the engine had begun to look at it
    */
-  survives(wasUp: boolean): boolean {
+  survives(seen: boolean): boolean {
     if (this.state === "emitting") return false;
-    if (wasUp && this.state !== "queued") this.suspicion += SUSPICION[this.state];
+    if (seen && this.state !== "queued") this.suspicion += SUSPICION[this.state];
     this.state = "asked";
     return this.suspicion < MOST_SUSPICION;
   }
@@ -71,6 +78,7 @@ export class Errand {
       if (this.start) return;
       this.start = event;
     } else this.state = event.type === "prefill" ? "running" : "emitting";
+    if (this.state === "emitting") this.onCleared();
     this.events?.push(event);
   }
 
@@ -93,5 +101,6 @@ export class Errand {
   private over(): void {
     this.forget();
     this.onOver();
+    this.onCleared();
   }
 }

@@ -9,8 +9,8 @@ import type { FromEngine } from "./protocol.ts";
 export interface LinkEvents {
   /** It brought a generation to its end. */
   answered(): void;
-  /** It ended without being asked to. */
-  died(why: string, wasUp: boolean): void;
+  /** It ended without being asked to, and had begun to look at what is in `seen`. */
+  died(why: string, seen: ReadonlySet<Errand>): void;
   /** It said that it cannot come up, and ended. */
   failed(error: AlloyError): void;
 }
@@ -50,9 +50,12 @@ export class Link {
     this.port.post(errand.message(id));
   }
 
-  cancel(errand: Errand): void {
+  /** False when it was not sent here. */
+  cancel(errand: Errand): boolean {
     const id = this.numbers.get(errand);
-    if (id !== undefined && !this.over) this.port.post({ type: "cancel", id });
+    if (id === undefined || this.over) return false;
+    this.port.post({ type: "cancel", id });
+    return true;
   }
 
   /** Ends the engine. */
@@ -61,8 +64,8 @@ export class Link {
   }
 
   private died(why: string): void {
-    const wasUp = this.up;
-    if (this.close(new AlloyError("engine_died", `the engine stopped: ${why}`))) this.on.died(why, wasUp);
+    const seen = new Set(this.up ? this.sent.values() : []);
+    if (this.close(new AlloyError("engine_died", `the engine stopped: ${why}`))) this.on.died(why, seen);
   }
 
   private close(error: AlloyError): boolean {
