@@ -17,6 +17,11 @@ const WIDE: Ranges = [[0x80, 0x10ffff]];
 /** First bytes of characters beyond ASCII, as xgrammar groups them. */
 const LEADS = ["c0-df", "e0-ef", "f0-f7"];
 
+/** Ways to begin that are told apart: an object with thousands of properties that may be left out can begin with each of them. */
+const MOST_HEADS = 256;
+/** Stands for more: what begins so may begin like anything else. */
+const MANY = "many";
+
 class Lowering {
   private readonly names = new Map<string, string>();
   private readonly heads = new Map<string, ReadonlySet<string>>();
@@ -55,7 +60,8 @@ class Lowering {
     return options
       .map((option) => {
         const begins = this.begins(option);
-        const guarded = options.length > 1 ? begins.some((b) => seen.has(b)) : false;
+        const alike = begins.some((b) => seen.has(b)) || (begins.includes(MANY) && seen.size > 0) || seen.has(MANY);
+        const guarded = options.length > 1 && alike;
         begins.forEach((b) => seen.add(b));
         const text = this.sequence(option);
         return guarded || this.startsWithLoop(option) ? `e${this.guards++} ${text}` : text;
@@ -120,8 +126,9 @@ class Lowering {
     this.heads.set(name, new Set());
     const rule = this.grammar.get(name)!;
     const heads = new Set("tags" in rule ? [] : rule.options.flatMap((o) => this.begins(o)));
-    this.heads.set(name, heads);
-    return heads;
+    const kept = heads.size > MOST_HEADS ? new Set([MANY]) : heads;
+    this.heads.set(name, kept);
+    return kept;
   }
 }
 
