@@ -11,6 +11,9 @@ export async function probe(url: string): Promise<Listener> {
     const refused = /ConnectionRefused|ECONNREFUSED/.test(`${(error as { code?: string }).code} ${String(error)}`);
     return refused ? { kind: "nobody" } : { kind: "other" };
   }
+  // A server that wants a key says so, and still who it is.
+  const own = /^alloy\/(\S+)/.exec(response.headers.get("server") ?? "");
+  if (own !== null) return { kind: "alloy", version: own[1] };
   try {
     const body = (await response.json()) as { version?: unknown; alloy_version?: unknown };
     if (typeof body.alloy_version === "string") return { kind: "alloy", version: body.alloy_version };

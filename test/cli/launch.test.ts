@@ -126,6 +126,16 @@ describe("launch", () => {
     expect((await probe(running.url)).kind).toBe("alloy");
   });
 
+  test("a server that wants a key: ALLOY_API_KEY is handed on; without it the hint names it", async () => {
+    await using running = await start({ models: [scriptedModel("demo")] }, { env: { ALLOY_API_KEY: "secret,other" } });
+    const tool = fakeTool("goose", ["OPENAI_API_KEY"]);
+    const env = { ...nowhere, ALLOY_HOST: `127.0.0.1:${running.server.port}`, PATH: tool.PATH };
+    expect((await alloy(["launch", "goose"], {}, { env: { ...env, ALLOY_API_KEY: "secret,other" } })).code).toBe(0);
+    expect(tool.report().OPENAI_API_KEY).toBe("secret");
+    const without = await alloy(["launch", "goose"], {}, { env });
+    expect(without).toMatchObject({ code: 1, stderr: expect.stringContaining("hint: set ALLOY_API_KEY to the server's key") });
+  });
+
   test("the configuration of the others, as --print shows it", async () => {
     const plan = async (tool: string, ...args: string[]) => {
       const { deps } = parts({ contextLength: 65_536 });
