@@ -143,7 +143,7 @@ describe.each(Object.keys(PLACES))("an engine in a %s", (place) => {
 
   test("closing lets requests finish, then refuses", async () => {
     const { engine } = await start(place);
-    const running = engine.generate(request({ maxTokens: 200, ignoreEos: true }));
+    const running = engine.generate(request({ maxTokens: 30, ignoreEos: true }));
     const cut = engine.generate(endless("on and on"));
     await Promise.all([untilText(running), untilText(cut)]);
     const [runs, ends] = [running, cut].map((g) => Array.fromAsync(g).then((rest) => rest.at(-1)));
