@@ -33,8 +33,8 @@ export interface Tool {
   args(endpoint: Endpoint, user: readonly string[], file: string): string[];
 }
 
-/** Room for an answer, in tokens: tools keep that much of the window free. */
-const outputTokens = (context: number, most: number) => Math.min(most, Math.max(256, Math.floor(context / 8)));
+/** Room for an answer and its thinking, in tokens: tools keep that much of the window free. In a small one work comes first. */
+const outputTokens = (context: number) => Math.min(32_000, Math.max(256, Math.floor(context / (context < 65_536 ? 8 : 4))));
 
 /** Every tier is named, or subagents and titles would ask for models that are not here; the true window, or it never compacts. */
 const claudeVariables = ({ url, model, context, key }: Endpoint): Variables => ({
@@ -59,7 +59,7 @@ export const TOOLS: Readonly<Record<string, Tool>> = Object.assign(Object.create
     env: claudeVariables,
     defaults: ({ context }) => ({
       // It keeps an answer's length (20,000 tokens at most) and 13,000 more free: with its default a window of 32k is always full.
-      CLAUDE_CODE_MAX_OUTPUT_TOKENS: String(outputTokens(context, 32_000)),
+      CLAUDE_CODE_MAX_OUTPUT_TOKENS: String(outputTokens(context)),
       CLAUDE_CODE_ATTRIBUTION_HEADER: "0",
       CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC: "1",
       CLAUDE_CODE_TOTAL_TOKENS_REMINDER: "off",
@@ -99,7 +99,7 @@ export const TOOLS: Readonly<Record<string, Tool>> = Object.assign(Object.create
     install: "npm install -g opencode-ai",
     needsContext: 16_384,
     env: ({ url, model, context, key, vision, thinking }) => {
-      const limit = { context, output: outputTokens(context, 32_000) };
+      const limit = { context, output: outputTokens(context) };
       const modalities = { input: vision ? ["text", "image"] : ["text"], output: ["text"] };
       const options = { baseURL: `${url}/v1`, apiKey: key };
       const models = { [model]: { name: model, limit, tool_call: true, reasoning: thinking, attachment: vision, modalities } };
@@ -118,9 +118,9 @@ export const TOOLS: Readonly<Record<string, Tool>> = Object.assign(Object.create
     // Fields as litellm's table of models has them: aider sizes its summaries by the window.
     file: ({ model, context }) => {
       const limits = {
-        max_tokens: outputTokens(context, 32_000),
+        max_tokens: outputTokens(context),
         max_input_tokens: context,
-        max_output_tokens: outputTokens(context, 32_000),
+        max_output_tokens: outputTokens(context),
       };
       const costs = { input_cost_per_token: 0, output_cost_per_token: 0 };
       return JSON.stringify({ [`openai/${model}`]: { ...limits, ...costs, litellm_provider: "openai", mode: "chat" } });
@@ -148,7 +148,7 @@ export const TOOLS: Readonly<Record<string, Tool>> = Object.assign(Object.create
     install: "npm install -g @qwen-code/qwen-code",
     needsContext: 16_384,
     env: ({ url, model, key }) => ({ OPENAI_BASE_URL: `${url}/v1`, OPENAI_API_KEY: key, OPENAI_MODEL: model }),
-    defaults: ({ context }) => ({ QWEN_CODE_MAX_OUTPUT_TOKENS: String(outputTokens(context, 32_000)) }),
+    defaults: ({ context }) => ({ QWEN_CODE_MAX_OUTPUT_TOKENS: String(outputTokens(context)) }),
     // The arguments go before what the user's settings say.
     args: ({ model }, user) => ["--auth-type", "openai", "--model", model, ...user],
   },
@@ -163,8 +163,8 @@ export const TOOLS: Readonly<Record<string, Tool>> = Object.assign(Object.create
       COPILOT_PROVIDER_API_KEY: key,
       COPILOT_PROVIDER_WIRE_API: "responses",
       COPILOT_MODEL: model,
-      COPILOT_PROVIDER_MAX_PROMPT_TOKENS: String(context - outputTokens(context, 32_000)),
-      COPILOT_PROVIDER_MAX_OUTPUT_TOKENS: String(outputTokens(context, 32_000)),
+      COPILOT_PROVIDER_MAX_PROMPT_TOKENS: String(context - outputTokens(context)),
+      COPILOT_PROVIDER_MAX_OUTPUT_TOKENS: String(outputTokens(context)),
     }),
     // No sign-in at GitHub, no tools of GitHub's.
     defaults: () => ({ COPILOT_OFFLINE: "true" }),

@@ -163,7 +163,10 @@ describe("launch", () => {
     expect(JSON.parse((await plan("opencode")).env.OPENCODE_CONFIG_CONTENT)).toMatchObject({
       model: "alloy/demo",
       provider: {
-        alloy: { options: { baseURL: "http://HOST/v1" }, models: { demo: { limit: { context: 65_536, output: 8192 }, reasoning: true } } },
+        alloy: {
+          options: { baseURL: "http://HOST/v1" },
+          models: { demo: { limit: { context: 65_536, output: 16_384 }, reasoning: true } },
+        },
       },
     });
     expect(await plan("goose")).toMatchObject({
@@ -172,12 +175,12 @@ describe("launch", () => {
     });
     expect(await plan("qwen", "-p", "hi")).toMatchObject({
       command: ["qwen", "--auth-type", "openai", "--model", "demo", "-p", "hi"],
-      env: { OPENAI_BASE_URL: "http://HOST/v1", OPENAI_MODEL: "demo", QWEN_CODE_MAX_OUTPUT_TOKENS: "8192" },
+      env: { OPENAI_BASE_URL: "http://HOST/v1", OPENAI_MODEL: "demo", QWEN_CODE_MAX_OUTPUT_TOKENS: "16384" },
     });
     expect((await plan("copilot")).env).toMatchObject({
       COPILOT_PROVIDER_BASE_URL: "http://HOST/v1",
-      COPILOT_PROVIDER_MAX_PROMPT_TOKENS: "57344",
-      COPILOT_PROVIDER_MAX_OUTPUT_TOKENS: "8192",
+      COPILOT_PROVIDER_MAX_PROMPT_TOKENS: "49152",
+      COPILOT_PROVIDER_MAX_OUTPUT_TOKENS: "16384",
     });
   });
 
