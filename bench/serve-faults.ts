@@ -77,7 +77,7 @@ async function begun(response: Response): Promise<{ rest: Promise<string> }> {
 
 async function enginePid(): Promise<number> {
   for (;;) {
-    const text = await Bun.$`ps -o pid= --ppid ${server.pid}`.nothrow().text();
+    const text = await Bun.$`pgrep -P ${server.pid}`.nothrow().text();
     const pid = Number(text.trim().split("\n")[0]);
     if (pid > 0) return pid;
     await Bun.sleep(2);

@@ -4,7 +4,7 @@ import type { Device } from "../runtime/device.ts";
 import { AlloyError } from "../support/errors.ts";
 import type { Engine, GenerateEvent, GenerateRequest, LoadedModel, ModelInfo, Prompt } from "./api.ts";
 import type { Guide } from "./grammar/guide.ts";
-import { ModelManager, type Use } from "./manager.ts";
+import { type AcquireOptions, ModelManager, type Use } from "./manager.ts";
 import type { Model } from "./model.ts";
 import type { EngineParts } from "./parts.ts";
 import { EventQueue } from "./queue.ts";
@@ -124,7 +124,7 @@ export class EngineCore implements Engine {
   }
 
   async load(reference: string, keepAlive?: number): Promise<void> {
-    (await this.acquire(reference, keepAlive)).release();
+    (await this.acquire(reference, { keepAlive })).release();
   }
 
   unload(reference: string): Promise<void> {
@@ -132,7 +132,12 @@ export class EngineCore implements Engine {
   }
 
   generate(request: GenerateRequest, signal?: AbortSignal): AsyncIterableIterator<GenerateEvent> {
-    let cancel = (): void => events.fail(cancelled());
+    const waiting = new AbortController();
+    const giveUp = (error: AlloyError): void => {
+      events.fail(error);
+      waiting.abort();
+    };
+    let cancel = (): void => giveUp(cancelled());
     const abort = (): void => cancel();
     const events = new EventQueue(abort);
     const over = (): void => {
@@ -142,7 +147,7 @@ export class EngineCore implements Engine {
     };
     // Ends the wait for a model to load; once the request is queued the scheduler watches the time.
     const { deadline } = request;
-    const timer = deadline === undefined ? undefined : setTimeout(() => events.fail(loadTimeout(request)), waitUntil(deadline));
+    const timer = deadline === undefined ? undefined : setTimeout(() => giveUp(loadTimeout(request)), waitUntil(deadline));
     if (signal?.aborted) {
       over();
       events.fail(cancelled());
@@ -151,7 +156,7 @@ export class EngineCore implements Engine {
     signal?.addEventListener("abort", abort, { once: true });
     this.running.add(abort);
     const created = performance.now();
-    this.acquire(request.model, request.keepAlive).then(
+    this.acquire(request.model, { keepAlive: request.keepAlive, signal: waiting.signal }).then(
       async ({ model, release }) => {
         let guide: Guide | undefined;
         const done = (): void => {
@@ -213,7 +218,7 @@ export class EngineCore implements Engine {
   }
 
   private async withModel<T>(reference: string, use: (model: Model) => T): Promise<T> {
-    const { model, release } = await this.acquire(reference, undefined, true);
+    const { model, release } = await this.acquire(reference, { brief: true });
     try {
       return use(model);
     } finally {
@@ -221,9 +226,9 @@ export class EngineCore implements Engine {
     }
   }
 
-  private async acquire(reference: string, keepAlive?: number, brief = false): Promise<Use> {
+  private async acquire(reference: string, options: AcquireOptions): Promise<Use> {
     if (this.closing) throw shuttingDown();
-    const use = await this.manager.acquire(reference, keepAlive, brief);
+    const use = await this.manager.acquire(reference, options);
     if (!this.closing) return use;
     use.release();
     throw shuttingDown();

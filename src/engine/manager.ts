@@ -38,6 +38,15 @@ export interface Use {
   release(): void;
 }
 
+export interface AcquireOptions {
+  /** Milliseconds to keep the model loaded after this use. */
+  keepAlive?: number;
+  /** No generation: it does not wait behind loads of other models. */
+  brief?: boolean;
+  /** Ends the wait for a load: one that nobody waits for unloads nothing. */
+  signal?: AbortSignal;
+}
+
 /** A timer cannot wait longer than this; a model kept for longer stays until then at least, which is 24 days. */
 const LONGEST_TIMER = 2 ** 31 - 1;
 const PATIENCE_MS = 10_000;
@@ -52,6 +61,8 @@ export class ModelManager {
   /** Set while a load has waited for too long; requests to other models wait for its end. */
   private hold: PromiseWithResolvers<void> | undefined;
   private closing = false;
+  /** What the last load took. */
+  private loadMs = 5000;
 
   constructor(
     private readonly parts: EngineParts,
@@ -62,14 +73,13 @@ export class ModelManager {
   /**
    * Loads a model if need be and counts one more user. Throws `queue_full` where too many wait for a load already, and what keeps it from
    * loading.
-   * @param brief no generation: it does not wait behind loads of other models
    */
-  async acquire(reference: string, keepAlive?: number, brief = false): Promise<Use> {
+  async acquire(reference: string, { keepAlive, brief = false, signal }: AcquireOptions = {}): Promise<Use> {
     const found = await this.parts.findModel(reference);
     const { name } = found.info;
     while (this.hold && !brief && this.entries.get(name)?.ready) await this.hold.promise;
     const entry = this.entries.get(name) ?? this.start(found);
-    if (!entry.ready && this.waiting() >= this.o.maxQueue + this.o.parallel) throw loadQueueFull(this.waiting());
+    if (!entry.ready && this.waiting() >= this.o.maxQueue + this.o.parallel) throw loadQueueFull(this.waiting(), this.loadMs / 1000);
     if (keepAlive !== undefined) entry.keepAlive = keepAlive;
     entry.users++;
     clearTimeout(entry.timer);
@@ -81,7 +91,7 @@ export class ModelManager {
       this.release(entry);
     };
     try {
-      return { model: await entry.model, release };
+      return { model: await unless(signal, entry.model), release };
     } catch (e) {
       release();
       throw e;
@@ -146,7 +156,11 @@ export class ModelManager {
     const entry: Entry = { info: found.info, model, users: 0, keepAlive: this.o.keepAlive, lastUse: Date.now() };
     this.entries.set(found.info.name, entry);
     model.then(
-      (m) => (entry.ready = m),
+      (m) => {
+        entry.ready = m;
+        // Those who wanted it may have left meanwhile.
+        if (entry.users === 0) this.rest(entry);
+      },
       () => this.entries.delete(found.info.name),
     );
     return entry;
@@ -162,7 +176,10 @@ export class ModelManager {
           if (e instanceof AlloyError && e.code === "out_of_memory") return e;
           throw e;
         });
-        if (full instanceof Model) return full;
+        if (full instanceof Model) {
+          this.loadMs = performance.now() - began;
+          return full;
+        }
         if (this.evictOne()) continue;
         const left = began + this.o.loadTimeout - performance.now();
         if (this.busy().length === 0 || left <= 0) throw this.noRoom(full);
@@ -242,7 +259,11 @@ export class ModelManager {
     entry.lastUse = Date.now();
     if (entry.users > 0) return;
     for (const wake of this.waitingForIdle) wake();
-    if (!entry.ready) return;
+    if (entry.ready) this.rest(entry);
+  }
+
+  /** Nobody uses it now: its time begins. */
+  private rest(entry: Entry): void {
     if (entry.keepAlive <= 0) return this.remove(entry);
     if (entry.keepAlive === Infinity) return;
     entry.expires = Date.now() + entry.keepAlive;
@@ -261,8 +282,20 @@ export class ModelManager {
   }
 }
 
-const loadQueueFull = (waiting: number): AlloyError =>
+/** What a promise gives, unless the signal is aborted first. */
+function unless<T>(signal: AbortSignal | undefined, promise: Promise<T>): Promise<T> {
+  if (!signal) return promise;
+  const left = new AlloyError("cancelled", "the request was cancelled before it started");
+  if (signal.aborted) return Promise.reject(left);
+  return new Promise((resolve, reject) => {
+    const abort = (): void => reject(left);
+    signal.addEventListener("abort", abort, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
+  });
+}
+
+const loadQueueFull = (waiting: number, seconds: number): AlloyError =>
   new AlloyError("queue_full", `${waiting} requests are waiting already`, {
     hint: "try again in a moment, or start Alloy with a longer queue",
-    data: { queued: waiting, retryAfter: 5 },
+    data: { queued: waiting, retryAfter: Math.max(1, Math.ceil(seconds)) },
   });

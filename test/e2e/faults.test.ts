@@ -22,7 +22,7 @@ const LONG = question("Tell me a long story.", { stream: true, ignore_eos: true,
 
 /** Processes whose parent is `pid`. */
 async function children(pid: number): Promise<number[]> {
-  const list = await Bun.$`ps -o pid= --ppid ${pid}`.nothrow().text();
+  const list = await Bun.$`pgrep -P ${pid}`.nothrow().text();
   return list.split("\n").flatMap((line) => (line.trim() ? [Number(line)] : []));
 }
 

@@ -75,7 +75,7 @@ describe("the budget", () => {
   });
 
   test("nobody waits for the model any more: nothing is unloaded for it", async () => {
-    const { core } = await engine({ memory: ONE });
+    const { core, runners } = await engine({ memory: ONE });
     const first = await busy(core, "a");
     const stop = new AbortController();
     const second = errorOf(core.generate(request({ model: "b" }), stop.signal));
@@ -84,6 +84,7 @@ describe("the budget", () => {
     first.end();
     await collect(core.generate(request({ model: "a", maxTokens: 1 })));
     expect(await names(core)).toEqual(["a"]);
+    expect(runners).toHaveLength(1);
   });
 
   test("an idle model goes before another makes do with a short context nobody asked for", () => {
@@ -104,6 +105,16 @@ describe("waiting for a load", () => {
       ...Array(3).fill("length"),
       ...Array(2).fill("queue_full"),
     ]);
+  });
+
+  test("a model whose load nobody waits for any more goes when its time is up", async () => {
+    const { core, runners } = await engine({ keepAlive: 20 }, { loadMs: 30 });
+    const stop = new AbortController();
+    const left = errorOf(core.generate(request({}), stop.signal));
+    setTimeout(() => stop.abort(), 10);
+    expect((await left).code).toBe("cancelled");
+    while (runners.length === 0 || !runners[0].closed) await Bun.sleep(5);
+    expect(await names(core)).toEqual([]);
   });
 
   test("a load that fails answers all who wait, and leaves nothing behind", async () => {
