@@ -5,7 +5,6 @@ import { AlloyError } from "../support/errors.ts";
 import { VERSION } from "../support/version.ts";
 import type { ServerSettings } from "./context.ts";
 import { Dispatcher, shuttingDown } from "./dispatch.ts";
-import { watchEngine } from "./engine-watch.ts";
 import { Guard } from "./guard.ts";
 import { clientUrl, listenAddress } from "./listen.ts";
 import { createLogger, type Logger } from "./log.ts";
@@ -89,13 +88,11 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
     throw e;
   });
   dispatcher.state.patience.attach(server);
-  const unwatch = watchEngine(options.engine, log);
   const bound = { host, port: server.port! };
   return {
     url: clientUrl(bound),
     ...bound,
     async stop(graceMs = 10_000) {
-      unwatch();
       await stop(server, dispatcher, graceMs);
       await traces?.stop(TRACES_MS);
     },

@@ -2,8 +2,6 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { LogSink } from "../../src/cli/log-sink.ts";
-import type { Engine, EngineHealth } from "../../src/engine/api.ts";
-import { watchEngine } from "../../src/server/engine-watch.ts";
 import { createLogger, levelFromEnv, type LogFormat, type LogLevel } from "../../src/server/log.ts";
 import { AlloyError } from "../../src/support/errors.ts";
 import { BODIES, places, replaced } from "./bodies.ts";
@@ -270,25 +268,4 @@ describe("a reader that stands still", () => {
     sink.write("y\n");
     await sink.flush(1000);
   });
-});
-
-test("the engine's deaths and returns, also while nobody asks anything", async () => {
-  const { log, entries } = logger();
-  let health: EngineHealth = { state: "up", restarts: 0, pid: 1 };
-  const stop = watchEngine({ health: () => health } as Engine, log, 1);
-  const said = () => entries().map((e) => [e.level, e.msg]);
-  health = { state: "starting", restarts: 1, lastDeath: { time: 0, why: "signal SIGKILL" } };
-  await until(() => said().length === 1, "the death");
-  health = { ...health, state: "up", pid: 2 };
-  await until(() => said().length === 2, "the return");
-  health = { ...health, state: "down", restarts: 4 };
-  await until(() => said().length === 4, "the end");
-  stop();
-  expect(said()).toEqual([
-    ["error", "the engine died"],
-    ["info", "the engine is up again"],
-    ["error", "the engine died"],
-    ["error", "the engine does not stay up; the next request starts it"],
-  ]);
-  expect(entries()[0]).toMatchObject({ why: "signal SIGKILL", deaths: 1 });
 });
