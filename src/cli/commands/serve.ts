@@ -19,6 +19,12 @@ names them, or at once with --model. SIGTERM or Ctrl-C lets running requests fin
     host: { type: "string", hint: "address", description: "Address to listen on (default: ALLOY_HOST, OLLAMA_HOST or 127.0.0.1)" },
     port: { type: "integer", alias: "p", hint: "number", min: 0, max: 65535, description: "Port; 0 takes a free one (default: 11434)" },
     ...LIMITS,
+    "grammar-timeout": {
+      type: "number",
+      hint: "ms",
+      min: 1,
+      description: "Milliseconds that a request's schema or grammar may take to compile (default: 2000; longer while the machine is busy)",
+    },
     "max-gap": {
       type: "integer",
       hint: "ms",
@@ -65,6 +71,7 @@ names them, or at once with --model. SIGTERM or Ctrl-C lets running requests fin
       models: args.model,
       ...engineLimits(args, io),
       maxGap: args["max-gap"],
+      grammarTimeout: args["grammar-timeout"],
       cacheShare: args["cache-share"],
       kvType: kvTypeOf(args["kv-type"], io),
       threads: args.threads,

@@ -23,6 +23,9 @@ const MAX_BYTES = 1 << 20;
 const MAX_RULES = 20_000;
 const MAX_DEPTH = 64;
 const MAX_COUNT = 1024;
+/** Schemas that are read one inside of the other, references followed, and in all: merging reads what is referred to again and again. */
+const MAX_OPEN = 300;
+const MAX_READ = 50_000;
 
 const TYPES = ["object", "array", "string", "number", "integer", "boolean", "null"] as const;
 type Type = (typeof TYPES)[number];
@@ -75,6 +78,8 @@ class Converter {
   private readonly references = new Map<string, string>();
   /** References followed since the last bracket: one that comes again would be a rule that begins with itself. */
   private following: string[] = [];
+  private open = 0;
+  private read = 0;
 
   constructor(
     private readonly rules: Rules,
@@ -86,8 +91,18 @@ class Converter {
   }
 
   value(schema: unknown, path: string, depth: number): string {
-    if (depth > MAX_DEPTH) throw this.bad(path, `is nested more than ${MAX_DEPTH} deep`);
-    if (this.rules.size > MAX_RULES) throw this.bad(path, "makes the grammar too large");
+    if (depth > MAX_DEPTH || this.open > MAX_OPEN)
+      throw this.bad(path, `is nested more than ${depth > MAX_DEPTH ? MAX_DEPTH : MAX_OPEN} deep`);
+    if (this.rules.size > MAX_RULES || ++this.read > MAX_READ) throw this.bad(path, "makes the grammar too large");
+    this.open++;
+    try {
+      return this.permitted(schema, path, depth);
+    } finally {
+      this.open--;
+    }
+  }
+
+  private permitted(schema: unknown, path: string, depth: number): string {
     if (schema === true) return anyValue(this.rules);
     if (schema === false) throw this.bad(path, "is false, which permits nothing");
     if (schema === null || typeof schema !== "object" || Array.isArray(schema)) {
