@@ -39,7 +39,9 @@ describe("serve", () => {
 
   test("--json prints one line for programs; options reach the engine", async () => {
     const { io, asked, done } = await serve(
-      "--json -m demo -m other --ctx 512 --parallel 3 --queue 7 --threads 2 --max-gap 50 --cache-share 0.4 --kv-type q8_0".split(" "),
+      "--json -m demo -m other --ctx 512 --parallel 3 --queue 7 --threads 2 --max-gap 50 --grammar-timeout 500 --cache-share 0.4 --kv-type q8_0".split(
+        " ",
+      ),
     );
     expect(JSON.parse(io.stdout)).toMatchObject({
       url: expect.stringContaining("http://127.0.0.1:"),
@@ -60,6 +62,7 @@ describe("serve", () => {
       loadTimeout: undefined,
       keepAlive: 300_000,
       maxGap: 50,
+      grammarTimeout: 500,
       cacheShare: 0.4,
       kvType: "q8_0",
       threads: 2,
