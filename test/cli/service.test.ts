@@ -124,6 +124,7 @@ describe("systemd", () => {
       words: "active (running), started again 2 times",
       pid: 42,
     });
+    expect(systemd.parseState("Failed to connect to bus")).toEqual({ running: false, words: "systemd does not say" });
     expect(systemd.parseState("MainPID=0\nNRestarts=0\nActiveState=failed\nSubState=failed\n")).toEqual({
       running: false,
       words: "failed (failed)",

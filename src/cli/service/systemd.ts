@@ -40,7 +40,7 @@ export const systemd: ServiceManager = {
     const of = (key: string) => new RegExp(`^${key}=(.*)$`, "m").exec(output)?.[1] ?? "";
     const pid = Number(of("MainPID"));
     const restarts = Number(of("NRestarts"));
-    const words = `${of("ActiveState") || "unknown"} (${of("SubState")})${restarts > 0 ? `, started again ${restarts} times` : ""}`;
+    const words = `${of("ActiveState") || "systemd does not say"}${of("SubState") && ` (${of("SubState")})`}${restarts > 0 ? `, started again ${restarts} times` : ""}`;
     return { running: of("ActiveState") === "active", words, ...(pid > 0 ? { pid } : {}) };
   },
   log: (scope) => `journalctl ${scope === "user" ? "--user " : ""}-u alloy -o cat -f`,
