@@ -218,6 +218,7 @@ export class Model {
         hiddenStops: hiddenStops.filter((s) => !request.stop?.includes(s)),
         parser: chat?.parser({ tools: prompt.tools, startsInReasoning: prompt.startsInReasoning }),
         startsInReasoning: prompt.startsInReasoning,
+        single: request.prompt.kind === "chat" && request.prompt.singleCall,
         emit: (event) => events.push(event),
       }),
       events,

@@ -12,6 +12,8 @@ export interface OutputOptions {
   /** Undefined: all text is content. */
   parser?: OutputParser;
   startsInReasoning: boolean;
+  /** The answer is over with its first call. */
+  single?: boolean;
   emit(event: GenerateEvent): void;
 }
 
@@ -26,13 +28,15 @@ export class Output {
   private inReasoning: boolean;
   /** Tokens whose text has not come out yet. */
   private held = 0;
+  /** The only call that there may be is over: what follows is nobody's business. */
+  private complete = false;
   private logprobs: TokenLogprob[] = [];
 
   constructor(private readonly o: OutputOptions) {
     this.inReasoning = o.startsInReasoning;
   }
 
-  /** Takes one token; true when it completed a stop string. */
+  /** Takes one token; true when it completed a stop string, or the only call. */
   push(token: number, logprob?: TokenLogprob): boolean {
     this.held++;
     if (logprob) this.logprobs.push(logprob);
@@ -66,7 +70,7 @@ export class Output {
   }
 
   private emit(deltas: ChatDelta[]): void {
-    if (deltas.length === 0) return;
+    if (deltas.length === 0 || this.complete) return;
     if (deltas.some((d) => d.type === "reasoning")) this.inReasoning = true;
     if (this.inReasoning) this.reasoningTokens += this.held;
     this.held = 0;
@@ -76,6 +80,10 @@ export class Output {
       const logprobs = this.logprobs.length > 0 ? this.logprobs : undefined;
       this.logprobs = [];
       this.o.emit(logprobs ? { type: "delta", delta, logprobs } : { type: "delta", delta });
+      if (this.o.single && this.calledTool) {
+        this.complete = this.stopped = true;
+        return;
+      }
     }
   }
 }

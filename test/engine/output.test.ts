@@ -1,8 +1,12 @@
 /** What becomes of generated tokens: text, stop strings, reasoning, tool calls, log-probabilities. */
 import { afterEach, expect, test } from "bun:test";
 import type { GenerateRequest } from "../../src/engine/api.ts";
+import type { ChatDelta } from "../../src/chat/api.ts";
+import { hermes } from "../../src/chat/formats/hermes.ts";
+import { outputParser } from "../../src/chat/parser.ts";
 import { EngineCore } from "../../src/engine/core.ts";
-import { collect, errorOf, fakeParts, request, scripted, type Answer } from "./fakes.ts";
+import { Output } from "../../src/engine/output.ts";
+import { byteTokenizer, collect, errorOf, fakeParts, request, scripted, type Answer } from "./fakes.ts";
 
 const open: EngineCore[] = [];
 afterEach(async () => {
@@ -99,4 +103,31 @@ test("parameters that make no sense are refused, and layers of defaults apply in
     const e = await errorOf(run(wrong));
     expect([e.code, e.param]).toEqual(["invalid_value", param]);
   }
+});
+
+test("where one call is allowed the answer is over with it, and without that limit it goes on", () => {
+  const call = (name: string): string => `<tool_call>\n{"name": "${name}", "arguments": {}}\n</tool_call>\n`;
+  const bytes = byteTokenizer.encode(`${call("a")}${call("b")}done`);
+  const run = (single: boolean): { taken: number; deltas: ChatDelta[] } => {
+    const deltas: ChatDelta[] = [];
+    const output = new Output({
+      stream: byteTokenizer.stream(),
+      stops: { push: (text) => ({ text }), finish: () => "" },
+      hiddenStops: [],
+      parser: outputParser({ tools: [{ name: "a" }, { name: "b" }], format: hermes, startsInReasoning: false }),
+      startsInReasoning: false,
+      single,
+      emit: (event) => event.type === "delta" && deltas.push(event.delta),
+    });
+    const taken = bytes.findIndex((b) => output.push(b));
+    output.finish();
+    return { taken, deltas };
+  };
+  const started = (deltas: ChatDelta[]): string[] => deltas.flatMap((d) => (d.type === "tool_call_start" ? [d.name] : []));
+  const one = run(true);
+  expect(started(one.deltas)).toEqual(["a"]);
+  expect(one.deltas.at(-1)!.type).toBe("tool_call_end");
+  expect(one.taken).toBeLessThan(call("a").length);
+  expect(one.taken).toBeGreaterThan(0);
+  expect(started(run(false).deltas)).toEqual(["a", "b"]);
 });
