@@ -40,7 +40,6 @@ describe.each(TOOL_FORMATS.filter((f) => f.grammar.messages === undefined).map((
     const { grammar, openers } = format;
     return buildGrammar({ calls: { tools, grammar, openers, mode: "strict", single, isEnd: () => false } });
   };
-  const { style } = format.grammar.arguments;
 
   test("text is free; calls fit their schemas", async () => {
     const ebnf = build(false);
@@ -57,11 +56,30 @@ describe.each(TOOL_FORMATS.filter((f) => f.grammar.messages === undefined).map((
     if (!BARE.includes(name)) yes.push(`I look it up.\n${writeCalls(format.grammar, [good])}`);
     for (const text of yes) expect(await verdict(text)).toEqual([text, true]);
     const no = [writeCalls(format.grammar, [call("get_rain", { city: "Rome" })])];
-    if (style === "json" || style === "tags") {
-      for (const args of [{ city: "Rome", days: 9 }, { city: "Rome" }, { city: "Rome", days: 3, wind: true }])
-        no.push(writeCalls(format.grammar, [call("get_weather", args)]));
+    for (const args of [{ city: "Rome", days: 9 }, { city: "Rome" }, { city: "Rome", days: 3, wind: true }, { city: "Paris", days: 3 }]) {
+      no.push(writeCalls(format.grammar, [call("get_weather", args)]));
     }
     for (const text of no) expect(await verdict(text)).toEqual([text, false]);
+  });
+
+  test("texts, lists and objects as arguments, as the format writes them", async () => {
+    const properties = {
+      note: { type: "string" },
+      list: { type: "array", items: { type: "integer" } },
+      deep: { type: "object" },
+      maybe: { type: ["string", "null"] },
+    };
+    const { grammar, openers } = format;
+    const rich = [{ name: "take", strict: true, parameters: { type: "object", properties, required: ["note"] } }];
+    const ebnf = buildGrammar({ calls: { tools: rich, grammar, openers, mode: "forced", single: false, isEnd: () => false } })!;
+    for (const args of [
+      { note: "a < b, c > d [x] {y}\nnext" },
+      { note: "", list: [1, 2] },
+      { note: "é", list: [], deep: { k: true, l: [{ m: 1.5 }] } },
+    ]) {
+      const text = writeCalls(grammar, [call("take", args)]);
+      expect([text, await accepts(compiler, ebnf, text)]).toEqual([text, true]);
+    }
   });
 
   test("one call or several, as asked", async () => {

@@ -70,6 +70,12 @@ function writeArguments(shape: ArgumentShape, json: string): string {
   }
 }
 
+/** A value inside of arguments, as a shape other than JSON writes it. */
+export function writeValue(shape: Exclude<ArgumentShape, { style: "json" | "tags" }>, v: unknown): string {
+  if (shape.style === "python") return python(v);
+  return shape.style === "bare-keys" ? bareKeys(shape.quote, v) : nested(shape, v);
+}
+
 /** Arguments as an object; text that is none is kept in one field, so that a model's slip does not end the conversation. */
 export function argumentsObject(text: string): Record<string, unknown> {
   try {

@@ -1,10 +1,10 @@
 /** Tool calls as grammar, from a chat format's description of how it writes them. */
 import type { ToolSpec } from "../../chat/api.ts";
-import type { ArgumentShape } from "../../chat/formats/grammar.ts";
 import type { CallsRequest } from "./build.ts";
 import { SPACE } from "./json.ts";
-import { ANY_TEXT, either, literal, type Rules } from "./rules.ts";
-import { schemaGrammar, type SchemaOptions } from "./schema.ts";
+import { argumentsOf, until } from "./arguments.ts";
+import { ANY_TEXT, literal, type Rules } from "./rules.ts";
+import { schemaGrammar } from "./schema.ts";
 
 /** Most calls in an answer: small models do not always find an end. */
 const MAX_CALLS = 16;
@@ -53,51 +53,12 @@ function oneCall(rules: Rules, { grammar, isEnd, loose }: CallsRequest, tool: To
   const options = { strict: tool.strict ?? false, loose, param: `tools.${tool.name}` };
   const end = isEnd(close) ? "" : text(close);
   if (shape.style === "json") return join(open, schemaGrammar(rules, { type: "object", ...schema }, options), end);
-  if (shape.style === "tags") return join(open, tagged(rules, shape, schema, options), end);
-  // Arguments that are no JSON are held to their end only; the format's parser reads them as leniently as it always does.
+  const values = argumentsOf(rules, shape, schema, options);
+  if (values !== undefined) return join(open, values, end);
+  // What has no properties is held to its end only; the format's parser reads it as leniently as it always does.
   return join(open, end === "" ? ANY_TEXT : until(rules, close));
 }
 
 const text = (s: string): string => (s === "" ? "" : literal(s));
 
 const join = (...parts: string[]): string => parts.filter(Boolean).join(" ");
-
-/** Any text up to `end`, and that. */
-const until = (rules: Rules, end: string): string => rules.dispatch({ tags: [], loop: false, stop: end });
-
-/** One element per property, in order. */
-function tagged(
-  rules: Rules,
-  shape: Extract<ArgumentShape, { style: "tags" }>,
-  schema: Record<string, unknown>,
-  options: SchemaOptions,
-): string {
-  const properties = Object.entries((schema.properties ?? {}) as Record<string, unknown>);
-  const required = new Set(Array.isArray(schema.required) ? (schema.required as unknown[]) : []);
-  const between = text(shape.between);
-  let first = '""';
-  let after = '""';
-  for (const [name, property] of properties.reverse()) {
-    const { type, enum: values } = (property ?? {}) as Record<string, unknown>;
-    const isString = type === "string";
-    const strings = Array.isArray(values) ? values.filter((v) => typeof v === "string") : [];
-    const close = literal(shape.close);
-    const value = isString
-      ? strings.length > 0
-        ? `${either(strings.map(literal))} ${close}`
-        : until(rules, shape.close)
-      : `${schemaGrammar(rules, inContext(property, schema), options)} ${close}`;
-    const element = rules.define(`${literal(shape.open(name, isString))} ${value}`);
-    const optional = !required.has(name);
-    first = rules.define(`${element} ${after}${optional ? ` | ${first}` : ""}`);
-    after = rules.define(`${between} ${element} ${after}${optional ? ` | ${after}` : ""}`.trim());
-  }
-  return first;
-}
-
-/** A property's schema with the definitions that it may refer to. */
-function inContext(property: unknown, schema: Record<string, unknown>): unknown {
-  if (property === null || typeof property !== "object") return property ?? true;
-  const { $defs, definitions } = schema;
-  return { ...($defs ? { $defs } : {}), ...(definitions ? { definitions } : {}), ...property };
-}
