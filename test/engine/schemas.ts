@@ -10,6 +10,8 @@ ajv.addFormat("date-time", (text: string) => text.includes("T") && isDate(text))
 ajv.addFormat("uuid", /^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/i);
 ajv.addFormat("ipv4", (text: string) => isIPv4(text));
 
+/** ajv takes objects with a member `toString` or the like for something else. */
+const constants = fc.jsonValue({ maxDepth: 1 }).filter((v) => !/"(toString|valueOf|constructor|__proto__)"/.test(JSON.stringify(v)));
 const name = fc.stringMatching(/^[a-z"\\ é{}]{1,6}$/);
 const bounds = fc.option(fc.tuple(fc.integer({ min: -2000, max: 2000 }), fc.nat(3000)), { nil: undefined });
 const limits = fc.option(fc.tuple(fc.nat(3), fc.nat(6)), { nil: undefined });
@@ -19,10 +21,8 @@ const scalar = fc.oneof(
   limits.map((b) => ({ type: "string", ...(b && { minLength: b[0], maxLength: b[0] + b[1] }) })),
   fc.constantFrom("^[a-c]+-\\d{2,3}$", "x|y", "^\\S\\w?[^a-z]$", '^(?:ab|"c")*$', "^.{2}$").map((pattern) => ({ type: "string", pattern })),
   fc.constantFrom("date", "date-time", "uuid", "ipv4").map((format) => ({ type: "string", format })),
-  fc
-    .uniqueArray(fc.jsonValue({ maxDepth: 1 }), { minLength: 1, maxLength: 4, selector: (v) => JSON.stringify(v) })
-    .map((e) => ({ enum: e })),
-  fc.jsonValue({ maxDepth: 1 }).map((c) => ({ const: c })),
+  fc.uniqueArray(constants, { minLength: 1, maxLength: 4, selector: (v) => JSON.stringify(v) }).map((e) => ({ enum: e })),
+  constants.map((c) => ({ const: c })),
   fc.constantFrom({ type: "boolean" }, { type: "null" }, { type: ["integer", "null"] }),
 );
 /** Schemas of what is supported. */
