@@ -69,7 +69,24 @@ function scalarMath(): string {
   return out.join("\n");
 }
 
-function vectorMath(w: number): string {
+/** For exp and exp2: x between bounds, NaN as it is; and 2^n · p for p in [0.5, 2) and n a whole number, which may be subnormal or overflow. */
+function powers(isa: Isa, w: number): string {
+  const [F, I] = [`f32x${w}`, `i32x${w}`];
+  const x86 = isa.arch === "x64" && w >= 4;
+  const [p, M] = w === 16 ? ["_mm512", "__m512"] : w === 8 ? ["_mm256", "__m256"] : ["_mm", "__m128"];
+  // These instructions give the second operand where one is NaN, and NaN times anything is NaN.
+  const clamp = x86
+    ? `return (${F})${p}_min_ps(${p}_set1_ps(high), ${p}_max_ps(${p}_set1_ps(low), (${M})x));`
+    : `x = sel_${F}(x > high, splat_${F}(high), x); return sel_${F}(x < low, splat_${F}(low), x);`;
+  const scale =
+    x86 && isa.width === 16
+      ? `return (${F})${p}_scalef_ps((${M})p, (${M})n);`
+      : `${I} i = __builtin_convertvector(n, ${I}), a = i >> 1, b = i - a; return p * (${F})((a + 127) << 23) * (${F})((b + 127) << 23);`;
+  return `static inline ${F} clamp_${F}(${F} x, float low, float high) { ${clamp} }
+static inline ${F} scale2_${F}(${F} p, ${F} n) { ${scale} }`;
+}
+
+function vectorMath(isa: Isa, w: number): string {
   const F = `f32x${w}`;
   const I = `i32x${w}`;
   const U = `u32x${w}`;
@@ -88,14 +105,9 @@ function vectorMath(w: number): string {
 ${two.join("\n")}
 static inline ${F} abs_${F}(${F} x) { return (${F})((${U})x & 0x7fffffffu); }
 static inline ${D} abs_${D}(${D} x) { return (${D})((u64x${w})x & 0x7fffffffffffffffull); }
-/* 2^n · p for p in [0.5, 2): in two steps, so that the result may be subnormal or overflow */
-static inline ${F} scale2_${F}(${F} p, ${I} n) {
-  ${I} a = n >> 1, b = n - a;
-  return p * (${F})((a + 127) << 23) * (${F})((b + 127) << 23);
-}
+${powers(isa, w)}
 static inline ${F} exp_${F}(${F} x) {
-  ${F} c = sel_${F}(x > 89.0f, splat_${F}(89.0f), x);
-  c = sel_${F}(c < -104.0f, splat_${F}(-104.0f), c);
+  ${F} c = clamp_${F}(x, -104.0f, 89.0f);
   ${F} n = round_${F}(c * 1.44269504f);
   ${F} r = (c - n * 0.693359375f) + n * 2.12194440e-4f;
   ${F} p = 1.98412698e-4f * r + 1.38888889e-3f;
@@ -104,11 +116,10 @@ static inline ${F} exp_${F}(${F} x) {
   p = p * r + 1.66666667e-1f;
   p = p * r + 0.5f;
   p = p * (r * r) + r + 1.0f;
-  return sel_${F}(x == x, scale2_${F}(p, __builtin_convertvector(n, ${I})), x);
+  return scale2_${F}(p, n);
 }
 static inline ${F} exp2_${F}(${F} x) {
-  ${F} c = sel_${F}(x > 129.0f, splat_${F}(129.0f), x);
-  c = sel_${F}(c < -151.0f, splat_${F}(-151.0f), c);
+  ${F} c = clamp_${F}(x, -151.0f, 129.0f);
   ${F} n = round_${F}(c);
   ${F} r = (c - n) * 0.693147181f;
   ${F} p = 1.98412698e-4f * r + 1.38888889e-3f;
@@ -117,7 +128,7 @@ static inline ${F} exp2_${F}(${F} x) {
   p = p * r + 1.66666667e-1f;
   p = p * r + 0.5f;
   p = p * (r * r) + r + 1.0f;
-  return sel_${F}(x == x, scale2_${F}(p, __builtin_convertvector(n, ${I})), x);
+  return scale2_${F}(p, n);
 }
 /* exponent and mantissa in [sqrt(1/2), sqrt(2)); subnormal numbers are scaled first */
 static inline ${F} frexp_${F}(${F} x, ${F} *e) {
@@ -208,6 +219,6 @@ function erfTerm(n: number): string {
 }
 
 /** Math functions of one width. */
-export function MATH(_isa: Isa, w: number): string {
-  return `${w === 1 ? scalarMath() : vectorMath(w)}\n${toInteger(w)}`;
+export function MATH(isa: Isa, w: number): string {
+  return `${w === 1 ? scalarMath() : vectorMath(isa, w)}\n${toInteger(w)}`;
 }
