@@ -199,7 +199,7 @@ export class ModelManager {
     const { maxLoaded = Infinity, memory = Infinity } = this.o;
     if (others.length >= maxLoaded) {
       const message = `${found.info.name} cannot be loaded: ${maxLoaded === 1 ? "one model" : `${maxLoaded} models`} may be loaded at once`;
-      throw new AlloyError("out_of_memory", message, { hint: "try again when one is idle, or raise --max-loaded" });
+      throw new AlloyError("out_of_memory", message, { hint: "raise --max-loaded" });
     }
     const used = others.reduce((n, m) => n + m.memoryBytes, 0);
     return Model.load(found, this.parts, this.device, {

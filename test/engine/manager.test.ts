@@ -44,6 +44,12 @@ describe("the budget", () => {
     const { core } = await engine({ maxLoaded: 2 });
     for (const model of ["a", "b", "c", "a"]) await core.load(model);
     expect(await names(core)).toEqual(["c", "a"]);
+    const full = await engine({ maxLoaded: 1, loadTimeout: 0 });
+    const first = await busy(full.core, "a");
+    const refused = await errorOf(full.core.load("b"));
+    expect(refused.message).toBe("b cannot be loaded: one model may be loaded at once; loaded: a (64 MiB, in use)");
+    expect(refused.hint).toBe("raise --max-loaded, or try again when these are idle");
+    first.end();
   });
 
   test("a model in use never goes: a load waits until it is idle", async () => {
