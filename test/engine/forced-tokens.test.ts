@@ -2,8 +2,9 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import type { ToolSpec } from "../../src/chat/api.ts";
 import type { Constraint, Engine, GenerateRequest, ModelWork } from "../../src/engine/api.ts";
+import { EngineCore } from "../../src/engine/core.ts";
 import { createEngine } from "../../src/engine/create.ts";
-import { type Answer, collect } from "./fakes.ts";
+import { type Answer, collect, fakeParts, request } from "./fakes.ts";
 import { ajv } from "./schemas.ts";
 
 setDefaultTimeout(120_000);
@@ -95,4 +96,27 @@ test("beside others each answer is what it is alone", async () => {
   const free = ask({ maxTokens: 120, ignoreEos: true });
   expect((await Promise.all(prompts.map(one))).map((a) => a.text)).toEqual(alone);
   await free;
+});
+
+test("a cache that is too small for all: every request gets its own answer, whoever has to give way", async () => {
+  const made = fakeParts({ kvTokens: 160, maxSequences: 8, maxBatchTokens: 24 });
+  const core: EngineCore = await EngineCore.create(made.parts, { contextLength: 150, parallel: 8, grammarTimeout: 60_000 }, () =>
+    core.check(),
+  );
+  const constraint: Constraint = {
+    kind: "regex",
+    pattern: "(yes|no), because it is so and not otherwise[.!]{1,9} The (end|rest) is silence[.]",
+    param: "r",
+  };
+  const ask = (i: number): Promise<Answer> =>
+    collect(core.generate(request({ text: `question ${i}`, constraint, sampling: { temperature: 1, seed: i } })));
+  const alone: string[] = [];
+  for (let i = 0; i < 6; i++) alone.push((await ask(i)).text);
+  for (const text of alone) expect(text).toMatch(new RegExp(`^${constraint.kind === "regex" ? constraint.pattern : ""}$`));
+  expect((await Promise.all(alone.map((_, i) => ask(i)))).map((a) => a.text)).toEqual(alone);
+  const [{ work }] = await core.loaded();
+  expect(work.forced).toBeGreaterThan(12 * 30);
+  expect(work.preemptions).toBeGreaterThan(0);
+  core.check();
+  await core.close();
 });
