@@ -216,6 +216,20 @@ function control(): Case[] {
       }),
     );
   }
+  // A row that moves by what a reduction over an array finds.
+  for (const n of [16, 300])
+    out.push(
+      one(`moving_${n}`, [["i32", n]], (m, [x]) => {
+        const row = { dtype: "i32" as const, shape: [n] };
+        const tile = m.loadTile(x, [n]);
+        const body = { args: [m.value({ dtype: "i32", shape: [] }), m.value(row)], ops: [] };
+        m.within(body, () => {
+          const found = m.one("reduce", [tile], { kind: "argmax", axis: 0 });
+          m.append("yield", [m.one("add", [body.args[1], m.broadcast(found, [n])])], {}, [], []);
+        });
+        return m.append("for", [m.int(0), m.int(3), m.int(1), m.one("arange", [], { start: 2, n })], {}, [row], [body]).results;
+      }),
+    );
   return out;
 }
 

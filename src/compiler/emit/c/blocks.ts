@@ -3,7 +3,7 @@ import type { Block, Op, Value } from "../../ir/types.ts";
 import { elements } from "../../ir/types.ts";
 import type { Emitter } from "./emitter.ts";
 import { Group, groupable } from "./group.ts";
-import type { Rep } from "./values.ts";
+import type { Lin, Rep } from "./values.ts";
 import { cName, isZero, key, lin, linText, storedType, vectorType } from "./values.ts";
 import { ELEMENTWISE, literal, scalarOp, smallElementwise, symbolic, unsupported } from "./elementwise.ts";
 import { prefetch, smallLoad, smallStore } from "./memory.ts";
@@ -107,7 +107,7 @@ function variable(e: Emitter, v: Value, base: string, like?: Rep & { kind: "affi
     return {
       rep: { ...like, base: lin(0, base) },
       names: [base],
-      assign: (x) => [{ name: base, type: "int64_t", expr: linText(e.affine(x)!.base) }],
+      assign: (x) => [{ name: base, type: "int64_t", expr: linText(moved(e, x, like)) }],
     };
   }
   if (elements(shape) === 1) {
@@ -139,6 +139,16 @@ function variable(e: Emitter, v: Value, base: string, like?: Rep & { kind: "affi
     assign: (x) =>
       e.inWindow(shape, chunks).map((c) => ({ name: names.get(key(c.idx))!, type: vectorType(dtype, c.w), expr: e.get(x, c.idx, c.w) })),
   };
+}
+
+/** Where a moving tile's first element is: its base, and what was added to it as data. */
+function moved(e: Emitter, x: Value, like: Rep & { kind: "affine" }): Lin {
+  const form = e.affine(x)!;
+  const added = form.opaque.filter((o) => !like.opaque.includes(o));
+  return e.affineAt(
+    { ...form, opaque: added },
+    x.type.shape.map(() => 0),
+  );
 }
 
 /** Assigns all variables at once: values that read another variable of the set go through temporaries. */
