@@ -2,6 +2,7 @@
 import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import type { ToolSpec } from "../../src/chat/api.ts";
 import { writeCalls } from "../../src/chat/formats/grammar.ts";
+import { functionary } from "../../src/chat/formats/functionary.ts";
 import { harmony } from "../../src/chat/formats/harmony.ts";
 import { TOOL_FORMATS } from "../../src/chat/formats/index.ts";
 import { buildGrammar, type GrammarRequest } from "../../src/engine/grammar/build.ts";
@@ -30,8 +31,6 @@ const tools: ToolSpec[] = [
 const call = (name: string, args: object): { name: string; arguments: string } => ({ name, arguments: JSON.stringify(args) });
 const good = call("get_weather", { city: "Rome", days: 3 });
 
-/** Formats whose calls begin with ordinary words, so that nothing tells them from text. */
-const UNMARKED = ["functionary"];
 /** Formats whose calls begin the answer, as bare JSON. */
 const BARE = ["llama3"];
 
@@ -43,8 +42,7 @@ describe.each(TOOL_FORMATS.filter((f) => f.grammar.messages === undefined).map((
 
   test("text is free; calls fit their schemas", async () => {
     const ebnf = build(false);
-    expect(ebnf === undefined).toBe(UNMARKED.includes(name));
-    if (ebnf === undefined) return;
+    if (ebnf === undefined) throw new Error("its calls cannot be told from text");
     const verdict = async (text: string): Promise<[string, boolean]> => [text, await accepts(compiler, ebnf, text)];
     const yes = [
       "",
@@ -92,6 +90,34 @@ describe.each(TOOL_FORMATS.filter((f) => f.grammar.messages === undefined).map((
     expect(await accepts(compiler, one, single)).toBe(true);
     expect(await accepts(compiler, one, single + single)).toBe(false);
   });
+});
+
+test("functionary: text is a message to all, and calls stand behind a mark", async () => {
+  const { grammar, openers } = functionary;
+  const ebnf = buildGrammar({
+    messages: grammar.messages,
+    calls: { tools, grammar, openers, mode: "strict", single: false, isEnd: () => false },
+  })!;
+  const args = '{"city": "Rome", "days": 2}';
+  for (const text of [
+    "all\nHello > you",
+    `get_weather\n${args}`,
+    `all\nWait.>>>get_weather\n${args}`,
+    `get_weather\n${args}>>>switch\n{"on":true}`,
+  ]) {
+    expect([text, await accepts(compiler, ebnf, text)]).toEqual([text, true]);
+  }
+  for (const text of [
+    "Hello",
+    'get_weather\n{"city": "Paris", "days": 2}',
+    "all\nWait.>>>get_rain\n{}",
+    'all\nWait.>>>switch\n{"on": 1}',
+  ]) {
+    expect([text, await accepts(compiler, ebnf, text)]).toEqual([text, false]);
+  }
+  const parser = functionary.parser({ tools, startsInReasoning: false });
+  const deltas = [...parser.push("all\nHello"), ...parser.finish()];
+  expect(deltas.map((d) => (d.type === "text" ? d.text : d.type)).join("")).toBe("Hello");
 });
 
 describe("messages (harmony)", () => {

@@ -29,7 +29,14 @@ export const functionary: MessageFormat = {
   matches: (template) => template.includes(">>>all"),
   openers: [">>>"],
   parser: (options) => new SegmentParser(FUNCTIONARY, options),
-  grammar: jsonGrammar({ before: "", open: (name, index) => `${index === 0 ? "" : MARKER}${name}\n`, close: "", between: "", after: "" }),
+  grammar: jsonGrammar({
+    messages: { resume: MARKER, answer: "all\n" },
+    before: "",
+    open: (name, index) => `${index === 0 ? "" : MARKER}${name}\n`,
+    close: "",
+    between: "",
+    after: "",
+  }),
 };
 
 /** Also what Llama 3.1 was taught for tools of one's own. */

@@ -54,12 +54,20 @@ export function buildGrammar(request: GrammarRequest): string | undefined {
     const text = textWithCalls(rules, calls);
     return text === undefined ? undefined : lowered(rules.grammar(text));
   }
-  if (calls?.mode === "strict") options.push(inMessage(messages, ANY_TEXT));
+  if (calls?.mode === "strict") options.push(inMessage(messages, textInMessage(rules, calls)));
   if (calls) options.push(callsGrammar(rules, calls));
   return lowered(rules.grammar(withReasoning(rules, options.join(" | "), request)));
 }
 
 const inMessage = (messages: CallGrammar["messages"], text: string): string => (messages ? `${literal(messages.answer)} ${text}` : text);
+
+/** The text of a message; where the mark of the next one is ordinary text, what follows it is a call. */
+function textInMessage(rules: Rules, calls: CallsRequest): string {
+  const mark = calls.openers.find((o) => o === calls.grammar.messages?.resume);
+  return mark === undefined
+    ? ANY_TEXT
+    : rules.dispatch({ tags: [{ tag: mark, rule: rules.define(callsGrammar(rules, calls)) }], loop: !calls.single });
+}
 
 /** Free messages of reasoning in front, in formats whose answers are made of messages. */
 function withReasoning(rules: Rules, text: string, { messages, reasoning, startsInReasoning }: GrammarRequest): string {
