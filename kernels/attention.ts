@@ -162,7 +162,7 @@ const attention = (name: string, type: typeof f16 | typeof f32 | typeof i8) => {
               let acc = al.load(cell) * al.col(shrink);
               for (let j = 0; j < live; j++) {
                 const v = al.cast(al.load(vs + j * D + c + al.arange(DC)), al.f32);
-                if (!WIDE) al.prefetch(keys + next + j * D + c + al.arange(DC));
+                if (!WIDE) al.prefetch(keys + next + c * BT + j * DC + al.arange(DC));
                 acc = al.fma(al.col(al.load(work + r * BT + j)), al.row(v), acc);
               }
               al.store(cell, acc);

@@ -123,8 +123,7 @@ export function prefetch(e: Emitter, op: Op): void {
   const p = paramName(e, op);
   const step = at?.kind === "contiguous" ? 64 / DTYPE_BYTES[e.ir.params[op.attrs.param as number].dtype] : 1;
   if (elements(shape) > 4096) return;
-  // What does not lie in the window's columns is hinted in the first part.
-  if (e.window && e.window.from > 0 && shape.at(-1) !== e.window.of) return;
-  for (const { idx } of e.inWindow(shape, chunksOf(shape, step)))
-    e.line(`__builtin_prefetch(${p} + ${at ? at.first(idx) : e.get(op.args[0], idx, 1)});`);
+  // Of a loop that is run for some columns at a time the first part hints for all.
+  if (e.window && e.window.from > 0) return;
+  for (const { idx } of chunksOf(shape, step)) e.line(`__builtin_prefetch(${p} + ${at ? at.first(idx) : e.get(op.args[0], idx, 1)});`);
 }
