@@ -83,8 +83,8 @@ const linearFloat = (type: FloatType) =>
     },
   );
 
-/** Rows of a panel, columns of it at a time (256 KiB as float32, for level 2 of the cache), and tokens per tile. */
-export const PANEL = { NR: 64, KB: 1024, MR: 6 } as const;
+/** Rows of a panel, columns of it at a time (128 KiB as float32: a fourth of the smallest level-2 caches; the tile's activations stay in level 1), and tokens per tile. */
+export const PANEL = { NR: 64, KB: 512, MR: 6 } as const;
 
 /**
  * The same for many tokens: NR rows × KB columns are widened once to a panel, columns outermost, and all token tiles multiply it, MR tokens
@@ -108,7 +108,7 @@ const linearPanel = (type: FloatType) =>
       offset: dim,
       epilogue: dim,
       NR: constexpr(64),
-      KB: constexpr(1024),
+      KB: constexpr(512),
       MR: constexpr(6),
     },
     (al, { w, x, y, bias, residual, t, n, k, xStride, stride, offset, epilogue, NR, KB, MR }) => {
