@@ -29,7 +29,15 @@ export function serveParent(create: Create): void {
   // The end of the channel is not seen while what the parent has not read stands in front of it.
   const parent = process.ppid;
   setInterval(() => process.ppid === parent || process.exit(0), 1000).unref();
-  const handle = host(create, (message) => process.send!(pack(message)));
+  // What one step emits goes in one message: each costs a system call and a turn of the parent.
+  let step: FromEngine[] = [];
+  const send = (): void => {
+    process.send!(step.map(pack));
+    step = [];
+  };
+  const handle = host(create, (message) => {
+    if (step.push(message) === 1) queueMicrotask(send);
+  });
   process.on("message", (message: ToEngine) => handle(unpack(message)));
 }
 

@@ -49,7 +49,9 @@ export function processPort(command: string[]): OpenPort {
         // Standard output belongs to the command that started it.
         stdio: ["ignore", 2, 2],
         serialization: "advanced",
-        ipc: (message) => events.message(unpack(message as FromEngine)),
+        ipc(messages) {
+          for (const message of messages as FromEngine[]) events.message(unpack(message));
+        },
         onExit: (_, code, signal) => events.died(ending(code, signal)),
       });
     } catch (e) {
