@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { emitC } from "../../../src/compiler/emit/c/index.ts";
 import { isaFlags, systemCompiler } from "../../../src/runtime/cpu/cc.ts";
+import { attentionConfig } from "../../../kernels/attention.ts";
 import { linearPanels, PANEL } from "../../../kernels/linear-float.ts";
 import type { IsaName } from "../../../src/runtime/cpu/isa.ts";
 import { COMMON_FLAGS, isaByName } from "../../../src/runtime/cpu/isa.ts";
@@ -38,18 +39,22 @@ function assembly(isa: IsaName, ir: KernelIR): string[] {
   }
 }
 
-/** Lines of the shortest loop that holds a line that matches: from a label to a later line that jumps back to it. */
-function innermostLoop(lines: readonly string[], inside: RegExp): string[] {
-  let shortest: string[] = [];
+/** Loops that hold a line that matches: from a label to a later line that jumps back to it. */
+function loopsOf(lines: readonly string[], inside: RegExp): string[][] {
+  const loops: string[][] = [];
   lines.forEach((line, end) => {
     const jump = /^\s*j\w+\s+(\.L\w+)/.exec(line);
     const start = jump ? lines.indexOf(`${jump[1]}:`) : -1;
     if (start < 0 || start > end) return;
     const loop = lines.slice(start, end + 1);
-    if (loop.some((l) => inside.test(l)) && (shortest.length === 0 || loop.length < shortest.length)) shortest = loop;
+    if (loop.some((l) => inside.test(l))) loops.push(loop);
   });
-  return shortest;
+  return loops;
 }
+
+/** The shortest of them. */
+const innermostLoop = (lines: readonly string[], inside: RegExp): string[] =>
+  loopsOf(lines, inside).reduce((a, b) => (b.length < a.length ? b : a));
 
 const spills = (lines: readonly string[], register: string): number =>
   lines.filter((l) => l.includes(register) && /\(%r[sb]p/.test(l)).length;
@@ -98,5 +103,20 @@ describe.skipIf(process.arch !== "x64" || !systemCompiler())("registers (x86 wit
     expect(loop.filter((l) => l.includes("vfmadd")).length).toBe(products);
     expect(loop.filter((l) => l.includes(register) && l.includes("(")).length).toBe(loads);
     expect(spills(loop, register)).toBe(0);
+  });
+
+  // Both products of attention: over elements of a key, over keys.
+  test.each([
+    ["avx512-vnni", "prefill", "%zmm", 24],
+    ["avx512-vnni", "decode", "%zmm", 8],
+    ["avx2", "prefill", "%ymm", 12],
+    ["avx2", "decode", "%ymm", 8],
+  ] as const)("attention on %s, %s", (isa, phase, register, products) => {
+    const { kernel, constexprs } = attentionConfig({ D: 128, G: 2, kv: "f16", phase });
+    const loops = loopsOf(assembly(isa, kernel.ir(constexprs)), /vfmadd/).filter(
+      (l) => l.filter((line) => line.includes("vfmadd")).length === products && l.length < 60,
+    );
+    expect(loops.length).toBeGreaterThanOrEqual(2);
+    for (const loop of loops) expect(spills(loop, register)).toBe(0);
   });
 });
