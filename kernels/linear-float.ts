@@ -113,6 +113,7 @@ const linearPanel = (type: FloatType) =>
     },
     (al, { w, x, y, bias, residual, t, n, k, xStride, stride, offset, epilogue, NR, KB, MR }) => {
       const panel = al.local([KB, NR]);
+      const results = al.local([MR, NR]);
       const lanes = al.arange(16);
       const columns = al.programId(0) * NR + al.arange(NR);
       for (let from = 0; from < k; from += KB) {
@@ -133,11 +134,13 @@ const linearPanel = (type: FloatType) =>
           const tokens = x + al.col(al.cast(al.min(tile * MR + al.arange(MR), t - 1), al.i64) * xStride) + from;
           let sums = al.zeros([MR, NR]);
           for (let i = 0; i < depth; i++) sums = al.fma(al.load(tokens + i), al.row(al.load(panel + i * NR + al.arange(NR))), sums);
-          for (const m of al.unroll(MR)) {
+          // Row by row through memory: the text of one row is a sixth of that of all, and as fast.
+          al.store(results + al.col(al.arange(MR)) * NR + al.row(al.arange(NR)), sums);
+          for (let m = 0; m < al.min(t - tile * MR, MR); m++) {
             const token = tile * MR + m;
-            const mask = columns < n && token < t;
+            const mask = columns < n;
             const at = token * stride + offset + columns;
-            let value = al.reshape(al.slice(sums, 0, m, 1), [NR]);
+            let value = al.load(results + m * NR + al.arange(NR));
             if (from > 0) value += al.load(y + at, { mask });
             else {
               if ((epilogue & 1) !== 0) value += al.load(bias + columns, { mask });
