@@ -22,6 +22,8 @@ export interface KernelInstance {
 
 export interface LibraryOptions {
   instances: readonly KernelInstance[];
+  /** Instruction sets; default: all of the platform. */
+  isas?: readonly IsaName[];
   /** Platforms like "linux-x64"; default: this one. */
   targets?: readonly string[];
   /** C compiler and its first arguments per platform; default: the system's for this platform, a GNU cross compiler for another. */
@@ -56,7 +58,7 @@ export async function buildKernelsLibrary(outDir: string, options: LibraryOption
       });
     }
     const path = join(outDir, libraryName(target));
-    const kernels = await buildOne(path, target, compiler, options.instances);
+    const kernels = await buildOne(path, target, compiler, options);
     writeFileSync(`${path}.hash`, hash);
     paths.push(path);
     options.log?.(`${path}: ${kernels} kernels in ${((performance.now() - started) / 1000).toFixed(1)} s`);
@@ -76,7 +78,7 @@ interface Job {
   flags: readonly string[];
 }
 
-async function buildOne(path: string, target: string, compiler: readonly string[], instances: readonly KernelInstance[]): Promise<number> {
+async function buildOne(path: string, target: string, compiler: readonly string[], { instances, isas }: LibraryOptions): Promise<number> {
   const [os, arch] = target.split("-");
   const cache = join(cacheDir(), "objects");
   mkdirSync(cache, { recursive: true });
@@ -90,7 +92,8 @@ async function buildOne(path: string, target: string, compiler: readonly string[
   };
   const symbols: string[] = [];
   const jobs: Job[] = [];
-  for (const isa of ISAS.filter((i) => i.width > 1 && (i.arch === "any" || i.arch === arch))) {
+  const wanted = ISAS.filter((i) => i.width > 1 && (i.arch === "any" || i.arch === arch) && (isas === undefined || isas.includes(i.name)));
+  for (const isa of wanted) {
     const own = instances.filter((i) => i.isa === undefined || i.isa === isa.name);
     const unique = [...new Map(own.map((i) => [i.kernel.symbol(i.constexprs), i])).entries()];
     for (let at = 0; at < unique.length; at += PER_FILE) {
