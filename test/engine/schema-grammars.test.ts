@@ -116,6 +116,13 @@ describe("limits", () => {
     ["chains of references", { $defs: { ...chain, d5000: {} }, $ref: "#/$defs/d0" }, "is nested more than 300 deep"],
     ["references that double", { $defs: { ...doubling, d25: {} }, $ref: "#/$defs/d0" }, "makes the grammar too large"],
     ["size", { enum: ["x".repeat(1 << 20)] }, "bytes long; at most 1048576 are taken"],
+    ["no schema among several", { allOf: [null, {}] }, "#/allOf/0 must be an object or true, not null"],
+    ["one of several that permits nothing", { allOf: [{ type: "string" }, false] }, "#/allOf/1 must be an object or true, not false"],
+    [
+      "a reference to no schema beside others",
+      { $defs: { a: false }, allOf: [{ type: "string" }, { $ref: "#/$defs/a" }] },
+      "#/$defs/a must be an object or true, not false",
+    ],
     ["counts", { type: "array", maxItems: 5000 }, "# has the keyword maxItems above 1024"],
     ["counts inside of counts", { type: "string", pattern: "((a{1,99}b){1,99}c){1,99}" }, "#/pattern"],
     [

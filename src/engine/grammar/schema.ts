@@ -264,7 +264,14 @@ class Converter {
   private combined(s: Schema, path: string): unknown {
     const { allOf, ...base } = s;
     if (!Array.isArray(allOf)) throw this.bad(`${path}/allOf`, "must be an array of schemas");
-    return allOf.reduce((all: unknown, part) => this.merge(all as Schema, part, path), base);
+    return allOf.reduce((all: unknown, part, i) => this.merge(all as Schema, this.part(part, `${path}/allOf/${i}`), path), base);
+  }
+
+  /** One of several schemas that hold at once. */
+  private part(schema: unknown, path: string): Schema {
+    if (schema === true) return {};
+    if (schema !== null && typeof schema === "object" && !Array.isArray(schema)) return schema as Schema;
+    throw this.bad(path, `must be an object or true, not ${JSON.stringify(schema)}`);
   }
 
   /** Both at once; references are followed so that what they hold can be merged. */
@@ -275,7 +282,7 @@ class Converter {
     let part = other as Schema;
     for (let hops = 0; typeof part.$ref === "string" && hops < MAX_DEPTH; hops++) {
       const { $ref, ...rest } = part;
-      part = { ...(this.resolve($ref, path) as Schema), ...rest };
+      part = { ...this.part(this.resolve($ref, path), $ref), ...rest };
     }
     const { schema, conflict } = merged(base, part);
     if (conflict !== undefined) this.unsupported(path, `${conflict} in schemas that hold at once`);
