@@ -4,11 +4,12 @@
  * bytes in the order of use, scales as float32. All token tiles pass over that, so that unpacking is paid once. SUB tokens × NV vectors of
  * integer and of float sums stay in registers, how many the instruction set decides.
  */
-import { constexpr, dim, f16, f32, i32, kernel, ptr, u8, type Tile } from "../src/compiler/language/index.ts";
+import { constexpr, kernel, type Tile } from "../src/compiler/language/index.ts";
 import type { IsaName } from "../src/runtime/cpu/isa.ts";
 import { halfPower } from "./embed.ts";
 import { FAMILIES, FP4_TABLE, IQ4_TABLE, QUANTISED_TYPES, type QuantisedType } from "./families.ts";
 import type { Instance } from "./instances.ts";
+import { PANEL_OPERANDS } from "./linear.ts";
 
 const iq4 = IQ4_TABLE;
 const fp4 = FP4_TABLE;
@@ -37,31 +38,11 @@ const REGISTER_TILES: Readonly<Record<IsaName, RegisterTile>> = {
 /** Blocks of 32 columns that are brought into shape at a time. */
 const KC = 32;
 
-/** Grid: (groups of NV panels, splits): token tiles are dealt over the second axis. Parameters as those of `linear` (./linear.ts). */
+/** Grid: (groups of NV panels, splits): token tiles are dealt over the second axis. */
 export const linearPrefill = kernel(
   "linear_prefill",
   {
-    w: ptr(i32),
-    w8: ptr(u8),
-    w16: ptr(f16),
-    x: ptr(i32),
-    xf: ptr(f32),
-    y: ptr(f32),
-    bias: ptr(f32),
-    residual: ptr(f32),
-    t: dim,
-    n: dim,
-    blocks: dim,
-    panelWords: dim,
-    stride: dim,
-    offset: dim,
-    epilogue: dim,
-    BASE: constexpr(8),
-    HIGH: constexpr(0),
-    GROUP: constexpr(32),
-    SCALES: constexpr("d"),
-    OFFSET: constexpr(0),
-    TABLE: constexpr(""),
+    ...PANEL_OPERANDS,
     MR: constexpr(PREFILL_TILE),
     SUB: constexpr(6),
     NV: constexpr(2),

@@ -16,36 +16,42 @@ const iq4 = IQ4_TABLE;
 const fp4 = FP4_TABLE;
 
 /**
+ * Operands of a product over packed panels, which are passed once per element type they hold, and how their type is laid out. `blocks`:
+ * 32-column blocks of a row. `epilogue` adds bias [n] (bit 0) and residual, laid out as y (bit 1; may be y itself); without them any buffer
+ * will do. y[token, row] is at token * stride + offset + row.
+ */
+export const PANEL_OPERANDS = {
+  w: ptr(i32),
+  w8: ptr(u8),
+  w16: ptr(f16),
+  x: ptr(i32),
+  xf: ptr(f32),
+  y: ptr(f32),
+  bias: ptr(f32),
+  residual: ptr(f32),
+  t: dim,
+  n: dim,
+  blocks: dim,
+  panelWords: dim,
+  stride: dim,
+  offset: dim,
+  epilogue: dim,
+  BASE: constexpr(8),
+  HIGH: constexpr(0),
+  GROUP: constexpr(32),
+  SCALES: constexpr("d"),
+  OFFSET: constexpr(0),
+  TABLE: constexpr(""),
+};
+
+/**
  * Grid: (panels, splits): token tiles are dealt over the second axis. One panel at a time is one stream that prefetches run ahead of: two
  * lose half of the bandwidth.
- * The panels are passed once per element type they hold. `blocks`: 32-column blocks of a row. `epilogue` adds bias [n] (bit 0)
- * and residual, laid out as y (bit 1; may be y itself); without them any buffer will do. y[token, row] is at
- * token * stride + offset + row.
  */
 export const linear = kernel(
   "linear",
   {
-    w: ptr(i32),
-    w8: ptr(u8),
-    w16: ptr(f16),
-    x: ptr(i32),
-    xf: ptr(f32),
-    y: ptr(f32),
-    bias: ptr(f32),
-    residual: ptr(f32),
-    t: dim,
-    n: dim,
-    blocks: dim,
-    panelWords: dim,
-    stride: dim,
-    offset: dim,
-    epilogue: dim,
-    BASE: constexpr(8),
-    HIGH: constexpr(0),
-    GROUP: constexpr(32),
-    SCALES: constexpr("d"),
-    OFFSET: constexpr(0),
-    TABLE: constexpr(""),
+    ...PANEL_OPERANDS,
     MR: constexpr(1),
     AHEAD: constexpr(0),
   },
