@@ -39,5 +39,5 @@ for (const d of runner.profile()) {
 }
 const rows = [...ops.values()].sort((a, b) => b.ms - a.ms);
 console.log(Bun.inspect.table(rows.map((r) => ({ ...r, ms: r.ms.toFixed(3) }))));
-console.log(`body ${rows.reduce((s, r) => s + r.ms, 0).toFixed(2)} ms`);
+console.log(`all ${rows.reduce((s, r) => s + r.ms, 0).toFixed(2)} ms`);
 device.close();

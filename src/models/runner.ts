@@ -5,7 +5,7 @@ import { adviseDontNeed } from "../formats/mmap.ts";
 import type { ModelFile } from "../formats/weights.ts";
 import { type LoweredGraph, lowerGraph, type StepSizes } from "../graph/lower.ts";
 import { WeightStore } from "../graph/weights.ts";
-import type { Device, DeviceBuffer } from "../runtime/device.ts";
+import type { Device, DeviceBuffer, Dispatch, Plan } from "../runtime/device.ts";
 import { AlloyError } from "../support/errors.ts";
 import { pauses } from "../support/pauses.ts";
 import type { LoadRunner, ModelRunner, RunnerOptions, SequenceStep, StepResult } from "./api.ts";
@@ -285,10 +285,17 @@ export class Runner implements ModelRunner {
     return head;
   }
 
-  /** Runs the last step's body again, timing every dispatch: what `bench/profile.ts` prints. */
-  profile(): ReturnType<LoweredGraph["profile"]> {
-    if (!this.#sizes) throw new AlloyError("internal", "profile: no step has run");
-    return this.#body(this.#sizes.T).profile(this.#sizes);
+  /** Runs the last step again, its embedding aside, timing every dispatch: for `bench/`. */
+  profile(): (ReturnType<Plan["profile"]>[number] & { grid: Dispatch["grid"] })[] {
+    const sizes = this.#sizes;
+    if (!sizes) throw new AlloyError("internal", "profile: no step has run");
+    const body = this.#body(sizes.T);
+    const head = sizes.R > 0 ? this.#head(sizes.R) : undefined;
+    const parts = [
+      { dispatches: body.dispatches, times: body.profile(sizes) },
+      ...(head ? [{ dispatches: head.plan.dispatches, times: head.plan.profile(sizes) }, this.#sampler.profile(head.logits)] : []),
+    ];
+    return parts.flatMap(({ dispatches, times }) => times.map((t, i) => ({ ...t, grid: dispatches[i].grid })));
   }
 
   /** As `close`, in pieces with pauses between them: the system takes a millisecond for a few megabytes. */

@@ -2,7 +2,7 @@
 import type { KernelSet } from "../../kernels/api.ts";
 import { listEntries, maskedRows, type SampleBuffers, sampleBytes, sampleDispatches, writeSampling } from "../../kernels/sample.ts";
 import { compileProgram } from "../compiler/program.ts";
-import type { Device, DeviceBuffer, Plan, Slot } from "../runtime/device.ts";
+import type { Device, DeviceBuffer, Dispatch, Plan, Slot } from "../runtime/device.ts";
 import type { RowSampling } from "./api.ts";
 
 const ROWS: Slot = { slot: 0 };
@@ -12,6 +12,7 @@ interface Prepared {
   rows: number;
   entries: number;
   masked: number;
+  dispatches: readonly Dispatch[];
   plan: Plan;
 }
 
@@ -43,6 +44,12 @@ export class Sampler {
     return { tokens: new Int32Array(tokens.buffer), logSumExp: new Float32Array(sums.buffer) };
   }
 
+  /** Samples the last rows of `logits` again, timing both dispatches. */
+  profile(logits: DeviceBuffer): { dispatches: readonly Dispatch[]; times: ReturnType<Plan["profile"]> } {
+    const { dispatches, plan } = this.#prepared.get(logits)!;
+    return { dispatches, times: plan.profile() };
+  }
+
   /** Buffers grow when a step has more penalties or biases than any before, or the first mask. */
   #prepare(logits: DeviceBuffer, entries: number, masks: number): Prepared {
     const known = this.#prepared.get(logits);
@@ -55,8 +62,8 @@ export class Sampler {
     const names = Object.keys(sizes) as (keyof SampleBuffers)[];
     const buffers = Object.fromEntries(names.map((n) => [n, this.#allocate(sizes[n])])) as unknown as SampleBuffers;
     const program = compileProgram.bind(null, this.#device);
-    const plan = this.#device.plan(sampleDispatches(program, this.#kernels.sampling, { logits, buffers, V: this.#vocab, rows: ROWS }), 1);
-    const prepared = { buffers, rows, entries: room, masked, plan };
+    const dispatches = sampleDispatches(program, this.#kernels.sampling, { logits, buffers, V: this.#vocab, rows: ROWS });
+    const prepared = { buffers, rows, entries: room, masked, dispatches, plan: this.#device.plan(dispatches, 1) };
     this.#prepared.set(logits, prepared);
     return prepared;
   }

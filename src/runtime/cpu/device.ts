@@ -153,15 +153,13 @@ class CpuDevice implements Device {
       if (this.closed) throw new AlloyError("device_error", "The device is closed");
       const started = performance.now();
       this.native.submit(this.pool, words, count, slots);
-      for (let turn = 0; ; turn++) {
-        const result = this.native.poll(this.pool);
+      for (;;) {
+        const result = this.native.wait(this.pool, SLICE_US);
         if (result >= 0) {
           this.check(result);
           return performance.now() - started;
         }
-        // Short plans are over within a few turns of the event loop; longer ones do not need to be watched closely.
-        if (turn < 4) await new Promise((r) => setImmediate(r));
-        else await Bun.sleep(turn < 40 ? 0.2 : 1);
+        await new Promise((r) => setImmediate(r));
       }
     };
     const mine = this.last.then(go);
@@ -186,6 +184,12 @@ class CpuDevice implements Device {
 
 /** Plans that took less than this are run on the calling thread: a timer of the event loop would see their end a millisecond late. */
 const BRIEF_MS = 20;
+/**
+ * Longer plans are waited for in slices with a turn of the event loop between them. Within a slice their end is seen at once, as no timer would, and
+ * the waiting thread takes no time from those that work.
+ */
+const SLICE_US = 2000;
+
 class CpuPlan implements Plan {
   private words: BigUint64Array;
   private slots: BigUint64Array;

@@ -17,7 +17,8 @@ export interface NativeRuntime {
   poolDestroy(pool: number): void;
   run(pool: number, words: NodeJS.TypedArray, count: number, slots: NodeJS.TypedArray, ns: NodeJS.TypedArray | null): number;
   submit(pool: number, words: NodeJS.TypedArray, count: number, slots: NodeJS.TypedArray): number;
-  poll(pool: number): number;
+  /** Blocks for so long at most: -1 while the submitted plan runs. */
+  wait(pool: number, microseconds: number): number;
   alloc(bytes: number): number;
   free(address: number): void;
   features(): number;
@@ -29,7 +30,7 @@ export interface NativeRuntime {
 }
 
 /** Must equal ALLOY_RUNTIME_VERSION in runtime.c. */
-const VERSION = 1;
+const VERSION = 2;
 
 const SYMBOLS = [
   "alloy_pool_create",
@@ -37,7 +38,7 @@ const SYMBOLS = [
   "alloy_pool_destroy",
   "alloy_plan_run",
   "alloy_plan_submit",
-  "alloy_plan_poll",
+  "alloy_plan_wait",
   "alloy_alloc",
   "alloy_free",
   "alloy_cpu_features",
@@ -97,7 +98,7 @@ function bind(unit: NativeUnit, tiny: boolean, library?: NativeUnit): NativeRunt
     poolDestroy: f("alloy_pool_destroy", ["ptr"], "void"),
     run: f("alloy_plan_run", ["ptr", "ptr", "u32", "ptr", "ptr"], "i32") as NativeRuntime["run"],
     submit: f("alloy_plan_submit", ["ptr", "ptr", "u32", "ptr"], "i32") as NativeRuntime["submit"],
-    poll: f("alloy_plan_poll", ["ptr"], "i32"),
+    wait: f("alloy_plan_wait", ["ptr", "u32"], "i32"),
     alloc: (bytes) => Number(alloc(bytes) ?? 0),
     free: f("alloy_free", ["ptr"], "void"),
     features: f("alloy_cpu_features", [], "i32"),

@@ -51,7 +51,7 @@ extern void free(void *);
 #endif
 
 #define ALLOY_MAX_ARGS 64
-#define ALLOY_RUNTIME_VERSION 1
+#define ALLOY_RUNTIME_VERSION 2
 #define SLOT_FLAG (1ull << 63)
 
 typedef void (*alloy_program)(const uint64_t *args, uint32_t begin, uint32_t end, const uint32_t *grid);
@@ -135,7 +135,7 @@ int alloy_plan_run(void *pool, const uint64_t *words, uint32_t count, const uint
 int alloy_plan_submit(void *pool, const uint64_t *words, uint32_t count, const uint64_t *slots) {
   return alloy_plan_run(pool, words, count, slots, 0);
 }
-int alloy_plan_poll(void *pool) { return 0; }
+int alloy_plan_wait(void *pool, uint32_t microseconds) { return 0; }
 int alloy_available_cpus(void) { return 1; }
 
 #else
@@ -163,6 +163,7 @@ typedef struct {
   int has_runner;
   pthread_mutex_t submit_lock;
   pthread_cond_t submit_cond;
+  pthread_cond_t finish_cond;
   const uint64_t *submit_words;
   const uint64_t *submit_slots;
   uint32_t submit_count;
@@ -297,12 +298,13 @@ static void *runner_main(void *arg) {
     pthread_mutex_lock(&p->submit_lock);
     p->submit_result = result;
     p->submit_state = 3;
+    pthread_cond_signal(&p->finish_cond);
   }
   pthread_mutex_unlock(&p->submit_lock);
   return NULL;
 }
 
-/* Starts a plan on another thread; one at a time. Poll until alloy_plan_poll returns other than -1. Returns -1 when one is in flight. */
+/* Starts a plan on another thread; one at a time. Call alloy_plan_wait until it returns other than -1. Returns -1 when one is in flight. */
 int alloy_plan_submit(void *pool, const uint64_t *words, uint32_t count, const uint64_t *slots) {
   alloy_pool *p = pool;
   int result = 0;
@@ -320,9 +322,16 @@ int alloy_plan_submit(void *pool, const uint64_t *words, uint32_t count, const u
   return result;
 }
 
-int alloy_plan_poll(void *pool) {
+/* Waits so long for the end of the submitted plan: its result, or -1 while it runs. */
+int alloy_plan_wait(void *pool, uint32_t microseconds) {
   alloy_pool *p = pool;
+  struct timespec until;
+  clock_gettime(CLOCK_REALTIME, &until);
+  uint64_t ns = (uint64_t)until.tv_nsec + (uint64_t)microseconds * 1000;
+  until.tv_sec += (time_t)(ns / 1000000000u);
+  until.tv_nsec = (long)(ns % 1000000000u);
   pthread_mutex_lock(&p->submit_lock);
+  while (p->submit_state != 3 && pthread_cond_timedwait(&p->finish_cond, &p->submit_lock, &until) == 0) {}
   int result = p->submit_state == 3 ? p->submit_result : -1;
   pthread_mutex_unlock(&p->submit_lock);
   return result;
@@ -338,6 +347,7 @@ void *alloy_pool_create(int threads) {
   pthread_cond_init(&p->sleep_cond, NULL);
   pthread_mutex_init(&p->submit_lock, NULL);
   pthread_cond_init(&p->submit_cond, NULL);
+  pthread_cond_init(&p->finish_cond, NULL);
   p->workers = calloc((size_t)threads, sizeof(pthread_t));
   p->threads = 1;
   pthread_attr_t attr;
