@@ -29,6 +29,11 @@ export function packDispatches(ctx: KernelContext, o: WeightShape & { src: Devic
   return [{ program, grid: [Math.ceil(o.n / 16), 1, 1], args, label: "pack" }];
 }
 
+/** Changes whenever the packed form of a type does. */
+export function packFingerprint(type: TensorType): string {
+  return isQuantised(type) ? packKernels[type].fingerprint(packConstexprs(type)) : "";
+}
+
 /** Tokens per tile (MR) in plans of at most `maxTokens` tokens. */
 export function tokenTile(maxTokens: number): number {
   return DECODE_TILES.find((tile) => maxTokens <= tile) ?? PREFILL_TILE;

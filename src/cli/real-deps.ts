@@ -50,7 +50,9 @@ export const realDeps: Deps = {
 
   async removeModel(reference) {
     const { removeModel } = await import("../hub/store/remove.ts");
-    return removeModel(reference);
+    const { removeStalePacked } = await import("../graph/packed-cache.ts");
+    const { name, freed } = await removeModel(reference);
+    return { name, freed: freed + removeStalePacked() };
   },
 
   async removeUnfinished() {
@@ -110,6 +112,8 @@ export const realDeps: Deps = {
       kvType: choice.kvType,
       maxBatchTokens: choice.batch,
       maxSequences: sequences,
+      // Nothing beside what is measured.
+      writePacked: false,
     });
     const { name, isa, threads, kind } = device.properties;
     return {

@@ -1,6 +1,7 @@
 /** The limits of `alloy serve`: options, and the variables that stand in for them. docs/serving.md lists them. */
 import { totalmem } from "node:os";
 import { keepAliveFromEnv, parseGoDuration } from "../server/keep-alive.ts";
+import { parseBytes } from "../support/format.ts";
 import type { Io } from "./context.ts";
 import { type ArgSpecs, UsageError, type Values } from "./strict.ts";
 
@@ -117,24 +118,11 @@ function lenient(text: string | undefined): number | undefined {
   return ms === undefined ? undefined : ms <= 0 ? Infinity : ms;
 }
 
-const UNITS: Readonly<Record<string, number>> = {
-  "": 1,
-  k: 1e3,
-  m: 1e6,
-  g: 1e9,
-  t: 1e12,
-  ki: 2 ** 10,
-  mi: 2 ** 20,
-  gi: 2 ** 30,
-  ti: 2 ** 40,
-};
-
 /** Bytes: `12GiB`, `12G`, `500MB`, a plain number, or a percentage of the machine's memory. */
 function sized(name: string, text: string | undefined): number | undefined {
   if (!text) return undefined;
-  const [, number, unit] = /^(\d+(?:\.\d+)?)\s*(%|[kmgt]i?b?|b)?$/i.exec(text.trim()) ?? [];
-  const factor = unit === "%" ? totalmem() / 100 : UNITS[(unit ?? "").toLowerCase().replace(/b$/, "")];
-  const bytes = Math.floor(Number(number) * factor);
+  const share = /^(\d+(?:\.\d+)?)\s*%$/.exec(text.trim());
+  const bytes = Math.floor(share ? (Number(share[1]) * totalmem()) / 100 : (parseBytes(text) ?? 0));
   if (bytes >= 1) return bytes;
   throw new UsageError(`${name} must be a number of bytes, got "${text}"`, "write for example 800MiB, 12GiB or 60%");
 }

@@ -3,6 +3,7 @@
  * used. Source: ggml docs/gguf.md.
  */
 import { existsSync } from "node:fs";
+import { resolve } from "node:path";
 import { AlloyError } from "../support/errors.ts";
 import { GgufMetadata, GgufReader, ggufError, type LazyStrings } from "./gguf-reader.ts";
 import { mapFile, type MappedFile } from "./mmap.ts";
@@ -138,6 +139,10 @@ function toModelFile(shards: Shard[]): ModelFile {
     metadata: shards[0].metadata,
     tensors,
     fileBytes: shards.reduce((sum, { file }) => sum + file.bytes, 0),
+    fingerprint: () => ({
+      hash: shards.map(({ file }) => file.fingerprint()).join(),
+      files: shards.map(({ file }) => ({ path: resolve(file.path), identity: file.identity })),
+    }),
     close() {
       for (const { file } of shards) file.close();
     },

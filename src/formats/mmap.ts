@@ -4,7 +4,7 @@
  * made where JavaScript itself has to read.
  */
 import { dlopen, toArrayBuffer, type Pointer } from "bun:ffi";
-import { closeSync, fstatSync, openSync } from "node:fs";
+import { type BigIntStats, closeSync, fstatSync, openSync } from "node:fs";
 import { AlloyError } from "../support/errors.ts";
 import { LIBC_NAMES } from "../support/libc.ts";
 
@@ -17,6 +17,12 @@ const MAP_SHARED = 1;
 const MADV_SEQUENTIAL = 2;
 const MADV_WILLNEED = 3;
 const MADV_DONTNEED = 4;
+/** Linux alone has it. */
+const MADV_HUGEPAGE = 14;
+
+/** Places at which a file's content is looked at to tell it from another's, and bytes of each. */
+const SAMPLES = 16;
+const SAMPLE_BYTES = 4096;
 
 /** Opened on first use, so that importing this file costs nothing. */
 let libc: ReturnType<typeof openLibc>["symbols"] | undefined;
@@ -62,13 +68,24 @@ export class MappedFile {
   readonly bytes: number;
   /** Address of the first byte; page-aligned. */
   readonly address: number;
+  /** What the system tells this file's content from others' by (`fileIdentity`). */
+  readonly identity: string;
   #open = true;
 
-  constructor(path: string, bytes: number, address: number) {
+  constructor(path: string, bytes: number, address: number, identity: string) {
     this.path = path;
     this.bytes = bytes;
     this.address = address;
+    this.identity = identity;
     live.add(this);
+  }
+
+  /** Of the identity, and of samples of the content: a few pages. */
+  fingerprint(): string {
+    const hash = new Bun.CryptoHasher("sha256").update(this.identity);
+    const length = Math.min(SAMPLE_BYTES, this.bytes);
+    for (let i = 0; i < SAMPLES; i++) hash.update(this.window(Math.floor(((this.bytes - length) * i) / (SAMPLES - 1)), length));
+    return hash.digest("hex");
   }
 
   /**
@@ -93,6 +110,9 @@ export class MappedFile {
   }
 }
 
+/** Another one for another file, and for the same file after a change: its number on its disk, size, and time of last change. */
+export const fileIdentity = ({ ino, size, mtimeNs }: BigIntStats): string => `${ino} ${size} ${mtimeNs}`;
+
 /**
  * Map a whole file read-only. Nothing is read from disk until it is touched.
  *
@@ -116,7 +136,7 @@ export function mapFile(path: string): MappedFile {
       throw new AlloyError("bad_file", `cannot map ${path} (${stat.size} bytes) into memory`, {
         hint: "Check `ulimit -v` and whether the file lies on a file system that supports mmap.",
       });
-    return new MappedFile(path, stat.size, address);
+    return new MappedFile(path, stat.size, address, fileIdentity(fstatSync(fd, { bigint: true })));
   } finally {
     // The map keeps the file alive.
     closeSync(fd);
@@ -151,6 +171,11 @@ export function adviseDontNeed(address: number, bytes: number): void {
   const start = Math.ceil(address / pageBytes) * pageBytes;
   const end = Math.floor((address + bytes) / pageBytes) * pageBytes;
   if (end > start) advise(start, end - start, MADV_DONTNEED);
+}
+
+/** Ask for large pages for memory that will be written whole: filling it takes a fraction of the time. */
+export function adviseHugePages(address: number, bytes: number): void {
+  if (process.platform === "linux") adviseAround(address, bytes, MADV_HUGEPAGE);
 }
 
 /** Tell the system that the range is about to be read front to back, so that it reads far ahead. */

@@ -68,7 +68,15 @@ export interface ModelFile {
   tensors: ReadonlyMap<string, TensorInfo>;
   /** Bytes of all files together. */
   fileBytes: number;
+  /** Tells the files' content from others' and from what they held before, without reading all of it. Undefined: nothing is known. */
+  fingerprint?(): Fingerprint;
   close(): void;
+}
+
+export interface Fingerprint {
+  hash: string;
+  /** What it is of, and what the system tells each file's content by (mmap.ts, `fileIdentity`). */
+  files: { path: string; identity: string }[];
 }
 
 /** The JSON files of a Hugging Face folder, parsed leniently (NaN and Infinity as Python writes them are accepted). */

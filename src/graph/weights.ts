@@ -1,13 +1,14 @@
 /** Weights on a device: mapped tensors in place, quantised matrices repacked for the matmul kernels, small vectors as float32. */
-import { adviseDontNeed, bytesAt } from "../formats/mmap.ts";
+import { adviseDontNeed, adviseHugePages, bytesAt } from "../formats/mmap.ts";
 import { dequantize } from "../formats/quant/table.ts";
 import type { ModelFile, TensorInfo, TensorType } from "../formats/weights.ts";
 import type { KernelSet } from "../../kernels/api.ts";
 import { FAMILIES, isFloatType, isQuantised } from "../../kernels/families.ts";
-import { dequantDispatches, packDispatches, packedLayout } from "../../kernels/linear-api.ts";
+import { dequantDispatches, packDispatches, packedLayout, packFingerprint } from "../../kernels/linear-api.ts";
 import { compileProgram } from "../compiler/program.ts";
 import type { Device, DeviceBuffer, Dispatch } from "../runtime/device.ts";
 import { AlloyError } from "../support/errors.ts";
+import { type CacheSettings, PackedCache } from "./packed-cache.ts";
 
 /** Which tensor of the file, and what is done with it first. Plain data, so that it can be an attribute of a graph node. */
 export interface WeightRef {
@@ -43,6 +44,8 @@ export class WeightStore {
   readonly #mappings = new Map<string, DeviceBuffer>();
   readonly #allocated: DeviceBuffer[] = [];
   readonly #vectors = new Map<string, DeviceBuffer>();
+  readonly #packings = new Map<TensorType, string>();
+  #cache: PackedCache | undefined;
   /** Bytes held beyond the mapped file. */
   ownedBytes = 0;
 
@@ -86,6 +89,28 @@ export class WeightStore {
   packs(ref: WeightRef): boolean {
     const t = this.info(ref.name);
     return !this.#exact && this.kernels.packs({ type: t.type, n: t.shape[0], k: t.shape[1] });
+  }
+
+  /** Looks for packed matrices on disk from now on. @param refs all that will be asked for */
+  openCache(refs: readonly WeightRef[], settings?: CacheSettings): void {
+    const packed = [...new Set(refs.filter((r) => this.packs(r)).map((r) => this.info(r.name)))];
+    const bytes = packed.reduce((sum, { type, shape: [n, k] }) => sum + packedLayout(type, n, k).bytes, 0);
+    if (bytes > 0) this.#cache = PackedCache.of(this.file, bytes, settings);
+  }
+
+  /** Matrices that came from disk packed. */
+  get cachedCount(): number {
+    return this.#cache?.mapped.length ?? 0;
+  }
+
+  /** Begins to write to disk what had to be packed, in the background. @param busy whether the processor is wanted for something else just now */
+  async writeCache(busy: () => boolean): Promise<void> {
+    await this.#cache?.write(busy);
+  }
+
+  /** Before memory is given back. */
+  stopCache(): void {
+    this.#cache?.stop();
   }
 
   /** A tensor read in place, whatever its type (embedding tables). */
@@ -166,7 +191,14 @@ export class WeightStore {
           hint: "Use a file in Q4_K_M, Q8_0, F16 or another common type.",
         },
       );
+    const key = { tensor: t.name, type: t.type, n, k, packing: this.#packing(t.type), bytes: layout.bytes };
+    const known = this.#cache?.find(key);
+    if (known !== undefined) {
+      yield;
+      return { type: t.type, n, k, buffer: this.device.wrap(known, layout.bytes), packed: true };
+    }
     const buffer = this.#allocate(layout.bytes);
+    adviseHugePages(buffer.address, buffer.bytes);
     // In pieces of whole panels, giving the mapped pages of each back at once: the peak stays near one copy of the weights. Rows that
     // the embedding reads later come back from the page cache.
     const rowBytes = t.bytes / n;
@@ -180,7 +212,14 @@ export class WeightStore {
       if (this.kernels.releasesPages) adviseDontNeed(t.address + row * rowBytes, rows * rowBytes);
       yield;
     }
+    this.#cache?.add(key, buffer);
     return { type: t.type, n, k, buffer, packed: true };
+  }
+
+  #packing(type: TensorType): string {
+    let f = this.#packings.get(type);
+    if (f === undefined) this.#packings.set(type, (f = packFingerprint(type)));
+    return f;
   }
 
   /**
@@ -234,11 +273,12 @@ export class WeightStore {
   }
 
   /** Memory of its own, which `free` gives back. */
-  get allocated(): readonly DeviceBuffer[] {
-    return this.#allocated;
+  get allocated(): readonly { address: number; bytes: number }[] {
+    return [...this.#allocated, ...(this.#cache?.mapped ?? [])];
   }
 
   free(): void {
+    this.#cache?.close();
     for (const b of new Set([...this.#mappings.values(), ...this.#allocated])) b.free();
     this.#mappings.clear();
     this.#allocated.length = 0;

@@ -2,6 +2,7 @@
 import type { KernelSet } from "../../kernels/api.ts";
 import type { KvType } from "../../kernels/kv-cache.ts";
 import type { ModelFile } from "../formats/weights.ts";
+import type { CacheSettings } from "../graph/packed-cache.ts";
 import type { Device } from "../runtime/device.ts";
 
 export interface RunnerOptions {
@@ -23,6 +24,10 @@ export interface RunnerOptions {
   kvType?: KvType;
   /** Takes the kernels of another kind of device than `device`: to debug GPU kernels without a GPU. Slow. */
   kernels?: KernelSet["name"];
+  /** Where packed weights are kept on disk. Default: as the environment says. */
+  packedCache?: CacheSettings;
+  /** Packed weights that are not on disk yet are written there after the first output. Default true. */
+  writePacked?: boolean;
   onProgress?: (done: number, total: number) => void;
   /** Others need the thread meanwhile: no piece of the work takes longer than a short step. */
   gentle?: boolean;

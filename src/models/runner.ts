@@ -41,9 +41,11 @@ export const loadRunner: LoadRunner = async (file, options) => {
 };
 
 /** Loads every weight now rather than in the first step, with pauses if somebody watches the progress or needs the thread. */
-async function prepareWeights(built: BuiltModel, weights: WeightStore, { onProgress, gentle }: RunnerOptions): Promise<void> {
+async function prepareWeights(built: BuiltModel, weights: WeightStore, options: RunnerOptions): Promise<void> {
+  const { onProgress, gentle, packedCache } = options;
   const nodes = [built.embed, built.body, built.head].flatMap((g) => g.graph.nodes);
   const matrices = nodes.flatMap((n) => n.op.matrices?.(n.attrs) ?? []);
+  weights.openCache(matrices, packedCache);
   const pause = onProgress || gentle ? pauses() : () => undefined;
   for (const [i, ref] of matrices.entries()) {
     await weights.prepare(ref, pause);
@@ -88,12 +90,16 @@ export class Runner implements ModelRunner {
   #owned = 0;
   #logits?: DeviceBuffer;
   #sizes?: StepSizes;
+  #writesPacked: boolean;
+  /** A step is under way. */
+  #busy = false;
 
   constructor(file: ModelFile, config: ModelConfig, built: BuiltModel, weights: WeightStore, kvType: KvType, options: RunnerOptions) {
     this.#device = options.device;
     this.#config = config;
     this.#built = built;
     this.#weights = weights;
+    this.#writesPacked = options.writePacked ?? true;
     this.architecture = config.architecture;
     this.vocabSize = config.vocab;
     this.contextLength = options.contextLength;
@@ -157,6 +163,21 @@ export class Runner implements ModelRunner {
 
   async step(sequences: readonly SequenceStep[]): Promise<StepResult> {
     this.#check(sequences);
+    this.#busy = true;
+    try {
+      const result = await this.#step(sequences);
+      // Nobody waits for the weights' way to the disk: it begins when the first answer has.
+      if (this.#writesPacked && result.tokens.length > 0) {
+        this.#writesPacked = false;
+        void this.#weights.writeCache(() => this.#busy);
+      }
+      return result;
+    } finally {
+      this.#busy = false;
+    }
+  }
+
+  async #step(sequences: readonly SequenceStep[]): Promise<StepResult> {
     const counts = fillBatch(sequences, BLOCK_TOKENS, this.#arrays);
     this.#fillRopes(sequences);
     const prefill = Object.fromEntries([...counts.prefillTiles].map(([n, count]) => [`prefillTiles.${n}`, count]));
@@ -301,6 +322,7 @@ export class Runner implements ModelRunner {
   /** As `close`, in pieces with pauses between them: the system takes a millisecond for a few megabytes. */
   async closeGently(): Promise<void> {
     const pause = pauses();
+    this.#weights.stopCache();
     const owned = this.#device.properties.kind === "cpu" ? [...this.#buffers.values(), ...this.#weights.allocated] : [];
     for (const { address, bytes } of owned) {
       for (let at = 0; at < bytes; at += RELEASE_BYTES) {

@@ -209,6 +209,23 @@ export class Kernel<S extends Signature = Signature> {
     return parts.length ? `${this.name}__${parts.join("_")}` : this.name;
   }
 
+  /** Hash of everything that decides what this specialisation computes: its name with the constexpr values, and the texts of body and helpers. */
+  fingerprint(given: Constexprs = {}): string {
+    const hash = new Bun.CryptoHasher("sha256").update(this.symbol(given));
+    const add = (source: Source, uses: Uses): void => {
+      hash.update(`\0${source.text}`);
+      for (const [name, value] of Object.entries(uses)) addUsed(name, value);
+    };
+    const addUsed = (name: string, value: UsedValue): void => {
+      hash.update(`\0${name}`);
+      if (typeof value === "function") add(value.source, value.uses);
+      else if (typeof value === "object" && value !== null) for (const [key, inner] of Object.entries(value)) addUsed(key, inner);
+      else hash.update(`\0${String(value)}`);
+    };
+    add(this.source, this.uses);
+    return hash.digest("hex");
+  }
+
   /** Prepares a launch of gx·gy·gz programs (thread-level kernels: threadgroups); call the result with the arguments. */
   grid(gx: number, gy = 1, gz = 1): Launch<S> {
     return ((args: LaunchArgs<S>) => launch(this as unknown as Kernel, [gx, gy, gz], args)) as Launch<S>;

@@ -1,5 +1,6 @@
 /** POST /api/copy and DELETE /api/delete (spec 4.11). */
 import { Type } from "@sinclair/typebox";
+import { cacheSettings, removeStalePacked } from "../../../graph/packed-cache.ts";
 import { copyModel } from "../../../hub/store/create.ts";
 import { removeModel } from "../../../hub/store/remove.ts";
 import { AlloyError } from "../../../support/errors.ts";
@@ -34,6 +35,7 @@ export async function remove(context: RequestContext): Promise<Response> {
   if (!name) throw fieldError("missing_parameter", "model", "is required");
   await unloadStale(context, name);
   await removeModel(name, { env: context.settings.env });
+  removeStalePacked(cacheSettings(context.settings.env).folder);
   return new Response(null, { status: 200 });
 }
 
