@@ -258,15 +258,14 @@ test("count_tokens agrees with the later message", async () => {
 });
 
 test("row 54: 24 counts at once answer while all slots generate", async () => {
-  await using h = await start({ slots: 1, delayMs: 20, script: () => [{ type: "text", text: "w ".repeat(500) }] });
+  await using h = await start({ slots: 1, delayMs: 20, script: () => [{ type: "text", text: "w ".repeat(50_000) }] });
   const abort = new AbortController();
   const running = client(h)
     .messages.create(base, { signal: abort.signal })
     .catch(() => {});
   await until(() => h.engine.running === 1, "the long request runs");
-  const began = performance.now();
   await Promise.all(Array.from({ length: 24 }, () => client(h).messages.countTokens({ model: "demo", messages: hi })));
-  expect(performance.now() - began).toBeLessThan(5000);
+  expect(h.engine.running).toBe(1);
   abort.abort();
   await running;
 });

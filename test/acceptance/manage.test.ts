@@ -12,7 +12,7 @@ import { sha256, StandIn } from "../hub/stand-in.ts";
 import { failure, type Harness, start, until } from "../server/harness.ts";
 
 // Machines that run tests are busy.
-setDefaultTimeout(30_000);
+setDefaultTimeout(120_000);
 
 let machine: Machine;
 let registry: StandIn;
@@ -229,6 +229,8 @@ describe("create", () => {
         for (let i = 0; i < count; i++) {
           controller.write(piece);
           await controller.flush();
+          // What was sent and received already is garbage, of which there is more on a busy machine.
+          if (i % 20 === 0) Bun.gc(true);
           most = Math.max(most, process.memoryUsage.rss());
           await Bun.sleep(0);
         }
@@ -241,7 +243,7 @@ describe("create", () => {
     expect(statSync(join(root(), "blobs", `sha256-${digest}`)).size).toBe(count * 2 ** 20);
     // Sender and receiver are one process here.
     expect(most - before).toBeLessThan(200 * 2 ** 20);
-  }, 30_000);
+  }, 120_000);
 
   test("Expect: 100-continue is answered before the body is sent", async () => {
     const socket = connect(h.server.port, "127.0.0.1");

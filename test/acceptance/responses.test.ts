@@ -394,16 +394,15 @@ test("row 48: an engine that fails in the middle: response.failed", async () => 
 });
 
 test("silence is bridged by comments, and leaving cancels", async () => {
-  await using h = await start(
-    [
-      { type: "text", text: "a" },
-      { type: "wait", ms: 60 },
-      { type: "text", text: "b" },
-    ],
-    { heartbeatMs: 10 },
-  );
+  const { promise: hold, resolve: speak } = Promise.withResolvers<void>();
+  await using h = await start({ hold }, { heartbeatMs: 10 });
   const response = await h.post("/v1/responses", { model: "demo", input: "hi", stream: true });
-  expect(sseFrames(await response.text()).some((f) => f.comment === "ping")).toBe(true);
+  let text = "";
+  for await (const piece of response.body!.pipeThrough(new TextDecoderStream())) {
+    text += piece;
+    if (text.includes(": ping\n\n")) speak();
+  }
+  expect(sseFrames(text).some((f) => f.comment === "ping")).toBe(true);
   await using slow = await start({ delayMs: 20, script: () => [{ type: "text", text: "w ".repeat(1000) }] });
   const stream = await client(slow).responses.create({ model: "demo", input: "hi", stream: true });
   for await (const event of stream) if (event.type === "response.output_text.delta") break;

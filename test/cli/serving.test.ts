@@ -164,12 +164,15 @@ describe("serve", () => {
   test("a running request finishes after the first signal; a second one ends it", async () => {
     for (const signals of [1, 2]) {
       const text = "one two three four five six seven eight nine ten eleven twelve";
-      const { io, done, url } = await serve([], { script: () => [{ type: "text", text }], delayMs: 20 });
+      const { promise: hold, resolve: speak } = Promise.withResolvers<void>();
+      const { io, engine, done, url } = await serve([], { script: () => [{ type: "text", text }], hold });
       const body = JSON.stringify({ model: "demo", stream: false, messages: [{ role: "user", content: "hi" }] });
       const response = fetch(`${url}/api/chat`, { method: "POST", body });
-      await Bun.sleep(60);
+      await until(() => engine.running === 1, "the request runs");
       for (let i = 0; i < signals; i++) io.interrupt();
+      if (signals === 1) speak();
       const answer = await response;
+      speak();
       if (signals === 1) expect(await answer.json()).toMatchObject({ message: { content: text } });
       else expect(answer.status).toBe(503);
       expect((await done).code).toBe(0);

@@ -38,7 +38,7 @@ class Terminal {
 
   /** Waits until the screen matches; fails with what is on it. */
   async sees(pattern: RegExp): Promise<string> {
-    const end = performance.now() + 8000;
+    const end = performance.now() + 60_000;
     for (;;) {
       const screen = this.screen();
       if (pattern.test(screen)) return screen;
@@ -50,7 +50,7 @@ class Terminal {
   /** Waits until the program ends. */
   async exitCode(): Promise<number> {
     const file = join(this.folder, "status");
-    const end = performance.now() + 8000;
+    const end = performance.now() + 60_000;
     while (!existsSync(file) || statSync(file).size === 0) {
       if (performance.now() > end) throw new Error(`still running:\n${this.screen()}`);
       await Bun.sleep(20);
@@ -92,7 +92,7 @@ describe.skipIf(!HAS_TMUX)("in a terminal (skipped: no tmux here)", () => {
     expect(await terminal.exitCode()).toBe(0);
     expect(readFileSync(terminal.history, "utf8")).toBe("hello\naXbc\n");
     expect(statSync(terminal.history).mode & 0o777).toBe(0o600);
-  }, 30_000);
+  }, 120_000);
 
   test("Ctrl-C stops the answer and not the program; at the prompt it says how to leave; /bye leaves", async () => {
     terminal = new Terminal();
@@ -110,12 +110,12 @@ describe.skipIf(!HAS_TMUX)("in a terminal (skipped: no tmux here)", () => {
     terminal.type("/bye");
     terminal.key("Enter");
     expect(await terminal.exitCode()).toBe(0);
-  }, 30_000);
+  }, 120_000);
 
   test("Ctrl-C ends a single answer with 130", async () => {
     terminal = new Terminal("run count");
     await terminal.sees(/n0 n1/);
     terminal.key("C-c");
     expect(await terminal.exitCode()).toBe(130);
-  }, 30_000);
+  }, 120_000);
 });

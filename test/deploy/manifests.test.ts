@@ -139,7 +139,7 @@ describe("schemas", () => {
     const broken = structuredClone(bare(find("Deployment")));
     broken.spec.template.spec.containers[0].readinesProbe = {};
     expect(typed([broken as unknown as { kind: string }])).toContain("readinesProbe");
-  }, 60_000);
+  }, 120_000);
 });
 
 describe("against the server", () => {

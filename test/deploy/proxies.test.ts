@@ -107,7 +107,7 @@ for (const name of Object.keys(PROXIES)) {
         stop.abort();
         await until(() => one.engine.cancelled.length + two.engine.cancelled.length === 1, "the request is cancelled");
       },
-      30_000,
+      120_000,
     );
 
     run(
@@ -124,11 +124,11 @@ for (const name of Object.keys(PROXIES)) {
         expect([one.engine.requests.length > 0, two.engine.requests.length > 0]).toEqual([true, true]);
         expect((await ask("word ".repeat(400_000))).status).toBe(400);
         await one.server.stop(0);
-        const end = performance.now() + 15_000;
+        const end = performance.now() + 60_000;
         for (let good = 0; PROXIES[name].slow && good < 20 && performance.now() < end;) good = (await ask("gone?")).ok ? good + 1 : 0;
         for (let i = 0; i < 20; i++) expect((await ask("still here?")).status).toBe(200);
       },
-      30_000,
+      120_000,
     );
   });
 }

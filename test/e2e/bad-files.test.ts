@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { writeGguf } from "../../src/formats/gguf-write.ts";
 import { runAlloy } from "./harness.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(120_000);
 const folder = mkdtempSync(join(tmpdir(), "alloy-bad-files-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 const demo = await Bun.file(join(import.meta.dir, "../../assets/alloy-demo-q8_0.gguf")).bytes();

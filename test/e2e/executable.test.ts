@@ -74,7 +74,7 @@ describe.skipIf(!BUILT)("the executable (skipped: dist/alloy is not built; run `
       expect(code).toBe(0);
       expect(stdout).toStartWith(`alloy ${name}: `);
     }
-  }, 30_000);
+  }, 120_000);
 
   test("unpacks the demo model once, under a name made from its content, also when several start at once", async () => {
     const at = place();
@@ -103,7 +103,7 @@ describe.skipIf(!BUILT)("the executable (skipped: dist/alloy is not built; run `
     expect(code).toBe(0);
     const piped = await alloy(["run", "--temperature", "0", "--json"], { at, stdin: "What is the capital of France?\n" });
     expect(JSON.parse(piped.stdout)).toMatchObject({ model: "demo", text: stdout.trimEnd(), reason: "stop" });
-  }, 60_000);
+  }, 120_000);
 
   test("gives the logits that the sources give", async () => {
     const args = ["logits", "demo", "--ids", "39,68,75,75,78", "-n", "8", "--json"];
@@ -113,7 +113,7 @@ describe.skipIf(!BUILT)("the executable (skipped: dist/alloy is not built; run `
     expect(shipped.greedy).toEqual(source.greedy);
     const distance = Math.max(...shipped.logits.map((v: number, i: number) => Math.abs(v - source.logits[i])));
     expect(distance).toBeLessThan(1e-4);
-  }, 60_000);
+  }, 120_000);
 
   test("every kernel compiles to the same C as from the sources: bundling changed no name that counts", async () => {
     const code = (stages: { name: string; text: string }[]) =>
@@ -162,5 +162,5 @@ describe.skipIf(!BUILT)("the executable (skipped: dist/alloy is not built; run `
     expect(second).toMatchObject({ code: 1, stderr: expect.stringContaining(`already in use by process ${child.pid}`) });
     child.kill("SIGTERM");
     expect(await child.exited).toBe(0);
-  }, 60_000);
+  }, 120_000);
 });

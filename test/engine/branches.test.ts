@@ -7,7 +7,7 @@ import { commonTokens } from "../../src/engine/cache/tree.ts";
 import { EngineCore } from "../../src/engine/core.ts";
 import { byteTokenizer, collect, fakeParts, hashLogits, request } from "./fakes.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(120_000);
 const seed = Number(process.env.ALLOY_TEST_SEED ?? Math.floor(Math.random() * 2 ** 31));
 console.log(`branches seed ${seed} (ALLOY_TEST_SEED=${seed} repeats it)`);
 let state = seed;

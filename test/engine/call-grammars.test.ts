@@ -11,7 +11,7 @@ import { random as randomOf } from "../kernels/runners.ts";
 import { byteTokenizer, VOCAB } from "./fakes.ts";
 import { sentence } from "./sentences.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(120_000);
 const SEED = Number(process.env.ALLOY_TEST_SEED ?? Math.floor(Math.random() * 2 ** 31));
 console.log(`seed ${SEED} (ALLOY_TEST_SEED=${SEED} repeats it)`);
 const random = randomOf(SEED);

@@ -198,8 +198,10 @@ export interface FakeEngine {
   device: { closed: boolean };
 }
 
-/** Parts with any number of models, all alike; a name that starts with "missing" is not there. */
-export function fakeParts(o: FakeRunnerOptions & { freeMemory?: () => number; loadMs?: number; chat?: ChatFormat } = {}): FakeEngine {
+/** Parts with any number of models, all alike; a name that starts with "missing" is not there. Nothing is loaded before `loading` is settled. */
+export function fakeParts(
+  o: FakeRunnerOptions & { freeMemory?: () => number; loadMs?: number; loading?: Promise<void>; chat?: ChatFormat } = {},
+): FakeEngine {
   const runners: FakeRunner[] = [];
   const device = { closed: false };
   const parts: EngineParts = {
@@ -218,6 +220,7 @@ export function fakeParts(o: FakeRunnerOptions & { freeMemory?: () => number; lo
     samplingDefaults: () => ({}),
     loadRunner: async (_, options) => {
       if (o.loadMs) await Bun.sleep(o.loadMs);
+      await o.loading;
       const runner = new FakeRunner(options, o);
       runners.push(runner);
       return runner;

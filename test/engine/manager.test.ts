@@ -72,6 +72,7 @@ describe("the budget", () => {
     expect(one.hint).toBe("raise --memory, or take a smaller model or quantisation, or try again when these are idle");
     expect(two.message).toBe(one.message);
     first.end();
+    while ((await core.loaded())[0].running > 0) await Bun.sleep(1);
     expect((await collect(core.generate(request({ model: "b", maxTokens: 1 })))).end.reason).toBe("length");
   });
 
@@ -114,11 +115,13 @@ describe("waiting for a load", () => {
   });
 
   test("a model whose load nobody waits for any more goes when its time is up", async () => {
-    const { core, runners } = await engine({ keepAlive: 20 }, { loadMs: 30 });
+    const { promise: loading, resolve: load } = Promise.withResolvers<void>();
+    const { core, runners } = await engine({ keepAlive: 20 }, { loading });
     const stop = new AbortController();
     const left = errorOf(core.generate(request({}), stop.signal));
     setTimeout(() => stop.abort(), 10);
     expect((await left).code).toBe("cancelled");
+    load();
     while (runners.length === 0 || !runners[0].closed) await Bun.sleep(5);
     expect(await names(core)).toEqual([]);
   });

@@ -31,13 +31,11 @@ describe("loading", () => {
 
   test("a model goes when its time is up, at once for 0, never for Infinity", async () => {
     const { core, runners } = await engine({ keepAlive: 30 });
-    await core.load("a");
     await core.load("b", Infinity);
-    const [, b] = await core.loaded();
-    expect(b.expires).toBeUndefined();
-    await Bun.sleep(60);
+    expect((await core.loaded())[0].expires).toBeUndefined();
+    await core.load("a");
+    while (!runners[1].closed) await Bun.sleep(5);
     expect(await names(core)).toEqual(["b"]);
-    expect(runners[0].closed).toBe(true);
     await collect(core.generate(request({ model: "b", maxTokens: 1, keepAlive: 0 })));
     expect(await names(core)).toEqual([]);
   });
@@ -47,12 +45,12 @@ describe("loading", () => {
     const left = async (): Promise<number> => (await core.loaded())[0].expires! - Date.now();
     const busy = core.generate(request({ ignoreEos: true, keepAlive: 3_600_000 }));
     await busy.next();
-    expect(await left()).toBeWithin(3_590_000, 3_600_001);
+    expect(await left()).toBeWithin(3_000_000, 3_600_001);
     await collect(core.generate(request({ maxTokens: 1 })));
-    expect(await left()).toBeWithin(3_590_000, 3_600_001);
+    expect(await left()).toBeWithin(3_000_000, 3_600_001);
     await busy.return!();
     await collect(core.generate(request({ maxTokens: 1, keepAlive: 1_800_000 })));
-    expect(await left()).toBeWithin(1_790_000, 1_800_001);
+    expect(await left()).toBeWithin(1_200_000, 1_800_001);
     await core.load("a", Infinity);
     expect((await core.loaded())[0].expires).toBeUndefined();
   });
@@ -112,14 +110,14 @@ describe("loading", () => {
   });
 
   test("a deadline and a cancellation end the wait for a load", async () => {
-    const { core } = await engine({}, { loadMs: 80 });
+    const { promise: loading, resolve: load } = Promise.withResolvers<void>();
+    const { core } = await engine({}, { loading });
     const late = errorOf(core.generate(request({ deadline: Date.now() + 15 })));
     const stop = new AbortController();
     const left = errorOf(core.generate(request({}), stop.signal));
     setTimeout(() => stop.abort(), 5);
-    const started = performance.now();
     expect([(await late).code, (await left).code]).toEqual(["timeout", "cancelled"]);
-    expect(performance.now() - started).toBeLessThan(70);
+    load();
   });
 });
 
@@ -246,7 +244,7 @@ test("closing fails what waits, lets what runs finish, and frees everything", as
   await running.next();
   const waiting = errorOf(core.generate(request({})));
   await Bun.sleep(1);
-  const [, end] = await Promise.all([core.close(5000), collectEnd(running)]);
+  const [, end] = await Promise.all([core.close(60_000), collectEnd(running)]);
   expect(end).toBe("length");
   expect((await waiting).code).toBe("shutting_down");
   expect([runners[0].closed, device.closed]).toEqual([true, true]);

@@ -12,7 +12,7 @@ import { random as randomOf } from "../kernels/runners.ts";
 import { byteTokenizer, VOCAB } from "./fakes.ts";
 import { accepts, sentence } from "./sentences.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(120_000);
 const SEED = Number(process.env.ALLOY_TEST_SEED ?? Math.floor(Math.random() * 2 ** 31));
 const RUNS = Number(process.env.ALLOY_TEST_RUNS ?? 60);
 console.log(`seed ${SEED} (ALLOY_TEST_SEED=${SEED} repeats it)`);

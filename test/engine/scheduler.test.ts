@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, test } from "bun:test";
+import { afterEach, describe, expect, setSystemTime, test } from "bun:test";
 import { EngineCore, type EngineOptions } from "../../src/engine/core.ts";
 import { collect, errorOf, fakeParts, request, type FakeEngine, type FakeRunnerOptions } from "./fakes.ts";
 
@@ -178,13 +178,24 @@ describe("limits", () => {
   });
 
   test("a deadline ends a request that runs and one that waits", async () => {
-    const { core } = await engine({ parallel: 1, contextLength: 4096 }, { stepMs: 5 });
-    const running = core.generate(request({ ignoreEos: true, deadline: Date.now() + 60 }));
-    const waiting = core.generate(request({ ignoreEos: true, deadline: Date.now() + 30 }));
-    expect((await errorOf(waiting)).code).toBe("timeout");
-    const e = await errorOf(running);
-    expect(e.code).toBe("timeout");
-    expect(e.data?.tokens).toBeGreaterThan(2);
+    // The clock stands still until the first of them has said something.
+    const start = new Date();
+    setSystemTime(start);
+    try {
+      const { core } = await engine({ parallel: 1, contextLength: 4096 }, { stepMs: 5 });
+      const deadline = start.getTime() + 3_600_000;
+      const running = core.generate(request({ ignoreEos: true, deadline }));
+      const waiting = errorOf(core.generate(request({ ignoreEos: true, deadline: deadline - 1_800_000 })));
+      for (let deltas = 0; deltas < 3;) if ((await running.next()).value?.type === "delta") deltas++;
+      setSystemTime(new Date(deadline - 1));
+      expect((await waiting).code).toBe("timeout");
+      setSystemTime(new Date(deadline));
+      const e = await errorOf(running);
+      expect(e.code).toBe("timeout");
+      expect(e.data?.tokens).toBeGreaterThan(2);
+    } finally {
+      setSystemTime();
+    }
   });
 
   test("the end of the window and maxTokens end a request", async () => {
@@ -221,7 +232,7 @@ describe("cancellation", () => {
   test("a reader that stops reading cancels", async () => {
     const { core } = await engine({ contextLength: 4096 });
     for await (const e of core.generate(request({ ignoreEos: true }))) if (e.type === "delta") break;
-    await Bun.sleep(5);
+    while ((await core.loaded())[0].running > 0) await Bun.sleep(5);
     expect((await core.loaded())[0]).toMatchObject({ running: 0, queued: 0 });
   });
 

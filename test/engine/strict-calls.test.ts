@@ -11,7 +11,7 @@ import { GrammarCompiler } from "../../src/engine/grammar/xgrammar.ts";
 import { byteTokenizer, VOCAB } from "./fakes.ts";
 import { accepts } from "./sentences.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(120_000);
 const compiler = new GrammarCompiler(vocabularyOf(byteTokenizer, VOCAB, ""));
 afterAll(() => compiler.free());
 

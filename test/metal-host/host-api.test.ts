@@ -4,7 +4,7 @@ import { frameworks } from "./frameworks.ts";
 
 const host = frameworks();
 if (!host.available) console.log(host.why);
-setDefaultTimeout(60_000);
+setDefaultTimeout(120_000);
 
 /** What is said of each misuse. */
 const FOUND: Readonly<Record<string, RegExp>> = {

@@ -13,7 +13,7 @@ if (!tools)
   console.log("The Mach-O tests are skipped: they need clang-19 and lld-19 on Linux (on Debian: sh install.sh --test brings them)");
 
 // Compiling takes a second or two, and much longer on a machine that is busy.
-setDefaultTimeout(60_000);
+setDefaultTimeout(120_000);
 
 describe.skipIf(!tools)("the dylib for Macs", () => {
   const folder = mkdtempSync(join(tmpdir(), "alloy-macho-"));

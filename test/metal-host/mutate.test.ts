@@ -96,6 +96,6 @@ describe.skipIf(!host.available)("mutants", () => {
       console.log(summary(name, s));
       expect(unexplained.map((m) => `${m.line}: ${m.operator}: ${m.description}`)).toEqual([]);
     },
-    60_000,
+    120_000,
   );
 });

@@ -10,7 +10,7 @@ import { failure, useShim } from "./shim-harness.ts";
 
 const host = frameworks();
 if (!host.available) console.log(host.why);
-setDefaultTimeout(60_000);
+setDefaultTimeout(120_000);
 
 describe.skipIf(!host.available)("the shim", () => {
   if (!host.available) return;

@@ -34,4 +34,4 @@ test("a failed step leaves nothing running", async () => {
   expect((await step()).tokens).toHaveLength(1);
   runner.close();
   cpu.close();
-}, 60_000);
+}, 120_000);

@@ -96,4 +96,4 @@ test("a curl of the README gets an answer", async () => {
   const block = blocks("README.md").find((b) => b.code.includes("curl"))!;
   const { output } = await run(block);
   expect(output).toContain('"content":');
-}, 30_000);
+}, 120_000);

@@ -23,11 +23,11 @@ export async function start(script: ScriptedOptions | Step[] = {}, options: Part
   };
 }
 
-/** Polls until `condition` holds; fails after ten seconds. */
+/** Polls until `condition` holds; fails after a minute, which is no measure of speed. */
 export async function until(condition: () => boolean, what: string): Promise<void> {
-  const end = performance.now() + 10_000;
+  const end = performance.now() + 60_000;
   while (!condition()) {
-    if (performance.now() > end) throw new Error(`not within 10 s: ${what}`);
+    if (performance.now() > end) throw new Error(`not within a minute: ${what}`);
     await Bun.sleep(5);
   }
 }
@@ -56,10 +56,20 @@ export function sseFrames(text: string): { event?: string; data?: string; commen
     });
 }
 
-/** Sends bytes over a raw socket and returns what comes back until the server closes, or until `idleMs` of silence. */
-export async function rawRequest(port: number, text: string, idleMs = 150): Promise<string> {
+/** Whether a final response is there whole, by its length or its last chunk; without either it is whole when the connection closes. */
+function isWhole(text: string): boolean {
+  const end = text.indexOf("\r\n\r\n");
+  if (end < 0) return false;
+  const [head, body] = [text.slice(0, end), text.slice(end + 4)];
+  if (/^HTTP\/1\.1 1\d\d/.test(head)) return isWhole(body);
+  const length = /\r\ncontent-length: (\d+)/i.exec(head)?.[1];
+  if (length !== undefined) return Buffer.byteLength(body) >= Number(length);
+  return /\r\ntransfer-encoding: chunked/i.test(head) && body.endsWith("0\r\n\r\n");
+}
+
+/** Sends bytes over a raw socket and returns what comes back: one response, or all until the server closes. */
+export async function rawRequest(port: number, text: string): Promise<string> {
   let out = "";
-  let last = performance.now();
   let closed = false;
   const socket = await Bun.connect({
     hostname: "127.0.0.1",
@@ -67,7 +77,6 @@ export async function rawRequest(port: number, text: string, idleMs = 150): Prom
     socket: {
       data(_, data) {
         out += data.toString("utf8");
-        last = performance.now();
       },
       close() {
         closed = true;
@@ -75,7 +84,7 @@ export async function rawRequest(port: number, text: string, idleMs = 150): Prom
     },
   });
   socket.write(text);
-  while (!closed && (out === "" || performance.now() - last < idleMs) && performance.now() - last < 3000) await Bun.sleep(10);
+  await until(() => closed || isWhole(out), "an answer");
   socket.end();
   return out;
 }

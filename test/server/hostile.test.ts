@@ -9,7 +9,7 @@ let server: RunningServer;
 beforeAll(async () => {
   engine = await createEngine({ contextLength: 512, parallel: 4 });
   server = await createServer({ engine, host: "127.0.0.1", port: 0, env: {} });
-}, 60_000);
+}, 120_000);
 afterAll(async () => {
   await server.stop(0);
   await engine.close(0);

@@ -161,7 +161,7 @@ test(`neither prompts nor answers nor keys, whatever a request holds (seed ${see
     { seed, numRuns: 500 },
   );
   expect(asked).toBeGreaterThanOrEqual(500);
-}, 60_000);
+}, 120_000);
 
 describe("what users write cannot break a line", () => {
   const nasty = 'a\nb\r\n2026 ERROR fake\u2028\u001b[2J\u0085\u202e"}\u007f';
@@ -253,7 +253,7 @@ describe("a reader that stands still", () => {
     open = Promise.withResolvers<void>();
     open.resolve();
     gate.resolve();
-    await sink.flush(10_000);
+    await sink.flush(60_000);
     const lines = text.trimEnd().split("\n");
     expect(lines[0]).toBe("line 0");
     const note = JSON.parse(lines.at(-1)!) as { lines: number };

@@ -29,6 +29,8 @@ export interface ScriptedOptions {
   delayMs?: number;
   /** Between admission and first token. */
   prefillMs?: number;
+  /** Nothing is emitted before this is settled. */
+  hold?: Promise<void>;
   /** Default 65536. */
   contextLength?: number;
   /** Requests generating at once; further ones wait. Default 64. */
@@ -86,7 +88,7 @@ export class ScriptedEngine implements Engine {
   /** Tokens emitted so far, over all requests. */
   emitted = 0;
   closed = false;
-  readonly #options: Required<Omit<ScriptedOptions, "models">>;
+  readonly #options: Required<Omit<ScriptedOptions, "models" | "hold">> & Pick<ScriptedOptions, "hold">;
   readonly #models: ModelInfo[];
   readonly #loaded = new Map<string, LoadedModel & { keepAlive: number }>();
   readonly #ids = new Map<string, number>();
@@ -197,6 +199,7 @@ export class ScriptedEngine implements Engine {
       yield { type: "start", promptTokens: ids.length, seed: request.sampling.seed ?? 1, ...(request.echo ? { prompt } : {}) };
       yield { type: "prefill", done: 0, total: ids.length, cached: 0 };
       await pause(this.#options.prefillMs, signal);
+      if (this.#options.hold) await settled(this.#options.hold, signal);
       const queued = performance.now() - started;
       const answer = new Answer(request, window - ids.length);
       for (const piece of pieces(this.#options.script(request))) {
@@ -374,4 +377,17 @@ async function pause(ms: number, signal: AbortSignal | undefined): Promise<void>
     }, ms);
     signal?.addEventListener("abort", leave, { once: true });
   });
+}
+
+/** Waits for `promise`, or throws `cancelled` as soon as the signal says so. */
+async function settled(promise: Promise<void>, signal: AbortSignal | undefined): Promise<void> {
+  checkAborted(signal);
+  const left = Promise.withResolvers<never>();
+  const leave = () => left.reject(cancelled());
+  signal?.addEventListener("abort", leave, { once: true });
+  try {
+    await Promise.race([promise, left.promise]);
+  } finally {
+    signal?.removeEventListener("abort", leave);
+  }
 }

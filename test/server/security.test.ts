@@ -77,7 +77,7 @@ describe("bodies", () => {
     expect((await send(zlib.gzipSync(inner), "gzip, gzip, gzip")).status).toBe(400);
     // What is really said stays within the limit.
     expect((await send(zlib.gzipSync(JSON.stringify({ model: "demo", messages })), "gzip")).status).toBe(200);
-  }, 60_000);
+  }, 120_000);
 
   test("packed data that ends early, or is none", async () => {
     await using h = await start();
@@ -114,7 +114,7 @@ describe("bodies", () => {
         }
       }
     }
-  }, 60_000);
+  }, 120_000);
 
   test("keys that name JavaScript's own parts change nothing", async () => {
     await using h = await start();
@@ -214,7 +214,7 @@ describe("addresses in requests", () => {
       false,
     ]);
     rmSync(models, { recursive: true, force: true });
-  }, 60_000);
+  }, 120_000);
 });
 
 describe("names of models", () => {

@@ -200,7 +200,7 @@ test("a collector that is away, refuses or never answers costs requests nothing,
     for (const line of h.lines) expect(JSON.parse(line)).toMatchObject({ level: "warn", msg: expect.stringMatching(/^traces: /) });
   }
   never.resolve(Response.json({}));
-}, 60_000);
+}, 120_000);
 
 test("off: without an endpoint, or turned off; settings that make no sense are refused at start", async () => {
   await using c = collector();

@@ -62,5 +62,5 @@ describe.skipIf(!cross)("NEON (skipped without an arm64 C compiler)", () => {
     } finally {
       rmSync(dir, { recursive: true, force: true });
     }
-  }, 60_000);
+  }, 120_000);
 });

@@ -77,6 +77,6 @@ describe.skipIf(!METAL.available)("threads in any order", () => {
         configure("checked order=forward");
       }
     },
-    60_000,
+    120_000,
   );
 });

@@ -107,19 +107,19 @@ test("mutated kernels compile or give a kernel_error", () => {
   const stock = INSTANCES.filter(({ kernel: k }) => !names.has(k.name) && names.add(k.name));
   for (const k of THREAD_LEVEL) stock.push(...Array.from({ length: 6 }, () => ({ kernel: k, constexprs: {} })));
   const seen = { ir: 0, error: 0 };
-  const end = performance.now() + 4000;
-  for (let i = 0; performance.now() < end && i < 6000; i++) {
+  for (let i = 0; i < 1500; i++) {
     const instance = r.pick(stock);
     const text = mutate((instance.kernel as unknown as Inside).source.text, r);
-    const start = performance.now();
+    const before = process.cpuUsage();
     try {
       seen[compile(instance, text)]++;
     } catch (e) {
       throw new Error(`seed ${seed}, mutation ${i} of ${instance.kernel.name}:\n${text}`, { cause: e });
     }
-    const ms = performance.now() - start;
-    if (ms > 5000) throw new Error(`seed ${seed}, mutation ${i} of ${instance.kernel.name} took ${ms.toFixed(0)} ms:\n${text}`);
+    // Of the processor, not by the clock: other work on the machine is no fault of the compiler.
+    const seconds = process.cpuUsage(before).user / 1e6;
+    if (seconds > 10) throw new Error(`seed ${seed}, mutation ${i} of ${instance.kernel.name} took ${seconds.toFixed(1)} s:\n${text}`);
   }
   expect(seen.ir).toBeGreaterThan(5);
   expect(seen.error).toBeGreaterThan(50);
-}, 60_000);
+}, 120_000);

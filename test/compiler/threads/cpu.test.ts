@@ -55,7 +55,7 @@ describe.each([...TESTABLE])("on %s", (isa) => {
     expect([...read(2, Int32Array)]).toEqual([n, 999, xor(0), xor(1), xor(2), xor(3), n / 2, n / 2]);
     expect(read(3, BigInt64Array)[0]).toBe(BigInt((n * (n - 1)) / 2) << 20n);
     for (const b of buffers) b.free();
-  }, 60_000);
+  }, 120_000);
 
   test("scans along every axis, of every type", () => {
     const r = new Random(seed);

@@ -40,7 +40,7 @@ test("random kernels run without races, the same after every pass", () => {
       throw new Error(`seed ${seed}, kernel ${i} with ${threads.join()} threads:\n${source}\n${String(cause)}`, { cause });
     }
   }
-}, 60_000);
+}, 120_000);
 
 describe.each([...TESTABLE])("on %s", (isa) => {
   test(`${COUNT} random kernels`, () => {

@@ -37,6 +37,7 @@ MHO_API void mho_settle(void);
  *     gpu-timeout  gpu-fault  gpu-memory  device-lost  gpu-internal (how a command buffer ends)
  *   NAME=value  a setting
  *     os=140500 (major * 10000 + minor * 100)  pressure=4  delay=ms (each command buffer takes at least that long)  max-buffer=bytes
+ *     hold=1 (no command buffer ends before hold=0)
  *     cores=8
  *     fast-math=0 (it is a finding when a library is compiled otherwise)
  *   reset       forgets all of this

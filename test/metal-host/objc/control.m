@@ -56,7 +56,7 @@ size_t mho_findings_take(char *out, size_t size) {
 static const char *const failures[] = {"no-device",    "buffer",        "wrap",           "compile", "function",  "pipeline",
                                        "archive-open", "archive-add",   "archive-write",  "encoder", "exception", "command-buffer",
                                        "gpu-timeout",  "gpu-fault",     "gpu-memory",     "gpu-internal", "device-lost"};
-static const char *const settings[] = {"os", "pressure", "delay", "max-buffer", "cores", "fast-math"};
+static const char *const settings[] = {"os", "pressure", "delay", "hold", "max-buffer", "cores", "fast-math"};
 #define COUNT(list) (sizeof(list) / sizeof *(list))
 
 static struct {

@@ -190,6 +190,7 @@ void mho_settle(void) {
   start = now();
   for (NSUInteger i = 0; i < encoder_count && !code; i++)
     if ([encoders[i] replay:found size:WORDS] != MH_OK) code = MTLCommandBufferErrorInvalidResource;
+  while (host_setting("hold", 0)) nanosleep(&(struct timespec){0, 1000000}, NULL);
   if (delay > 0) nanosleep(&(struct timespec){delay / 1000, delay % 1000 * 1000000}, NULL);
   end = now();
   if (code) error = [host_error("MTLCommandBufferErrorDomain", code, "%s", words) retain];

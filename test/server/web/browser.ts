@@ -48,7 +48,7 @@ export async function visit(
     if (/content security policy|trusted type|integrity/i.test(message.text())) faults.push(message.text());
   });
   const page = await context.newPage();
-  page.setDefaultTimeout(20_000);
+  page.setDefaultTimeout(60_000);
   await page.goto(`${server.url}/`);
   return {
     page,

@@ -10,7 +10,7 @@ import { CHROMIUM, launch, type Visit, visit } from "./browser.ts";
 if (CHROMIUM === undefined)
   console.log("no Chromium here: the chat page is not tested (Debian: apt-get install chromium; CHROMIUM names another)");
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(120_000);
 let browser: Browser;
 beforeAll(async () => {
   if (CHROMIUM !== undefined) browser = await launch();

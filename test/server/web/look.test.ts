@@ -4,7 +4,7 @@ import type { Browser } from "playwright-core";
 import type { Step } from "../scripted-engine.ts";
 import { CHROMIUM, launch, visit } from "./browser.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(120_000);
 let browser: Browser;
 beforeAll(async () => {
   if (CHROMIUM !== undefined) browser = await launch();
