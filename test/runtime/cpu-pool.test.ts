@@ -24,7 +24,19 @@ void floats(const u64 *args, u32 begin, u32 end, const u32 *grid) {
 
 const counter = (d: Device): Program => d.program({ symbol: "count", params: ["ptr", "i32"], text: () => COUNT });
 
-describe.each([1, 2, 5])("%d threads", (threads) => {
+/** The first program that another thread than the caller's takes waits until all others are done; the caller's first waits for that thread. */
+const STUCK = `typedef unsigned int u32; typedef unsigned long long u64;
+extern unsigned long pthread_self(void); extern int usleep(u32);
+void stuck(const u64 *args, u32 begin, u32 end, const u32 *grid) {
+  u64 *s = (u64 *)args[0]; /* caller, somebody stuck, done */
+  u32 n = end - begin;
+  if (pthread_self() == s[0]) while (!__atomic_load_n(&s[1], 5)) usleep(50);
+  else if (!__atomic_exchange_n(&s[1], 1, 5)) while (__atomic_load_n(&s[2], 5) < grid[0] - n) usleep(50);
+  __atomic_fetch_add(&s[2], n, 5);
+}
+void caller(const u64 *args, u32 begin, u32 end, const u32 *grid) { ((u64 *)args[0])[0] = pthread_self(); }`;
+
+describe.each([1, 2, 3, 5, 16, 64, 128])("%d threads", (threads) => {
   const d = createCpuDevice({ threads });
   afterAll(() => d.close());
 
@@ -42,6 +54,7 @@ describe.each([1, 2, 5])("%d threads", (threads) => {
       program: counter(d),
       grid: [sizes[i % sizes.length], 1, 1],
       args: [x, 1],
+      parallel: i % 5 === 4 ? "serial" : undefined,
     }));
     const plan = d.plan(dispatches, 0);
     plan.run();
@@ -95,6 +108,37 @@ describe.each([1, 2, 5])("%d threads", (threads) => {
     x.free();
   });
 
+  test("threads that went to sleep come back, again and again", async () => {
+    const x = d.allocate(64 * 4);
+    const plan = d.plan([{ program: counter(d), grid: [64, 1, 1], args: [x, 1] }], 0);
+    for (let i = 0; i < 50; i++) {
+      plan.run();
+      if (i % 5 === 0) await Bun.sleep(1);
+    }
+    expect([...new Int32Array(x.view().buffer, x.view().byteOffset, 64)]).toEqual(Array.from({ length: 64 }, () => 50));
+    plan.free();
+    x.free();
+  });
+
+  test.skipIf(threads === 1)("one that stands still holds nobody up: the others do the rest", () => {
+    const x = d.allocate(3 * 8);
+    const program = (symbol: string): Program => d.program({ symbol, params: ["ptr"], text: () => STUCK });
+    const plan = d.plan(
+      [
+        { program: program("caller"), grid: [1, 1, 1], args: [x] },
+        { program: program("stuck"), grid: [1000, 1, 1], args: [x] },
+      ],
+      0,
+    );
+    for (let round = 0; round < 10; round++) {
+      x.view().fill(0);
+      plan.run();
+      expect(new BigUint64Array(x.view().buffer, x.view().byteOffset, 3)[2]).toBe(1000n);
+    }
+    plan.free();
+    x.free();
+  });
+
   test("profile has one entry per dispatch", () => {
     const x = d.allocate(64 * 4);
     const plan = d.plan(
@@ -110,6 +154,22 @@ describe.each([1, 2, 5])("%d threads", (threads) => {
     plan.free();
     x.free();
   });
+});
+
+test("pools begin and end in every state: never used, just used, asleep, with a plan under way", async () => {
+  for (let round = 0; round < 12; round++) {
+    const d = createCpuDevice({ threads: [2, 7, 128][round % 3] });
+    const x = d.allocate(1000 * 4);
+    const plan = d.plan([{ program: counter(d), grid: [1000, 1, 1], args: [x, 1] }], 0);
+    if (round % 4 > 0) plan.run();
+    if (round % 4 === 2) await Bun.sleep(2);
+    const submitted = round % 4 === 3 ? plan.submit() : undefined;
+    // It has begun by then.
+    if (submitted) await new Promise((begun) => setImmediate(begun));
+    d.close();
+    await submitted;
+    expect(new Int32Array(x.view().buffer, x.view().byteOffset, 1000)[999]).toBe([0, 1, 1, 2][round % 4]);
+  }
 });
 
 test("idle threads burn no time", async () => {

@@ -1,18 +1,19 @@
 /** The CPU as a Device: buffers in ordinary memory, programs from the library or compiled on demand, plans walked by a native thread pool. */
-import { existsSync, readFileSync } from "node:fs";
-import { totalmem } from "node:os";
+import { readFileSync } from "node:fs";
+import { availableParallelism, totalmem } from "node:os";
 import { AlloyError } from "../../support/errors.ts";
 import type { Device, DeviceBuffer, DeviceProperties, Dispatch, ParamKind, Plan, Program, ProgramSource, Slot } from "../device.ts";
 import { compileAll } from "./cc.ts";
 import type { Isa } from "./isa.ts";
 import { isaByName, usableIsas } from "./isa.ts";
+import { atOnce, readMachine, threadsFor } from "./machine.ts";
 import type { NativeRuntime } from "./native.ts";
 import { nativeRuntime } from "./native.ts";
 import { checkWindow, viewOf } from "../host-memory.ts";
 import { Encoding, isSlot } from "../words.ts";
 
 export interface CpuOptions {
-  /** Threads that run programs, the calling one included. Default: ALLOY_THREADS, else the cores this process may use. */
+  /** Threads that run programs, the calling one included. Default: ALLOY_THREADS, else what suits the machine (machine.ts). */
   threads?: number;
   /** Instruction set. Default: ALLOY_ISA, else the best one. Throws `bad_argument` when the machine lacks it. */
   isa?: string;
@@ -76,7 +77,7 @@ class CpuDevice implements Device {
     options: CpuOptions,
   ) {
     this.isa = chooseIsa(native, options.isa ?? process.env.ALLOY_ISA);
-    this.pool = native.poolCreate(chooseThreads(native, options.threads));
+    this.pool = native.poolCreate(...chooseThreads(native, options.threads));
     if (!this.pool) throw new AlloyError("out_of_memory", "There is no memory for the thread pool");
     this.properties = {
       name: cpuName(),
@@ -267,21 +268,14 @@ function chooseIsa(native: NativeRuntime, wanted: string | undefined): Isa {
   return isa;
 }
 
-function chooseThreads(native: NativeRuntime, wanted: number | undefined): number {
+/** How many threads run programs, and how many of them can run at the same moment. */
+function chooseThreads(native: NativeRuntime, wanted: number | undefined): [threads: number, cpus: number] {
+  const machine = process.platform === "linux" ? readMachine() : undefined;
   const text = process.env.ALLOY_THREADS;
-  const n = wanted ?? (text ? Number(text) : Math.min(native.cpus(), cgroupCpus()));
+  const n = wanted ?? (text ? Number(text) : machine ? threadsFor(machine) : native.cpus());
   if (!Number.isInteger(n) || n < 1 || n > 1024)
     throw new AlloyError("bad_argument", `The number of threads must be 1 to 1024, got ${wanted ?? text}`);
-  return n;
-}
-
-/** Cores that the control group's quota allows, rounded up; Infinity without one. */
-function cgroupCpus(): number {
-  const read = (path: string): string => (existsSync(path) ? readFileSync(path, "utf8").trim() : "");
-  const [quota, period] = read("/sys/fs/cgroup/cpu.max").split(" ");
-  const old = Number(read("/sys/fs/cgroup/cpu/cpu.cfs_quota_us") || -1) / Number(read("/sys/fs/cgroup/cpu/cpu.cfs_period_us") || 100000);
-  const n = quota && quota !== "max" ? Number(quota) / Number(period) : old;
-  return n > 0 ? Math.max(1, Math.ceil(n)) : Infinity;
+  return [n, machine ? atOnce(machine) : availableParallelism()];
 }
 
 function cpuName(): string {

@@ -12,7 +12,8 @@ import { embeddedLibrary } from "./library.ts";
 
 /** FFI functions of runtime.c. Pointers are numbers, 0 for null. */
 export interface NativeRuntime {
-  poolCreate(threads: number): number;
+  /** `cpus`: how many of them can run at the same moment. */
+  poolCreate(threads: number, cpus: number): number;
   poolThreads(pool: number): number;
   poolDestroy(pool: number): void;
   run(pool: number, words: NodeJS.TypedArray, count: number, slots: NodeJS.TypedArray, ns: NodeJS.TypedArray | null): number;
@@ -90,10 +91,10 @@ function bind(unit: NativeUnit, tiny: boolean, library?: NativeUnit): NativeRunt
     throw new AlloyError("device_error", `The kernels library is of version ${version}, this program needs ${VERSION}`, {
       hint: "Build it again with `bun build.ts`.",
     });
-  const create = f("alloy_pool_create", ["i32"], "ptr");
+  const create = f("alloy_pool_create", ["i32", "i32"], "ptr");
   const alloc = f("alloy_alloc", ["u64"], "ptr");
   return {
-    poolCreate: (threads) => Number(create(threads) ?? 0),
+    poolCreate: (threads, cpus) => Number(create(threads, cpus) ?? 0),
     poolThreads: f("alloy_pool_threads", ["ptr"], "i32"),
     poolDestroy: f("alloy_pool_destroy", ["ptr"], "void"),
     run: f("alloy_plan_run", ["ptr", "ptr", "u32", "ptr", "ptr"], "i32") as NativeRuntime["run"],

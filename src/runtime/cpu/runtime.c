@@ -15,7 +15,9 @@
  * Scheduling: one 64-bit ticket holds (generation, number of chunks, next chunk). Taking a chunk is one compare-and-swap
  * on it, so whoever succeeds owns a chunk of the *current* dispatch, whose description cannot change before that chunk is
  * reported done. A worker that sleeps or is descheduled therefore never holds anybody up unless it holds a chunk.
- * Workers spin for a bounded time after the last work they saw and then sleep in the kernel: idle threads burn nothing.
+ * Workers spin for a bounded time after the last work they saw and then sleep in the kernel: idle threads burn nothing. Whoever waits for
+ * another's chunk gives its core to that thread or to others now and then, but does not sleep: where it was tried, the system moved both
+ * threads to one core, and with other work on one of two cores a step took half as long again.
  */
 #ifdef __TINYC__
 /* The compiler of last resort has no headers and no atomics: programs run on the calling thread. */
@@ -47,6 +49,8 @@ extern void free(void *);
 #if defined(__linux__)
 #include <linux/futex.h>
 #include <sys/syscall.h>
+#elif defined(__APPLE__)
+#include <sys/sysctl.h>
 #endif
 #endif
 
@@ -111,7 +115,7 @@ static void run_all(const job_t *job) {
 
 typedef struct { int threads; } alloy_pool;
 
-void *alloy_pool_create(int threads) {
+void *alloy_pool_create(int threads, int cpus) {
   alloy_pool *p = malloc(sizeof(alloy_pool));
   p->threads = 1;
   return p;
@@ -144,7 +148,6 @@ int alloy_available_cpus(void) { return 1; }
 #define TICKET_NEXT(t) ((uint32_t)((t) & 0xfffff))
 #define TICKET_CHUNKS(t) ((uint32_t)(((t) >> 20) & 0xfffff))
 #define MAX_CHUNKS 0xffff
-#define SPIN_NS 80000ull
 
 typedef struct {
   _Alignas(128) uint64_t ticket; /* (generation, chunks, next) */
@@ -154,6 +157,8 @@ typedef struct {
   _Alignas(128) job_t job;
   int stop;
   int threads;
+  uint64_t spin_ns;  /* of workers without work, before they sleep */
+  uint32_t patience; /* of the publisher without work: pauses before it gives its core away */
   pthread_t *workers;
   pthread_mutex_t run_lock; /* one plan at a time */
   pthread_mutex_t sleep_lock;
@@ -189,9 +194,10 @@ static void sleep_while(alloy_pool *p, uint32_t epoch) {
 #endif
 }
 
-static void wake_all(alloy_pool *p) {
+/* Wakes up to `count` sleepers, after the epoch has changed. */
+static void wake(alloy_pool *p, uint32_t count) {
 #if defined(__linux__)
-  syscall(SYS_futex, &p->epoch, FUTEX_WAKE_PRIVATE, 0x7fffffff, NULL, NULL, 0);
+  syscall(SYS_futex, &p->epoch, FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0);
 #else
   pthread_mutex_lock(&p->sleep_lock);
   pthread_cond_broadcast(&p->sleep_cond);
@@ -231,7 +237,7 @@ static void *worker_main(void *arg) {
       cpu_pause();
     }
     if (__atomic_load_n(&p->epoch, __ATOMIC_ACQUIRE) != epoch) continue;
-    if (now_ns() - last < SPIN_NS) continue;
+    if (now_ns() - last < p->spin_ns) continue;
     __atomic_fetch_add(&p->sleepers, 1, __ATOMIC_SEQ_CST);
     /* A publisher bumps the epoch before it reads `sleepers`, so either it sees us or the wait returns at once. */
     sleep_while(p, epoch);
@@ -257,10 +263,13 @@ static void run_dispatch(alloy_pool *p, job_t *job, int serial) {
   uint64_t generation = (__atomic_load_n(&p->ticket, __ATOMIC_RELAXED) >> 40) + 1;
   __atomic_store_n(&p->ticket, TICKET(generation, chunks, 0), __ATOMIC_RELEASE);
   __atomic_fetch_add(&p->epoch, 1, __ATOMIC_SEQ_CST);
-  if (__atomic_load_n(&p->sleepers, __ATOMIC_SEQ_CST)) wake_all(p);
+  /* As many as there are chunks for: the others may go on sleeping. */
+  uint32_t sleepers = __atomic_load_n(&p->sleepers, __ATOMIC_SEQ_CST);
+  uint32_t awake = (uint32_t)p->threads - sleepers;
+  if (sleepers && chunks > awake) wake(p, chunks - awake);
   work(p);
   for (uint32_t spins = 0; __atomic_load_n(&p->done, __ATOMIC_ACQUIRE) != chunks; spins++) {
-    if (spins < 4096) cpu_pause();
+    if (spins < p->patience) cpu_pause();
     else sched_yield(); /* a worker lost its core in the middle of a chunk: let it have ours */
   }
 }
@@ -337,7 +346,8 @@ int alloy_plan_wait(void *pool, uint32_t microseconds) {
   return result;
 }
 
-void *alloy_pool_create(int threads) {
+/* threads: that run programs, with the one that calls alloy_plan_run; cpus: processors that can run them at the same moment. */
+void *alloy_pool_create(int threads, int cpus) {
   void *memory;
   if (posix_memalign(&memory, 128, sizeof(alloy_pool))) return NULL;
   memset(memory, 0, sizeof(alloy_pool));
@@ -350,6 +360,9 @@ void *alloy_pool_create(int threads) {
   pthread_cond_init(&p->finish_cond, NULL);
   p->workers = calloc((size_t)threads, sizeof(pthread_t));
   p->threads = 1;
+  /* With more threads than processors every look takes time from one that has work. */
+  p->spin_ns = threads > cpus ? 2000 : 80000;
+  p->patience = threads > cpus ? 64 : 4096;
   pthread_attr_t attr;
   pthread_attr_init(&attr);
   pthread_attr_setstacksize(&attr, 8u << 20);
@@ -371,7 +384,7 @@ void alloy_pool_destroy(void *pool) {
   pthread_cond_signal(&p->submit_cond);
   pthread_mutex_unlock(&p->submit_lock);
   __atomic_fetch_add(&p->epoch, 1, __ATOMIC_SEQ_CST);
-  wake_all(p);
+  wake(p, 0x7fffffff);
   pthread_mutex_unlock(&p->run_lock);
   if (p->has_runner) pthread_join(p->runner, NULL);
   for (int i = 1; i < p->threads; i++) pthread_join(p->workers[i], NULL);
@@ -379,11 +392,15 @@ void alloy_pool_destroy(void *pool) {
   free(p);
 }
 
-/* Cores this process may use: the affinity mask where there is one. */
+/* Processors this process may use: the affinity mask where there is one, the fast cores of Apple's chips. */
 int alloy_available_cpus(void) {
 #if defined(__linux__)
   cpu_set_t set;
   if (sched_getaffinity(0, sizeof(set), &set) == 0) return CPU_COUNT(&set);
+#elif defined(__APPLE__)
+  int cores = 0;
+  size_t size = sizeof(cores);
+  if (sysctlbyname("hw.perflevel0.physicalcpu", &cores, &size, NULL, 0) == 0 && cores > 0) return cores;
 #endif
   return (int)sysconf(_SC_NPROCESSORS_ONLN);
 }
