@@ -18,7 +18,7 @@ export const cpuKernelsFor = (isa: IsaName): KernelSet => ({
   quantizedBytes: quantizedActivationBytes,
   linear: (ctx, o) => linearDispatches(isa, ctx, o),
   prefillTokens,
-  attention: attentionDispatches,
+  attention: (ctx, o) => attentionDispatches(isa, ctx, o),
 });
 
 export const cpuKernels = cpuKernelsFor("baseline");

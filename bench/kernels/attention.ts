@@ -1,11 +1,11 @@
 /**
- * Attention over the cache by how keys and values are stored: bun bench/kernels/attention.ts [CONTEXT] [--threads=1]
- * 8 KV heads of 128, 2 query heads to each. One token after CONTEXT tokens (default 4096) as GB/s of the cache's bytes beside plain reads, over so
- * many layers that no cache level holds them; and the last step of a prompt of CONTEXT tokens as GFLOP/s (products that the mask leaves) beside what
- * multiply-adds reach on registers. Limits are measured in the same run. Times are the fastest of many, since other work on the machine only slows
- * down.
+ * Attention over the cache by how keys and values are stored: bun bench/kernels/attention.ts [CONTEXT] [--threads=1] [--sequences=1]
+ * 8 KV heads of 128, 2 query heads to each. One token of each sequence, which has a cache of its own, after CONTEXT tokens (default 4096) as GB/s
+ * of the cache's bytes beside plain reads, over so many layers that no cache level holds them; and the last step of a prompt of CONTEXT tokens as
+ * GFLOP/s (products that the mask leaves) beside what multiply-adds reach on registers. Limits are measured in the same run. Times are the fastest
+ * of many, since other work on the machine only slows down. --only=PHASE,TYPE leaves the rest out.
  */
-import { cpuKernels } from "../../kernels/cpu.ts";
+import { kernelsFor } from "../../kernels/choice.ts";
 import { BLOCK_TOKENS, KV_TYPES, type KvType, kvBytes } from "../../kernels/kv-cache.ts";
 import { compileProgram } from "../../src/compiler/program.ts";
 import { createCpuDevice } from "../../src/runtime/cpu/device.ts";
@@ -17,16 +17,38 @@ const option = (name: string, otherwise: number): number =>
 const threads = option("threads", 1);
 const context = Number(process.argv.slice(2).find((a) => /^\d+$/.test(a)) ?? 4096);
 const RUNS = option("runs", 15);
+const SEQUENCES = option("sequences", 1);
+const only =
+  process.argv
+    .find((a) => a.startsWith("--only="))
+    ?.slice(7)
+    .split(",") ?? [];
 /** Tokens of a step of a prompt, and bytes that no cache holds. */
 const [STEP, COLD] = [256, 256 << 20];
 const [D, G, KVH] = [128, 2, 8];
 const device = createCpuDevice({ threads });
+const kernels = kernelsFor(device.properties);
+
+/** Fills a cache with values of ordinary size: arithmetic on what is next to zero can be slow. A q8_0 record's scales lie behind its bytes. */
+function fill(cache: Uint8Array, kv: KvType): void {
+  const record = BLOCK_TOKENS * kvBytes(kv, D);
+  const one = new Uint8Array(record);
+  const values = Array.from({ length: BLOCK_TOKENS * D }, (_, i) => Math.sin(i * i));
+  if (kv === "f16") new Float16Array(one.buffer).set(values);
+  if (kv === "f32") new Float32Array(one.buffer).set(values);
+  if (kv === "q8_0") {
+    one.set(values.map((v) => Math.round(v * 127) & 255));
+    new Float16Array(one.buffer).fill(1 / 127, (BLOCK_TOKENS * D) / 2);
+  }
+  for (let at = 0; at < cache.length; at += record) cache.set(one, at);
+}
 
 function measure(phase: "prefill" | "decode", kv: KvType): { seconds: number; bytes: number; flops: number } {
-  const T = phase === "prefill" ? Math.min(STEP, context) : 1;
-  const perTile = phase === "prefill" ? cpuKernels.prefillTokens(G, D) : 1;
+  const T = phase === "prefill" ? Math.min(STEP, context) : SEQUENCES;
+  const perTile = phase === "prefill" ? kernels.prefillTokens(G, D) : 1;
   const blocks = Math.ceil(context / BLOCK_TOKENS);
-  const bytes = blocks * KVH * BLOCK_TOKENS * kvBytes(kv, D);
+  const sequences = phase === "prefill" ? 1 : SEQUENCES;
+  const bytes = sequences * blocks * KVH * BLOCK_TOKENS * kvBytes(kv, D);
   const layers = phase === "prefill" ? 1 : Math.ceil(COLD / (2 * bytes));
   const stride = (G + 2) * KVH * D;
   const owned: DeviceBuffer[] = [];
@@ -59,16 +81,21 @@ function measure(phase: "prefill" | "decode", kv: KvType): { seconds: number; by
     scale: 1 / Math.sqrt(D),
     softcap: 0,
     q: buffer(T * stride * 4),
-    tiles: ints(starts.flatMap((at) => [at, Math.min(perTile, T - at), context - T + at, 0])),
-    table: ints(Array.from({ length: blocks }, (_, i) => i)),
+    tiles: ints(
+      starts.flatMap((at) =>
+        phase === "prefill" ? [at, Math.min(perTile, T - at), context - T + at, 0] : [at, 1, context - 1, at * blocks],
+      ),
+    ),
+    table: ints(Array.from({ length: sequences * blocks }, (_, i) => i)),
     y: buffer(T * G * KVH * D * 4),
   };
+  const q = common.q.view();
+  new Float32Array(q.buffer, q.byteOffset, q.byteLength / 4).forEach((_, i, all) => (all[i] = Math.cos(i * i)));
   const ctx = { program: compileProgram.bind(null, device), slot, scratch: buffer, threads };
   const dispatches = Array.from({ length: layers }, () => {
     const [keys, values] = [buffer(bytes), buffer(bytes)];
-    // Pages of their own: memory that was never written is one page of zeros.
-    for (const b of [keys, values]) for (let i = 0, v = b.view(); i < v.length; i += 4096) v[i] = 1;
-    return cpuKernels.attention(ctx, { ...common, keys, values });
+    for (const b of [keys, values]) fill(b.view(), kv);
+    return kernels.attention(ctx, { ...common, keys, values });
   }).flat();
   const seconds = bestSeconds(device, dispatches, RUNS) / layers;
   for (const b of owned) b.free();
@@ -79,9 +106,12 @@ function measure(phase: "prefill" | "decode", kv: KvType): { seconds: number; by
 const big = device.allocate(COLD);
 new Uint32Array(big.view().buffer, big.view().byteOffset, big.bytes >> 2).fill(0x01010101);
 const sink = device.allocate(1 << 20);
-console.log(`${device.properties.name} ${device.properties.isa}, ${threads} threads, context ${context}`);
+console.log(
+  `${device.properties.name} ${device.properties.isa}, ${threads} threads, context ${context}${SEQUENCES > 1 ? `, ${SEQUENCES} sequences` : ""}`,
+);
 for (const phase of ["decode", "prefill"] as const)
   for (const kv of KV_TYPES) {
+    if (only.length > 0 && !(only.includes(phase) && only.includes(kv))) continue;
     const limit = (): number => (phase === "decode" ? readRate(device, big, sink) : fmaRate(device, big, sink));
     const before = limit();
     const { seconds, bytes, flops } = measure(phase, kv);

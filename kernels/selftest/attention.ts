@@ -115,10 +115,10 @@ const scratching = (kv: KvType): KernelCases => ({
   *cases(next) {
     const own = SHAPES.filter((_, i) => i % 2 === (kv === "f32" ? 1 : 0));
     for (const s of own) {
-      const { args, count } = inputs(next, s, kv, s.phase === "prefill" ? prefillTokens(s.G) : 1);
+      const { args, count } = inputs(next, s, kv, s.phase === "prefill" ? prefillTokens(s.G, s.D) : 1);
       for (const splits of s.phase === "decode" ? [1, 2, 4] : [1]) {
-        const { constexprs } = attentionConfig({ ...s, kv, splits });
-        const BM = constexprs.GROUPS * constexprs.MR;
+        const { constexprs } = attentionConfig({ ...s, kv }, "avx2");
+        const BM = Math.ceil(s.G / constexprs.MR) * constexprs.MR;
         const y = splits > 1 ? new Float32Array(count * s.KVH * splits * BM * (s.D + 2)) : args.y;
         const results =
           splits > 1 ? (a: CaseArgs) => ({ parts: joined(a.y as Float32Array, BM, s.D) }) : (a: CaseArgs) => ({ y: a.y as Data });
@@ -126,7 +126,7 @@ const scratching = (kv: KvType): KernelCases => ({
           what: `${nameOf(s)}${splits > 1 ? `, ${splits} pieces` : ""}`,
           constexprs,
           grid: [count, s.KVH, splits],
-          args: { ...args, y },
+          args: { ...args, D: s.D, sunk: Number(s.sinks), cap: s.softcap ? 5 : 0, y },
           results,
         };
       }

@@ -112,7 +112,7 @@ describe.skipIf(process.arch !== "x64" || !systemCompiler())("registers (x86 wit
     ["avx2", "prefill", "%ymm", 12],
     ["avx2", "decode", "%ymm", 8],
   ] as const)("attention on %s, %s", (isa, phase, register, products) => {
-    const { kernel, constexprs } = attentionConfig({ D: 128, G: 2, kv: "f16", phase });
+    const { kernel, constexprs } = attentionConfig({ D: 128, G: 2, kv: "f16", phase }, isa);
     const loops = loopsOf(assembly(isa, kernel.ir(constexprs)), /vfmadd/).filter(
       (l) => l.filter((line) => line.includes("vfmadd")).length === products && l.length < 60,
     );
