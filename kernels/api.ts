@@ -4,7 +4,7 @@
  */
 import type { AnyKernel } from "../src/compiler/language/index.ts";
 import type { TensorType } from "../src/formats/weights.ts";
-import type { FloatType } from "./families.ts";
+import type { FloatType, Span } from "./families.ts";
 import type { KvType } from "./kv-cache.ts";
 import type { DeviceBuffer, Dispatch, Program, Slot } from "../src/runtime/device.ts";
 
@@ -62,6 +62,8 @@ export interface QuantizeOptions {
   T: Slot | number;
   maxT: number;
   k: number;
+  /** Values that share a scale. */
+  span: Span;
   /** Names the size that T holds, for grids. */
   rows: string;
 }
@@ -124,8 +126,11 @@ export interface KernelSet {
    * weights are read in place.
    */
   readonly releasesPages: boolean;
-  /** Whether linear layers take a weight of this shape packed, with quantised activations; otherwise it is read as it lies in the file. */
-  packs(shape: WeightShape): boolean;
+  /**
+   * How many values of the quantised activations of a weight share a scale, where linear layers take it packed; 0: it is read as it lies in
+   * the file.
+   */
+  packs(shape: WeightShape): Span | 0;
   quantize(ctx: StepContext, o: QuantizeOptions): Dispatch[];
   /** Bytes of the quantised form of [maxTokens, k] activations. */
   quantizedBytes(maxTokens: number, k: number): number;

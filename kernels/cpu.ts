@@ -1,6 +1,7 @@
 /** The kernels of CPU devices: weights packed at load and multiplied in int8 (./linear-api.ts), attention over a scratch buffer. */
 import { attentionDispatches, prefillTokens } from "./attention.ts";
 import type { KernelSet } from "./api.ts";
+import { activationSpan, isQuantised } from "./families.ts";
 import { linearDispatches, packedLayout, quantizeDispatches, quantizedActivationBytes } from "./linear-api.ts";
 import type { IsaName } from "../src/runtime/cpu/isa.ts";
 import { cpuSampling } from "./sample.ts";
@@ -13,7 +14,7 @@ export const cpuKernelsFor = (isa: IsaName): KernelSet => ({
   blocks: { elementwise: 256, norm: 64, rope: 16, kvStore: 16 },
   sampling: cpuSampling,
   releasesPages: true,
-  packs: ({ type, n, k }) => packedLayout(type, n, k).packed,
+  packs: ({ type, n, k }) => (isQuantised(type) && packedLayout(type, n, k).packed ? activationSpan(type) : 0),
   quantize: quantizeDispatches,
   quantizedBytes: quantizedActivationBytes,
   linear: (ctx, o) => linearDispatches(isa, ctx, o),

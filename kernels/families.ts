@@ -73,6 +73,12 @@ export const QUANTISED_TYPES = Object.keys(FAMILIES) as QuantisedType[];
 export const isQuantised = (type: TensorType): type is QuantisedType => type in FAMILIES;
 export const isFloatType = (type: TensorType): type is FloatType => type === "f32" || type === "f16" || type === "bf16";
 
+/** Values of quantised activations that share a scale. */
+export type Span = 32 | 256;
+
+/** Those that a type is multiplied with: as many as llama.cpp takes for it. */
+export const activationSpan = (type: QuantisedType): Span => FAMILIES[type].block;
+
 /** Bytes of one 16-row panel over `k` columns (layout: ./repack.ts). A multiple of 64. */
 export function panelBytes(f: Family, k: number): number {
   const scales = scaleRecord(f);

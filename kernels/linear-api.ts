@@ -52,13 +52,14 @@ export const tileCount = (ctx: StepContext, o: { T: Slot | number; rows: string 
 /** Quantises x [T, k] for packed weights. */
 export function quantizeDispatches(ctx: StepContext, o: QuantizeOptions): Dispatch[] {
   const blocks = o.k / 32;
+  const SPAN = o.span;
   const tile = tokenTile(o.maxT);
   const tiles = tileCount(ctx, o, tile);
   // A single tile is split over its columns, but not so that threads would spend longer meeting than working.
   const splits = o.maxT <= tile ? Math.max(1, Math.min(8, (blocks * tile) >> 7)) : 1;
   return [
     {
-      program: ctx.program(quantize, { MR: tile }),
+      program: ctx.program(quantize, { MR: tile, SPAN }),
       grid: [tiles, splits, 1],
       args: [o.x, o.xq, o.xq, o.xq, o.T, blocks, o.k],
       label: "quantize",

@@ -9,7 +9,7 @@ import type { IsaName } from "../src/runtime/cpu/isa.ts";
 import { halfPower } from "./embed.ts";
 import { FAMILIES, FP4_TABLE, IQ4_TABLE, QUANTISED_TYPES, type QuantisedType } from "./families.ts";
 import type { Instance } from "./instances.ts";
-import { PANEL_OPERANDS } from "./linear.ts";
+import { firstSum, PANEL_OPERANDS } from "./linear.ts";
 
 const iq4 = IQ4_TABLE;
 const fp4 = FP4_TABLE;
@@ -47,14 +47,19 @@ export const linearPrefill = kernel(
     SUB: constexpr(6),
     NV: constexpr(2),
     KC: constexpr(KC),
+    FOLD: constexpr(0),
   },
   (al, p) => {
     const { w, w8, w16, x, xf, y, bias, residual, t, n, blocks, panelWords, stride, offset, epilogue } = p;
-    const { BASE, HIGH, GROUP, SCALES, OFFSET, TABLE, MR, SUB, NV, KC } = p;
+    const { BASE, HIGH, GROUP, SCALES, OFFSET, TABLE, MR, SUB, NV, KC, FOLD } = p;
     const lanes = al.arange(16);
     const K_KIND = SCALES === "k" || SCALES === "kn" || SCALES === "km";
     const PER = K_KIND ? 8 : SCALES === "d" ? 2 : SCALES === "dm" ? 1 : 4;
     const GROUPS = 32 / GROUP;
+    // Multiplying a group's sum by its integer scale in 16 bits (FOLD): what is subtracted from the weights meanwhile.
+    const CENTRE = FOLD > 0 && SCALES === "km" ? 8 : 0;
+    // Columns whose sums are kept apart from the others', because activations have one scale for so many.
+    const SPAN = K_KIND ? 8 : 1;
     const STEPS = GROUP / 4;
     const FIELDS = 8 / BASE;
     const VECS = STEPS / FIELDS;
@@ -66,7 +71,9 @@ export const linearPrefill = kernel(
     const plane = (BASE + HIGH) * 16;
     const record = PER * plane + lines * 16;
     const codes = al.local(KC * 8 * NV * 16, al.i32);
-    const scales = al.local(KC * GROUPS * NV * 16, al.f32);
+    const scales = al.local(FOLD > 0 ? 16 : KC * GROUPS * NV * 16, al.f32);
+    const parts = al.local(FOLD > 0 ? KC * GROUPS * NV * 16 : 16, al.i32);
+    const units = al.local(FOLD > 0 ? KC * 2 * NV : 16, al.f32);
     const minima = al.local(MIN ? KC * GROUPS * NV * 16 : 16, al.f32);
     const panels = al.cdiv(n, 16);
 
@@ -105,19 +112,19 @@ export const linearPrefill = kernel(
               al.store(minima + to, al.cast(al.load(w16 + unit * 2 + 16 + lanes), al.f32));
             }
             if (K_KIND) {
-              const units = w16 + unit * 2 + bytes / 2 + lanes;
-              const d = al.cast(al.load(units), al.f32);
+              const halfs = w16 + unit * 2 + bytes / 2 + lanes;
+              const d = al.cast(al.load(halfs), al.f32);
               const part = inside * GROUPS + g;
               const byte = al.load(w8 + unit * 4 + part * 16 + lanes);
-              if (SCALES === "k") al.store(scales + to, d * al.cast(al.bitcast(byte, al.i8), al.f32));
-              if (SCALES === "kn") {
-                al.store(scales + to, d * al.cast(byte & 15, al.f32));
-                al.store(minima + to, -al.cast(al.load(units + 16), al.f32) * al.cast(byte >> 4, al.f32));
-              }
-              if (SCALES === "km") {
-                al.store(scales + to, d * al.cast(byte, al.f32));
-                const low = al.load(w8 + unit * 4 + (PARTS + part) * 16 + lanes);
-                al.store(minima + to, -al.cast(al.load(units + 16), al.f32) * al.cast(low, al.f32));
+              const integer = al.cast(SCALES === "k" ? al.bitcast(byte, al.i8) : SCALES === "kn" ? byte & 15 : byte, al.i32);
+              const scale = d * al.cast(integer, al.f32);
+              if (FOLD > 0) {
+                al.store(parts + to, integer & 0xffff);
+                al.store(units + (al.idiv(b, 8) * NV + v) * 16 + lanes, d);
+              } else al.store(scales + to, scale);
+              if (MIN) {
+                const low = SCALES === "kn" ? byte >> 4 : al.load(w8 + unit * 4 + (PARTS + part) * 16 + lanes);
+                al.store(minima + to, scale * CENTRE - al.cast(al.load(halfs + 16), al.f32) * al.cast(low, al.f32));
               }
             }
           }
@@ -127,37 +134,59 @@ export const linearPrefill = kernel(
         for (let first = 0; first < MR; first += SUB) {
           const f: Tile[] = [];
           for (const _ of al.unroll(SUB * NV)) f.push(al.zeros([16]));
-          for (let b = 0; b < count; b++) {
-            const xr = ((tile * blocks + from + b) * MR + first) * 16;
-            for (const g of al.unroll(GROUPS)) {
-              const c: Tile[] = [];
-              for (const m of al.unroll(SUB)) {
-                // For an offset of 128 the product is there: a broadcast from memory costs less than one from a scalar register.
-                const at = x + xr + m * 16;
-                const initial = OFFSET === 128 && GROUP === 32 ? al.load(at + 15) : al.load(at + (GROUP === 32 ? 9 : 11 + g)) * -OFFSET;
-                for (const _ of al.unroll(NV)) c.push(al.full([16], OFFSET === 0 ? 0 : initial, al.i32));
-              }
-              for (const s of al.unroll(STEPS)) {
-                const u: Tile[] = [];
-                for (const v of al.unroll(NV)) u.push(al.load(codes + ((b * 8 + g * STEPS + s) * NV + v) * 16 + lanes));
+          const records = x + (tile * blocks + from) * (MR * 16) + first * 16;
+          const scaled = xf + (tile * blocks + from) * (MR * 16) + first * 16;
+          if (MIN) {
+            for (let b = 0; b < count; b++)
+              for (const g of al.unroll(GROUPS)) {
+                const min: Tile[] = [];
+                for (const v of al.unroll(NV)) min.push(al.load(minima + ((b * GROUPS + g) * NV + v) * 16 + lanes));
                 for (const m of al.unroll(SUB)) {
-                  const a = al.load(x + xr + m * 16 + g * STEPS + s);
-                  for (const v of al.unroll(NV)) c[m * NV + v] = al.dot4(u[v], a, c[m * NV + v], { smallA: SMALL });
+                  const sum = al.load(scaled + b * (MR * 16) + m * 16 + (GROUP === 32 ? 10 : 13 + g));
+                  for (const v of al.unroll(NV)) f[m * NV + v] += min[v] * sum;
                 }
               }
-              const scale: Tile[] = [];
-              const min: Tile[] = [];
-              for (const v of al.unroll(NV)) {
-                const at = ((b * GROUPS + g) * NV + v) * 16 + lanes;
-                scale.push(al.load(scales + at));
-                if (MIN) min.push(al.load(minima + at));
+          }
+          for (let span = 0; span < count; span += SPAN) {
+            const total: Tile[] = [];
+            for (const _ of al.unroll(SUB * NV)) total.push(FOLD > 0 ? al.zeros([16], al.i32) : al.zeros([16]));
+            for (let b = span; b < span + SPAN; b++) {
+              const xr = b * (MR * 16);
+              for (const g of al.unroll(GROUPS)) {
+                const c: Tile[] = [];
+                for (const m of al.unroll(SUB)) {
+                  const initial = firstSum(records + xr + m * 16, OFFSET + CENTRE, g);
+                  for (const _ of al.unroll(NV)) c.push(al.full([16], initial, al.i32));
+                }
+                for (const s of al.unroll(STEPS)) {
+                  const u: Tile[] = [];
+                  for (const v of al.unroll(NV)) u.push(al.load(codes + ((b * 8 + g * STEPS + s) * NV + v) * 16 + lanes));
+                  for (const m of al.unroll(SUB)) {
+                    const a = al.load(records + xr + m * 16 + g * STEPS + s);
+                    for (const v of al.unroll(NV)) c[m * NV + v] = al.dot4(u[v], a, c[m * NV + v], { smallA: SMALL });
+                  }
+                }
+                for (const v of al.unroll(NV)) {
+                  const at = ((b * GROUPS + g) * NV + v) * 16 + lanes;
+                  const scale = FOLD > 0 ? al.load(parts + at) : al.load(scales + at);
+                  for (const m of al.unroll(SUB)) {
+                    const i = m * NV + v;
+                    if (FOLD > 0) total[i] = al.dot2(c[i], scale, total[i]);
+                    else if (K_KIND) total[i] += al.cast(c[i], al.f32) * scale;
+                    else f[i] += al.cast(c[i], al.f32) * (scale * al.load(scaled + xr + m * 16 + 8));
+                  }
+                }
               }
+            }
+            if (K_KIND) {
+              const d: Tile[] = [];
+              if (FOLD > 0) for (const v of al.unroll(NV)) d.push(al.load(units + (al.idiv(span, 8) * NV + v) * 16 + lanes));
               for (const m of al.unroll(SUB)) {
-                const sx = al.load(xf + xr + m * 16 + 8);
-                for (const v of al.unroll(NV)) f[m * NV + v] += al.cast(c[m * NV + v], al.f32) * (scale[v] * sx);
-                if (MIN) {
-                  const sum = al.load(xf + xr + m * 16 + (GROUP === 32 ? 10 : 13 + g));
-                  for (const v of al.unroll(NV)) f[m * NV + v] += min[v] * sum;
+                const sx = al.load(scaled + span * (MR * 16) + m * 16 + 8);
+                for (const v of al.unroll(NV)) {
+                  const i = m * NV + v;
+                  if (FOLD > 0) f[i] += al.cast(total[i], al.f32) * (d[v] * sx);
+                  else f[i] += total[i] * sx;
                 }
               }
             }
@@ -181,13 +210,16 @@ export const linearPrefill = kernel(
       }
     }
   },
-  { uses: { halfPower, iq4, fp4 } },
+  { uses: { firstSum, halfPower, iq4, fp4 } },
 );
+
+/** Whether a group's sums fit 16 bits, and the instruction set adds products of such in one instruction. */
+const folds = (type: QuantisedType, isa: IsaName): boolean => isa.endsWith("vnni") && ["q4_k", "q2_k", "q3_k"].includes(type);
 
 /** Constexprs of `linearPrefill` for a type on an instruction set. */
 export function prefillConstexprs(type: QuantisedType, isa: IsaName) {
   const { base, high, group, scales, offset, table } = FAMILIES[type];
-  const sizes = { MR: PREFILL_TILE, KC, ...REGISTER_TILES[isa] };
+  const sizes = { MR: PREFILL_TILE, KC, ...REGISTER_TILES[isa], FOLD: folds(type, isa) ? 1 : 0 };
   return { BASE: base, HIGH: high, GROUP: group, SCALES: scales, OFFSET: offset, TABLE: table, ...sizes };
 }
 

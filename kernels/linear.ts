@@ -3,7 +3,7 @@
  * per group of columns: weights stream from memory and are unpacked in registers. One source for every type. Many tokens: ./linear-prefill.ts.
  */
 import type { Instance } from "./instances.ts";
-import { constexpr, dim, f16, f32, i32, kernel, ptr, u8, type Tile } from "../src/compiler/language/index.ts";
+import { constexpr, dim, f16, f32, fn, i32, kernel, ptr, u8, type Tile } from "../src/compiler/language/index.ts";
 import { halfPower } from "./embed.ts";
 import { FAMILIES, FP4_TABLE, IQ4_TABLE, QUANTISED_TYPES, type QuantisedType } from "./families.ts";
 
@@ -14,6 +14,16 @@ const AHEAD = 2048;
 
 const iq4 = IQ4_TABLE;
 const fp4 = FP4_TABLE;
+
+/** What a sum of products starts with where OFFSET is subtracted from the weights: -OFFSET times the sum of the activations (./quantize.ts). */
+export const firstSum = fn((al, record, OFFSET, g) => {
+  if (OFFSET === 0) return 0;
+  if (OFFSET === 4) return al.load(record + 11 + g) >> 3;
+  if (OFFSET === 8) return al.load(record + 9);
+  if (OFFSET === 16) return al.load(record + 9) << 1;
+  if (OFFSET === 32) return al.load(record + 11 + g);
+  return al.load(record + 15);
+});
 
 /**
  * Operands of a product over packed panels, which are passed once per element type they hold, and how their type is laid out. `blocks`:
@@ -89,8 +99,7 @@ export const linear = kernel(
           for (const g of al.unroll(32 / GROUP)) {
             const c: Tile[] = [];
             for (const m of al.unroll(MR)) {
-              const first = OFFSET === 0 ? 0 : al.load(x + xr + m * 16 + (GROUP === 32 ? 9 : 11 + g)) * -OFFSET;
-              c.push(al.full([16], first, al.i32));
+              c.push(al.full([16], firstSum(x + xr + m * 16, OFFSET, g), al.i32));
             }
             for (const i of al.unroll(VECS)) {
               const raw = al.load(w + planes + j * plane + (g * VECS + i) * 16 + lanes);
@@ -149,7 +158,7 @@ export const linear = kernel(
       }
     }
   },
-  { uses: { halfPower, iq4, fp4 } },
+  { uses: { firstSum, halfPower, iq4, fp4 } },
 );
 
 /** Constexprs of `linear` for a type. */

@@ -1,10 +1,12 @@
 /**
- * Activations for the integer matmul: f32 rows to int8 with one scale per 32 values (the numerics of llama.cpp's Q8_0, with
- * the scale kept in f32), interleaved by token tile so that the matmul broadcasts words from one pointer.
+ * Activations for the integer matmul: f32 rows to int8 with one scale per SPAN values, interleaved by token tile so that the matmul
+ * broadcasts words from one pointer. SPAN is 32 (the numerics of llama.cpp's Q8_0) or, for weights of k types, 256 (those of its Q8_K), with
+ * the scale kept in f32.
  *
  * Layout: `[tile][k / 32][MR][RECORD]` 32-bit words, MR tokens to a tile. A record's words:
- * 0 … 7 the 32 quants, four to a word; 8 the scale (f32); 9 the sum of the quants (i32); 10 scale times that sum (f32);
- * 11, 12 the sums of the two halves; 13, 14 scale times those; 15 the sum times -128. Tokens that fill up the last tile are zeros.
+ * 0 … 7 the 32 quants, four to a word; 8 the scale (f32); 9 the sum of the quants times -8 (i32); 10 scale times the sum (f32);
+ * 11, 12 the sums of the two halves times -32; 13, 14 scale times those sums; 15 the sum times -128: products that weights' offsets ask for.
+ * Tokens that fill up the last tile are zeros.
  */
 import type { Instance } from "./instances.ts";
 import { constexpr, dim, f32, i32, i8, kernel, ptr } from "../src/compiler/language/index.ts";
@@ -12,36 +14,43 @@ import { constexpr, dim, f32, i32, i8, kernel, ptr } from "../src/compiler/langu
 /** 32-bit words per 32 values of one token. */
 export const RECORD = 16;
 
-/** Grid: (token tiles, any): the 32-blocks of a row are dealt over the second axis. */
+/** Grid: (token tiles, any): the spans of a row are dealt over the second axis. */
 export const quantize = kernel(
   "quantize",
-  { x: ptr(f32), q: ptr(i32), q8: ptr(i8), qf: ptr(f32), t: dim, blocks: dim, stride: dim, MR: constexpr(1) },
-  (al, { x, q, q8, qf, t, blocks, stride, MR }) => {
+  { x: ptr(f32), q: ptr(i32), q8: ptr(i8), qf: ptr(f32), t: dim, blocks: dim, stride: dim, MR: constexpr(1), SPAN: constexpr(32) },
+  (al, { x, q, q8, qf, t, blocks, stride, MR, SPAN }) => {
     const tile = al.programId(0);
-    for (let block = al.programId(1); block < blocks; block += al.numPrograms(1)) {
+    const BLOCKS = SPAN / 32;
+    for (let span = al.programId(1); span * BLOCKS < blocks; span += al.numPrograms(1)) {
       for (const m of al.unroll(MR)) {
-        const record = ((tile * blocks + block) * MR + m) * 16;
         const row = tile * MR + m;
-        const v = al.load(x + row * stride + block * 32 + al.arange(32), { mask: row < t });
-        const peak = al.max(al.abs(v));
+        const from = x + row * stride + span * SPAN + al.arange(32);
+        let most = al.zeros([32]);
+        for (const b of al.unroll(BLOCKS)) most = al.max(most, al.abs(al.load(from + b * 32, { mask: row < t })));
+        const peak = al.max(most);
         const inverse = al.where(peak > 0, 127 / peak, 0);
         const d = peak / 127;
-        const ints = al.cast(al.round(v * inverse), al.i32);
-        al.store(q8 + record * 4 + al.arange(32), al.cast(ints, al.i8));
-        const halves = al.sum(al.reshape(ints, [2, 16]), 1);
-        const first = al.extract(halves, 0);
-        const second = al.extract(halves, 1);
-        al.store(qf + record + 8, d);
-        al.store(q + record + 9, first + second);
-        al.store(qf + record + 10, d * (first + second));
-        al.store(q + record + 11, first);
-        al.store(q + record + 12, second);
-        al.store(qf + record + 13, d * first);
-        al.store(qf + record + 14, d * second);
-        al.store(q + record + 15, (first + second) * -128);
+        for (const b of al.unroll(BLOCKS)) {
+          const record = ((tile * blocks + span * BLOCKS + b) * MR + m) * 16;
+          const ints = al.cast(al.round(al.load(from + b * 32, { mask: row < t }) * inverse), al.i32);
+          al.store(q8 + record * 4 + al.arange(32), al.cast(ints, al.i8));
+          const halves = al.sum(al.reshape(ints, [2, 16]), 1);
+          const first = al.extract(halves, 0);
+          const second = al.extract(halves, 1);
+          al.store(qf + record + 8, d);
+          al.store(q + record + 9, (first + second) * -8);
+          al.store(qf + record + 10, d * (first + second));
+          al.store(q + record + 11, first * -32);
+          al.store(q + record + 12, second * -32);
+          al.store(qf + record + 13, d * first);
+          al.store(qf + record + 14, d * second);
+          al.store(q + record + 15, (first + second) * -128);
+        }
       }
     }
   },
 );
 
-export const instances: Instance[] = [1, 2, 4, 6, 8].map((MR) => ({ kernel: quantize, constexprs: { MR } }));
+export const instances: Instance[] = [1, 2, 4, 6, 8].flatMap((MR) =>
+  ([32, 256] as const).map((SPAN) => ({ kernel: quantize, constexprs: { MR, SPAN } })),
+);

@@ -7,6 +7,7 @@
 import { typeBytes } from "../../src/formats/quant/table.ts";
 import type { TensorType } from "../../src/formats/weights.ts";
 import { compileProgram } from "../../src/compiler/program.ts";
+import { activationSpan, isQuantised } from "../../kernels/families.ts";
 import type { IsaName } from "../../src/runtime/cpu/isa.ts";
 import { createCpuDevice } from "../../src/runtime/cpu/device.ts";
 import { bestSeconds, dotRate, readRate } from "../limits.ts";
@@ -72,7 +73,10 @@ function multiply(type: TensorType, w: DeviceBuffer, n: number, k: number, t: nu
   new Float32Array(x.view().buffer, x.view().byteOffset, t * k).forEach((_, i, a) => (a[i] = Math.sin(i)));
   const y = device.allocate(t * n * 4);
   const xq = device.allocate(quantizedActivationBytes(t, k));
-  const plan = device.plan(quantizeDispatches(ctx, { x, xq, T: t, maxT: t, k, rows: "T" }), 0);
+  const plan = device.plan(
+    quantizeDispatches(ctx, { x, xq, T: t, maxT: t, k, span: isQuantised(type) ? activationSpan(type) : 32, rows: "T" }),
+    0,
+  );
   plan.run();
   plan.free();
   return linearDispatches(device.properties.isa as IsaName, ctx, {

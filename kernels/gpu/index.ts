@@ -16,7 +16,7 @@ const gpuSet = (tuning: GpuTuning): KernelSet => ({
   blocks: { elementwise: 1024, norm: 1024, rope: 32, kvStore: 64 },
   sampling: gpuSampling,
   releasesPages: false,
-  packs: () => false,
+  packs: () => 0,
   quantize: () => [],
   quantizedBytes: () => 0,
   linear: (ctx, o) => gpuLinear(tuning, ctx, o),

@@ -3,7 +3,7 @@ import { adviseDontNeed, adviseHugePages, bytesAt } from "../formats/mmap.ts";
 import { dequantize } from "../formats/quant/table.ts";
 import type { ModelFile, TensorInfo, TensorType } from "../formats/weights.ts";
 import type { KernelSet } from "../../kernels/api.ts";
-import { FAMILIES, isFloatType, isQuantised } from "../../kernels/families.ts";
+import { FAMILIES, isFloatType, isQuantised, type Span } from "../../kernels/families.ts";
 import { dequantDispatches, packDispatches, packedLayout, packFingerprint } from "../../kernels/linear-api.ts";
 import { compileProgram } from "../compiler/program.ts";
 import type { Device, DeviceBuffer, Dispatch } from "../runtime/device.ts";
@@ -85,15 +85,15 @@ export class WeightStore {
     return t;
   }
 
-  /** How the linear op will find this matrix: decides whether activations are quantised for it. Cheap; loads nothing. */
-  packs(ref: WeightRef): boolean {
+  /** How the linear op will find this matrix: packed, with how many values of its quantised activations to a scale, or not (0). Loads nothing. */
+  packs(ref: WeightRef): Span | 0 {
     const t = this.info(ref.name);
-    return !this.#exact && this.kernels.packs({ type: t.type, n: t.shape[0], k: t.shape[1] });
+    return this.#exact ? 0 : this.kernels.packs({ type: t.type, n: t.shape[0], k: t.shape[1] });
   }
 
   /** Looks for packed matrices on disk from now on. @param refs all that will be asked for */
   openCache(refs: readonly WeightRef[], settings?: CacheSettings): void {
-    const packed = [...new Set(refs.filter((r) => this.packs(r)).map((r) => this.info(r.name)))];
+    const packed = [...new Set(refs.filter((r) => this.packs(r) > 0).map((r) => this.info(r.name)))];
     const bytes = packed.reduce((sum, { type, shape: [n, k] }) => sum + packedLayout(type, n, k).bytes, 0);
     if (bytes > 0) this.#cache = PackedCache.of(this.file, bytes, settings);
   }
@@ -171,7 +171,7 @@ export class WeightStore {
     const readable = isQuantised(t.type) && k % FAMILIES[t.type].block === 0;
     const asIs = this.#exact
       ? isFloatType(t.type) && this.kernels.exactTypes.includes(t.type)
-      : isFloatType(t.type) || (readable && !this.packs(ref));
+      : isFloatType(t.type) || (readable && this.packs(ref) === 0);
     if (asIs) {
       this.#inPlace.add(t.name);
       return { type: t.type, n, k, buffer: inPlace, packed: false };

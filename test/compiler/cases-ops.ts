@@ -96,6 +96,7 @@ export const SPECIAL_POWERS: Case = (() => {
 OP_CASES.push(SPECIAL_POWERS);
 for (const s of [shape(), [16], [33]]) {
   OP_CASES.push(nary("dot4", ["i32", "i32", "i32"], "i32", s), nary("dot4", ["i32", "i32", "i32"], "i32", s, { signedA: true }));
+  OP_CASES.push(nary("dot2", ["i32", "i32", "i32"], "i32", s));
   OP_CASES.push(nary("dot4", ["i32", "i32", "i32"], "i32", s, { smallA: true }));
   OP_CASES.push(nary("pack4", ["i32", "i32", "i32", "i32"], "i32", s));
 }

@@ -4,7 +4,7 @@ import { dequantize, quantize } from "../../src/formats/quant/table.ts";
 import type { TensorType } from "../../src/formats/weights.ts";
 import { QUANTISED_TYPES } from "../../kernels/families.ts";
 import type { KernelSet } from "../../kernels/api.ts";
-import { cpuKernels } from "../../kernels/cpu.ts";
+import { cpuKernels, cpuKernelsFor } from "../../kernels/cpu.ts";
 import { gpuKernels, gpuKernelsOnCpu } from "../../kernels/gpu/index.ts";
 import { MATVEC_TOKENS } from "../../kernels/gpu/matvec.ts";
 import { packDispatches, packedLayout } from "../../kernels/linear-api.ts";
@@ -19,17 +19,19 @@ interface Case {
   bias?: boolean;
   residual?: boolean;
   yOffset?: number;
+  /** Activations at their peak, and weights in each row at one end: the largest sums there are. */
+  extreme?: boolean;
 }
 
-/** What llama.cpp's Q8_0 makes of activations, as numbers: round(x * 127 / max) * max / 127 per 32. */
-function roundActivations(x: Float32Array): Float64Array {
+/** What llama.cpp's Q8_0 makes of activations, or for k types its Q8_K, as numbers: round(x * 127 / max) * max / 127 per 32 or 256. */
+function roundActivations(x: Float32Array, span: number): Float64Array {
   const out = new Float64Array(x.length);
-  for (let i = 0; i < x.length; i += 32) {
+  for (let i = 0; i < x.length; i += span) {
     let peak = 0;
-    for (let j = i; j < i + 32; j++) peak = Math.max(peak, Math.abs(x[j]));
+    for (let j = i; j < i + span; j++) peak = Math.max(peak, Math.abs(x[j]));
     const inverse = peak > 0 ? Math.fround(127 / peak) : 0;
     const d = Math.fround(peak / 127);
-    for (let j = i; j < i + 32; j++) {
+    for (let j = i; j < i + span; j++) {
       const v = Math.fround(x[j] * inverse);
       const r = Math.round(v);
       out[j] = d * (Math.abs(v % 1) === 0.5 && r % 2 !== 0 ? r - 1 : r);
@@ -42,27 +44,30 @@ function roundActivations(x: Float32Array): Float64Array {
 function check(r: Runner, c: Case, seed: number, set: KernelSet = cpuKernels): void {
   const next = random(seed);
   const { type, n, k, t } = c;
-  const stored = quantize(type, uniform(next, n * k));
+  const given = uniform(next, n * k);
+  if (c.extreme) given.forEach((_, i) => (given[i] = i % 32 === 0 ? 0 : Math.floor(i / k) % 2 ? 1 : -1));
+  const stored = quantize(type, given);
   const weights = dequantize(type, stored, n * k);
   const x = uniform(next, t * k, 4);
+  if (c.extreme) x.fill(4);
   // An all-zero block has no scale.
-  x.fill(0, 0, 32);
+  else x.fill(0, 0, seed % 2 === 0 ? 32 : 256);
   const yOffset = c.yOffset ?? 0;
   const yStride = n + yOffset + 3;
   const start = uniform(next, t * yStride);
   const bias = c.bias ? uniform(next, n) : undefined;
   const layout = packedLayout(type, n, k);
-  const packed = set.packs({ type, n, k });
+  const span = set.packs({ type, n, k });
   const xb = r.buffer(x);
   const src = r.buffer(stored);
   const y = r.buffer(start);
   let w = src;
   let xq;
-  if (packed) {
+  if (span !== 0) {
     w = r.buffer(layout.bytes);
     r.run(packDispatches(r.ctx, { type, n, k, src, dst: w }));
     xq = r.buffer(set.quantizedBytes(t, k));
-    r.run(set.quantize(r.ctx, { x: xb, xq, T: t, maxT: t, k, rows: "T" }));
+    r.run(set.quantize(r.ctx, { x: xb, xq, T: t, maxT: t, k, span, rows: "T" }));
   }
   r.run(
     set.linear(r.ctx, {
@@ -83,7 +88,7 @@ function check(r: Runner, c: Case, seed: number, set: KernelSet = cpuKernels): v
     }),
   );
   const got = new Float32Array(y.view(0, start.byteLength).slice().buffer);
-  const xr = packed ? roundActivations(x) : x;
+  const xr = span > 0 ? roundActivations(x, span) : x;
   let worst = 0;
   for (let m = 0; m < t; m++) {
     for (let i = 0; i < yStride; i++) {
@@ -172,6 +177,19 @@ describe("cpu", () => {
           SEED + i,
         );
       }
+    });
+  }
+  for (const type of ["q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_xs", "q8_0"] as const) {
+    test(`${type}: prefill in the form of AVX-512 with VNNI`, () => {
+      const set = cpuKernelsFor("avx512-vnni");
+      for (const [i, t] of [9, 13, 24].entries())
+        check(
+          r,
+          { type, n: [33, 64, 100][i], k: 256 * (1 + 2 * i), t, bias: i % 2 === 0, residual: i % 2 === 1, yOffset: i },
+          SEED + i,
+          set,
+        );
+      check(r, { type, n: 20, k: 512, t: 12, extreme: true }, SEED, set);
     });
   }
   for (const type of ["q8_0", "q4_k", "f16"] as const) {

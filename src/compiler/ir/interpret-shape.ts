@@ -179,6 +179,12 @@ export const SHAPE_RULES: Readonly<Record<string, Rule>> = {
       out[i] = sum;
     }
   },
+  dot2: (m, op) => {
+    const [a, b, acc] = op.args.map((v) => m.get(v) as ArrayLike<number>);
+    const out = m.result(op);
+    const low = (x: number): number => (x << 16) >> 16;
+    for (let i = 0; i < out.length; i++) out[i] = acc[i] + low(a[i]) * low(b[i]) + (a[i] >> 16) * (b[i] >> 16);
+  },
   byteLookup: (m, op) => {
     const x = m.get(op.args[0]);
     const table = op.attrs.table as readonly number[];

@@ -262,6 +262,7 @@ export const OPS: Readonly<Record<string, OpInfo>> = {
     return [result];
   }),
   dot4: bytesOp(3),
+  dot2: bytesOp(3),
   byteLookup: {
     ...bytesOp(1),
     infer: (a, at, params) => {

@@ -116,6 +116,8 @@ export interface Al extends DTypes, ThreadLevel, Simd {
   dot(a: Operand, b: Operand, acc?: Operand, options?: { transposeA?: boolean; transposeB?: boolean }): Tile;
   /** acc + Σ over four bytes of u8(a)·i8(b) (signedA: i8·i8), wrapping i32. smallA promises that a's bytes are at most 127, which some machines multiply faster. */
   dot4(a: Operand, b: Operand, acc: Operand, options?: { signedA?: boolean; smallA?: boolean }): Tile;
+  /** acc + the products of the two signed 16-bit halves of a and b, wrapping i32. */
+  dot2(a: Operand, b: Operand, acc: Operand): Tile;
   /** Each byte 0…15 of x replaced by its entry of the table. */
   byteLookup(table: readonly number[], x: Operand): Tile;
   /** The low bytes of four integers as one i32, a lowest. */

@@ -108,6 +108,8 @@ export const dot4: Handler = (c, args, info) => {
   return runTime(c.emit("dot4", words(c, args, 3, info), attrs, info.name));
 };
 
+export const dot2: Handler = (c, args, info) => runTime(c.emit("dot2", words(c, args, 3, info), {}, info.name));
+
 export const byteLookup: Handler = (c, args, info) => {
   const [table] = args;
   if (table.kind !== "array" || table.cells.length !== 16)

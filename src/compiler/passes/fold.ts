@@ -177,6 +177,7 @@ function evaluate(op: Op, args: readonly Num[]): Num | undefined {
     case "fma":
       return wrap(to, Number(args[0]) * Number(args[1]) + Number(args[2]));
     case "dot4":
+    case "dot2":
     case "byteLookup":
     case "pack4":
       return undefined;

@@ -1,3 +1,4 @@
+import type { Span } from "../../../kernels/families.ts";
 import type { DeviceBuffer } from "../../runtime/device.ts";
 import { AlloyError } from "../../support/errors.ts";
 import type { Graph, OpDef } from "../graph.ts";
@@ -15,19 +16,21 @@ export interface LinearPart {
 export interface LinearAttrs {
   parts: readonly LinearPart[];
   k: number;
-  /** Weights are packed: the second input holds the quantised activations. */
-  packed: readonly boolean[];
+  /** Values that share a scale in the quantised activations that a part takes; 0: it takes them as they are. */
+  spans: readonly (Span | 0)[];
   residual: boolean;
 }
 
+/** The quantised forms that are inputs, in their order after x. */
+const forms = (spans: readonly (Span | 0)[]): Span[] => ([32, 256] as const).filter((s) => spans.includes(s));
 const rowsOf = (t: Tensor): "T" | "R" => (t.shape[0] === "R" ? "R" : "T");
 const rowSlot = (ctx: LowerContext, rows: "T" | "R") => ctx.slot(rows, (s) => s[rows]);
 
 /**
- * Activations as int8 with a scale per 32: x [rows, K] float32 -> opaque bytes, laid out for the token tile of the plan's class. Only for
+ * Activations as int8 with a scale per `span` values: x [rows, K] float32 -> opaque bytes, laid out for the token tile of the plan's class. Only for
  * weights that the device's kernels pack.
  */
-export const quantize: OpDef<Record<string, never>> = {
+export const quantize: OpDef<{ span: Span }> = {
   name: "quantize",
   shape: ([x]) => ({
     shape: x.shape,
@@ -38,7 +41,7 @@ export const quantize: OpDef<Record<string, never>> = {
     const n = dimSize(x.shape[0], sizes) * (x.shape[1] as number);
     return { flops: 3 * n, bytes: 5 * n };
   },
-  lower(ctx, { inputs: [x], output }) {
+  lower(ctx, { inputs: [x], attrs, output }) {
     const rows = rowsOf(x);
     return ctx.kernels.quantize(ctx, {
       x: ctx.buffer(x),
@@ -46,6 +49,7 @@ export const quantize: OpDef<Record<string, never>> = {
       T: rowSlot(ctx, rows),
       maxT: ctx.max[rows],
       k: x.shape[1] as number,
+      span: attrs.span,
       rows,
     });
   },
@@ -53,13 +57,13 @@ export const quantize: OpDef<Record<string, never>> = {
 
 /**
  * y = x Wᵀ (+ bias) (+ residual), several weights side by side in one output row: x [rows, K] -> [rows, Σ n].
- * Inputs: x, [quantised x], [residual]. With a residual the output takes its memory.
+ * Inputs: x, quantised x in as many forms as the parts take, [residual]. With a residual the output takes its memory.
  */
 export const linear: OpDef<LinearAttrs> = {
   name: "linear",
   matrices: (a) => a.parts.map((p) => p.weight),
   vectors: (a) => a.parts.flatMap((p) => p.bias ?? []),
-  inPlace: (a) => (a.residual ? (a.packed.some(Boolean) ? 2 : 1) : undefined),
+  inPlace: (a) => (a.residual ? 1 + forms(a.spans).length : undefined),
   shape([x], { parts, k }) {
     if (x.shape[1] !== k)
       throw new AlloyError("internal", `linear ${parts[0].weight.name}: input has ${String(x.shape[1])} columns, the weight takes ${k}`);
@@ -72,14 +76,14 @@ export const linear: OpDef<LinearAttrs> = {
   },
   lower(ctx, { inputs, attrs, output }) {
     const [x] = inputs;
-    const quantised = attrs.packed.some(Boolean) ? ctx.buffer(inputs[1]) : undefined;
+    const spans = forms(attrs.spans);
     const residual = attrs.residual ? ctx.buffer(inputs[inputs.length - 1]) : undefined;
     const rows = rowsOf(x);
     const yStride = output!.shape[1] as number;
     const y = ctx.buffer(output!);
     const single = ctx.max[rows] === 1;
     let column = 0;
-    return attrs.parts.flatMap((part) => {
+    return attrs.parts.flatMap((part, i) => {
       const m = ctx.weights.matrix(part.weight);
       const from = column;
       column += part.n;
@@ -92,7 +96,7 @@ export const linear: OpDef<LinearAttrs> = {
         packed: m.packed,
         w: m.buffer,
         x: ctx.buffer(x),
-        xq: quantised,
+        xq: attrs.spans[i] === 0 ? undefined : ctx.buffer(inputs[1 + spans.indexOf(attrs.spans[i])]),
         y: own(y),
         yStride,
         yOffset: single ? 0 : from,
@@ -115,13 +119,12 @@ export function applyLinear(
   options: { residual?: Tensor; label: string },
 ): Tensor {
   const k = x.shape[1] as number;
-  const packed = parts.map((p) => {
+  const spans = parts.map((p): Span | 0 => {
     const [n, columns] = p.weight.transpose ? [p.n, k] : weights.expect(p.weight.name, [p.n, k]).shape;
     if (n !== p.n || columns !== k) throw new AlloyError("internal", `linear ${p.weight.name}: unexpected shape`);
-    return !p.weight.transpose && weights.packs(p.weight);
+    return p.weight.transpose ? 0 : weights.packs(p.weight);
   });
-  const inputs: Tensor[] = [x];
-  if (packed.some(Boolean)) inputs.push(g.apply(quantize, [x], {}, `${options.label}.quantize`));
+  const inputs = [x, ...forms(spans).map((span) => g.apply(quantize, [x], { span }, `${options.label}.quantize`))];
   if (options.residual) inputs.push(options.residual);
-  return g.apply(linear, inputs, { parts, k, packed, residual: options.residual !== undefined }, options.label);
+  return g.apply(linear, inputs, { parts, k, spans, residual: options.residual !== undefined }, options.label);
 }

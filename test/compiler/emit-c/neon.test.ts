@@ -43,6 +43,7 @@ function everything(): KernelIR {
   });
   for (const attrs of [{ signedA: false }, { signedA: true }, { signedA: false, smallA: true }] as Record<string, boolean>[])
     sum = m.one("min", [sum, m.cast(m.one("dot4", [bytes, i, i], attrs), "f32")]);
+  sum = m.one("min", [sum, m.cast(m.one("dot2", [bytes, i, i]), "f32")]);
   m.storeTile(m.ptr("y", "f32", true), m.one("sub", [sum, m.broadcast(m.one("reduce", [sum], { kind: "max", axis: 0 }), [37])]));
   return m.finish("everything", {});
 }

@@ -258,6 +258,15 @@ test("dot4, byteLookup and pack4 work on bytes", () => {
   expect(got).toEqual([1000 - 255 + 4 + 9 - 16, 1000 + 1 + 4 + 9 - 16, 0x70009080, 0x040302ff]);
 });
 
+test("dot2 works on signed halves", () => {
+  const got = ints(2, (al, { y }) => {
+    const a = al.full(1, (-3 << 16) | 5, al.i32);
+    al.store(y + al.arange(1), al.dot2(a, al.full(1, (7 << 16) | 0xfffe, al.i32), 1000));
+    al.store(y + 1 + al.arange(1), al.dot2(a, 2, 1000));
+  });
+  expect(got).toEqual([1000 - 21 - 10, 1010]);
+});
+
 test("isConst and staticAssert", () => {
   expect(
     ints(2, (al, { n, y }) => {

@@ -45,6 +45,9 @@ static inline int32_t dot4s_i32x1(int32_t acc, int32_t a, int32_t b) {
   return acc;
 }
 static inline int32_t dot4u7_i32x1(int32_t acc, int32_t a, int32_t b) { return dot4_i32x1(acc, a, b); }
+static inline int32_t dot2_i32x1(int32_t acc, int32_t a, int32_t b) {
+  return (int32_t)((uint32_t)acc + (uint32_t)((int32_t)(int16_t)a * (int32_t)(int16_t)b) + (uint32_t)((a >> 16) * (b >> 16)));
+}
 static inline int32_t lookup_i32x1(const uint8_t *t, int32_t x) {
   uint32_t r = 0;
   for (int i = 0; i < 32; i += 8) r |= (uint32_t)t[((uint32_t)x >> i) & 15] << i;
@@ -77,6 +80,10 @@ export function portable(w: number, have: ReadonlySet<string>): string {
   if (!have.has(`dot4_i32x${w}`)) out.push(portableDots(w));
   // Bytes of a up to 127: as any others, where nothing is gained by knowing it.
   def("dot4u7_i32", `static inline ${i} dot4u7_i32x${w}(${i} acc, ${i} a, ${i} b) { return dot4_i32x${w}(acc, a, b); }`);
+  def(
+    "dot2_i32",
+    `static inline ${i} dot2_i32x${w}(${i} acc, ${i} a, ${i} b) { return acc + ((a << 16) >> 16) * ((b << 16) >> 16) + (a >> 16) * (b >> 16); }`,
+  );
   def(
     "lookup_i32",
     `static inline ${i} lookup_i32x${w}(const uint8_t *t, ${i} x) { ${i} r; ${lanes(w, (k) => `r[${k}] = lookup_i32x1(t, x[${k}]);`)} return r; }`,
@@ -215,6 +222,10 @@ ${DOUBLE_HALF}`);
           "dot4_i32",
           `static inline ${i} dot4_i32x${w}(${i} acc, ${i} a, ${i} b) { return (${i})${dpbusd}((${I})acc, (${I})a, (${I})b); }`,
         );
+        add(
+          "dot2_i32",
+          `static inline ${i} dot2_i32x${w}(${i} acc, ${i} a, ${i} b) { return (${i})${dpbusd.replace("dpbusd", "dpwssd")}((${I})acc, (${I})a, (${I})b); }`,
+        );
         // signed a: (a + 128)·b - 128·Σb, both by the same instruction
         add(
           "dot4s_i32",
@@ -229,6 +240,10 @@ ${DOUBLE_HALF}`);
           w === 16 ? `_mm512_maskz_mov_epi8(0x5555555555555555ull, (${I})a)` : `${p}_and_si${w * 32}((${I})a, ${p}_set1_epi16(255))`;
         have.add(`dot4_i32x${w}`);
         out.push(widenedDots(p, I, w, low));
+        add(
+          "dot2_i32",
+          `static inline ${i} dot2_i32x${w}(${i} acc, ${i} a, ${i} b) { return (${i})${p}_add_epi32((${I})acc, ${p}_madd_epi16((${I})a, (${I})b)); }`,
+        );
         // Two products of 127·128 at most do not saturate 16 bits.
         add(
           "dot4u7_i32",
@@ -249,6 +264,7 @@ export function neonIntrinsics(): string {
     "dot4_i32x4",
     "dot4s_i32x4",
     "dot4u7_i32x4",
+    "dot2_i32x4",
     "lookup_i32x4",
     "cvt_f16_f32x4",
     "cvt_f32_f16x4",
@@ -280,6 +296,10 @@ static inline i32x4 dot4_i32x4(i32x4 acc, i32x4 a, i32x4 b) {
   int32x4_t t = vdotq_s32((int32x4_t)acc, (int8x16_t)veorq_u8((uint8x16_t)a, vdupq_n_u8(128)), (int8x16_t)b);
   int32x4_t s = vdotq_s32(vdupq_n_s32(0), vdupq_n_s8(64), (int8x16_t)b);
   return (i32x4)vaddq_s32(t, vaddq_s32(s, s));
+}
+static inline i32x4 dot2_i32x4(i32x4 acc, i32x4 a, i32x4 b) {
+  int32x4_t low = vmull_s16(vget_low_s16((int16x8_t)a), vget_low_s16((int16x8_t)b));
+  return (i32x4)vaddq_s32((int32x4_t)acc, vpaddq_s32(low, vmull_high_s16((int16x8_t)a, (int16x8_t)b)));
 }
 static inline i32x4 lookup_i32x4(const uint8_t *t, i32x4 x) { return (i32x4)vqtbl1q_u8(vld1q_u8(t), (uint8x16_t)x); }
 ${portable(2, new Set())}

@@ -184,6 +184,8 @@ export function expression(op: Op, args: readonly string[], needs: Needs, option
       return from === to ? a : to === "bool" || from === "bool" ? cast(from, to, a, needs) : `as_type<${mslType(to)}>(${bare(a)})`;
     case "dot4":
       return `${needs.helper(op.attrs.signedA ? "dot4_signed" : "dot4")}(${a}, ${b}, ${c})`;
+    case "dot2":
+      return `${needs.helper("dot2")}(${a}, ${b}, ${c})`;
     case "byteLookup":
       return `${needs.helper("byte_lookup")}(${needs.table(op.attrs.table as readonly number[])}, ${a})`;
     case "pack4":

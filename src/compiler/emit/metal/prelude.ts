@@ -151,6 +151,12 @@ static inline int alloy_dot4_signed(int a, int b, int c) {
   const int sum = int(u.x) * int(s.x) + int(u.y) * int(s.y) + int(u.z) * int(s.z) + int(u.w) * int(s.w);
   return int(uint(c) + uint(sum));
 }`,
+  dot2: `
+static inline int alloy_dot2(int a, int b, int c) {
+  const short2 u = as_type<short2>(a);
+  const short2 s = as_type<short2>(b);
+  return int(uint(c) + uint(int(u.x) * int(s.x)) + uint(int(u.y) * int(s.y)));
+}`,
   byte_lookup: `
 static inline int alloy_byte_lookup(constant uchar *table, int x) {
   const uchar4 i = as_type<uchar4>(x);
