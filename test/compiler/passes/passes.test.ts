@@ -77,7 +77,9 @@ function smallArguments(ir: KernelIR, r: Random): InterpreterArgs {
           p.dtype.endsWith("64") && p.dtype[0] !== "f" ? BigInt(n) : p.dtype === "f16" || p.dtype === "f32" ? n / 4 : n;
       }
       args[p.name] = memory as HostMemory;
-    } else
+    } else if (p.name === "blocks")
+      args[p.name] = 8; // of 32 columns: k types have 256
+    else
       args[p.name] =
         p.dtype[0] === "f" ? 0.5 : p.dtype === "i64" || p.dtype === "u64" ? 2n : p.name === p.name.toUpperCase() ? r.pick([2, 3]) : 1;
   }
@@ -87,7 +89,9 @@ function smallArguments(ir: KernelIR, r: Random): InterpreterArgs {
 test("stock kernels compute the same after every pass", () => {
   const r = new Random(seed);
   let ran = 0;
-  for (const { kernel, constexprs } of INSTANCES) {
+  // Several instruction sets may have the same kernel.
+  const different = new Map(INSTANCES.map((i) => [i.kernel.symbol(i.constexprs), i]));
+  for (const { kernel, constexprs } of different.values()) {
     const ir = kernel.lower(constexprs);
     const args = smallArguments(ir, r);
     let wanted: string | undefined;
@@ -99,7 +103,7 @@ test("stock kernels compute the same after every pass", () => {
     });
     if (!wanted!.startsWith("kernel_error")) ran++;
   }
-  expect(ran).toBeGreaterThan(INSTANCES.length * 0.8);
+  expect(ran).toBeGreaterThan(different.size * 0.8);
 }, 120_000);
 
 test("passes shrink the stock kernels", () => {
