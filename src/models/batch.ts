@@ -1,6 +1,19 @@
 /** Host side of a ragged batch: from sequences to the index arrays that the kernels read. */
 import type { SequenceStep } from "./api.ts";
 
+/** Work of attention, int32 [tiles][4]: first row, rows, position of the first, where the sequence's blocks begin in the table. */
+export interface TileArrays {
+  /** Of one token each. */
+  decode: Int32Array;
+  /** By most tokens per tile. */
+  prefill: ReadonlyMap<number, Int32Array>;
+}
+
+export interface TileCounts {
+  decode: number;
+  prefill: Map<number, number>;
+}
+
 /** Index arrays in device memory that one step fills. */
 export interface BatchArrays {
   tokens: Int32Array;
@@ -8,22 +21,23 @@ export interface BatchArrays {
   /** block · blockTokens + position in block, per token. */
   slots: Int32Array;
   blockTable: Int32Array;
-  decodeTiles: Int32Array;
-  /** By tokens per tile. */
-  prefillTiles: ReadonlyMap<number, Int32Array>;
+  /** Of all tokens, and of those with an output. */
+  tiles: TileArrays;
+  rowTiles: TileArrays;
+  /** Tokens with an output. */
   rows: Int32Array;
 }
 
 export interface BatchCounts {
   T: number;
   R: number;
-  decodeTiles: number;
-  prefillTiles: Map<number, number>;
+  tiles: TileCounts;
+  rowTiles: TileCounts;
 }
 
 /** Fills the arrays; the caller has checked that everything fits. */
 export function fillBatch(sequences: readonly SequenceStep[], blockTokens: number, to: BatchArrays): BatchCounts {
-  const counts: BatchCounts = { T: 0, R: 0, decodeTiles: 0, prefillTiles: new Map([...to.prefillTiles.keys()].map((k) => [k, 0])) };
+  const counts: BatchCounts = { T: 0, R: 0, tiles: noTiles(to.tiles), rowTiles: noTiles(to.rowTiles) };
   let table = 0;
   for (const s of sequences) {
     const n = s.tokens.length;
@@ -36,19 +50,24 @@ export function fillBatch(sequences: readonly SequenceStep[], blockTokens: numbe
       to.positions[first + i] = position;
       to.slots[first + i] = s.blocks[Math.floor(position / blockTokens)] * blockTokens + (position % blockTokens);
     }
-    if (n === 1) {
-      to.decodeTiles.set([first, 1, s.start, table], 4 * counts.decodeTiles++);
-    } else {
-      for (const [tokens, tiles] of to.prefillTiles) {
-        let at = counts.prefillTiles.get(tokens)!;
-        for (let i = 0; i < n; i += tokens) tiles.set([first + i, Math.min(tokens, n - i), s.start + i, table], 4 * at++);
-        counts.prefillTiles.set(tokens, at);
-      }
-    }
-    if (s.outputs === "last") to.rows[counts.R++] = first + n - 1;
-    if (s.outputs === "all") for (let i = 0; i < n; i++) to.rows[counts.R++] = first + i;
+    addTiles(to.tiles, counts.tiles, first, n, s.start, table);
+    const outputs = s.outputs === "all" ? n : s.outputs === "last" ? 1 : 0;
+    addTiles(to.rowTiles, counts.rowTiles, counts.R, outputs, s.start + n - outputs, table);
+    for (let i = n - outputs; i < n; i++) to.rows[counts.R++] = first + i;
     counts.T += n;
     table += blocks;
   }
   return counts;
+}
+
+const noTiles = (of: TileArrays): TileCounts => ({ decode: 0, prefill: new Map([...of.prefill.keys()].map((k) => [k, 0])) });
+
+function addTiles(to: TileArrays, counts: TileCounts, first: number, n: number, position: number, table: number): void {
+  if (n === 1) to.decode.set([first, 1, position, table], 4 * counts.decode++);
+  if (n <= 1) return;
+  for (const [tokens, tiles] of to.prefill) {
+    let at = counts.prefill.get(tokens)!;
+    for (let i = 0; i < n; i += tokens) tiles.set([first + i, Math.min(tokens, n - i), position + i, table], 4 * at++);
+    counts.prefill.set(tokens, at);
+  }
 }

@@ -1,4 +1,5 @@
-/** From a model description to its three graphs: embedding (tokens -> stream), body (stream -> hidden states, KV written), head (rows -> logits). */
+/** From a model description to its three graphs: embedding (tokens -> stream), body (stream -> hidden states before the last layer, KV
+ * written), head (rows -> logits). */
 import type { KvType } from "../../kernels/kv-cache.ts";
 import { Graph } from "../graph/graph.ts";
 import { add, gather, scale } from "../graph/ops/elementwise.ts";
@@ -11,12 +12,13 @@ import { type BuildContext, part } from "./build-context.ts";
 import type { LayerConfig, LayerNames, ModelDescription } from "./config.ts";
 import { buildGated } from "./ffns/gated.ts";
 import { buildMlp } from "./ffns/mlp.ts";
-import { buildAttention } from "./mixers/attention.ts";
+import { buildAttention, buildKeysAndValues, buildQueries } from "./mixers/attention.ts";
 import type { RopeConfig } from "./rope.ts";
 
 export interface BuiltGraph {
   graph: Graph;
-  result: Tensor;
+  /** Undefined: the graph changes nothing but the cache. */
+  result?: Tensor;
 }
 
 export interface BuiltModel {
@@ -59,22 +61,33 @@ export function buildModel({ config, names }: ModelDescription, weights: WeightS
     embedded = embed.apply(add, [embedded, p], { scale: 1 });
   }
 
+  // The last layer's keys and values are all that later tokens need of it: its other half runs in the head, for rows that have an output.
+  const last = config.layers.length - 1;
   const body = new Graph();
   let x = body.input("embedded", ["T", config.hidden]);
   config.layers.forEach((layer, i) => {
-    x = body.scope(`layers.${i}`, () => buildLayer(context(body), i, layer, names.layers[i], x));
+    body.scope(`layers.${i}`, () => {
+      if (i < last) x = buildLayer(context(body), i, layer, names.layers[i], x);
+      else buildKeysAndValues(context(body), i, layer.mixer, names.layers[i], mixerNorm(context(body), names.layers[i], x));
+    });
   });
+  const stream = last === 0 ? "embedded" : "hidden";
 
   const head = new Graph();
-  let y = head.apply(gather, [head.input("hidden", ["T", config.hidden]), head.input("rows", ["R"], "i32")], {});
+  let y = head.apply(gather, [head.input(stream, ["T", config.hidden]), head.input("rows", ["R"], "i32")], {});
+  y = head.scope(`layers.${last}`, () => buildLayer(context(head), last, config.layers[last], names.layers[last], y));
   y = head.apply(norm, [y], { weight: names.finalNorm, bias: names.finalNormBias, eps: config.norm.eps }, "final_norm");
   y = applyLinear(head, weights, y, [part(names.output ?? { weight: names.embedding }, config.vocab)], { label: "output" });
   if (config.logitScale !== 1 || config.logitSoftcap > 0)
     y = head.apply(scale, [y], { scale: config.logitScale, softcap: config.logitSoftcap });
-  return { embed: { graph: embed, result: embedded }, body: { graph: body, result: x }, head: { graph: head, result: y }, ropes };
+  const hidden = last === 0 ? undefined : x;
+  return { embed: { graph: embed, result: embedded }, body: { graph: body, result: hidden }, head: { graph: head, result: y }, ropes };
 }
 
-/** Pre-norm block: x + mixer(norm(x)), then x + ffn(norm(x)). */
+const mixerNorm = ({ g, config }: BuildContext, names: LayerNames, x: Tensor): Tensor =>
+  g.apply(norm, [x], { weight: names.mixerNorm, bias: names.mixerNormBias, eps: config.norm.eps }, "mixer_norm");
+
+/** Pre-norm block: x + mixer(norm(x)), then x + ffn(norm(x)). Rows with an output alone (x [R, hidden]) have their keys and values in the cache. */
 function buildLayer(b: BuildContext, i: number, layer: LayerConfig, names: LayerNames, x: Tensor): Tensor {
   const { g, config } = b;
   const { eps } = config.norm;
@@ -83,8 +96,9 @@ function buildLayer(b: BuildContext, i: number, layer: LayerConfig, names: Layer
   const into = (stream: Tensor, branch: (residual?: Tensor) => Tensor): Tensor =>
     fused ? branch(stream) : g.apply(add, [stream, branch()], { scale: config.residualScale });
 
-  const a = g.apply(norm, [x], { weight: names.mixerNorm, bias: names.mixerNormBias, eps }, "mixer_norm");
-  const mid = into(x, (residual) => buildAttention(b, i, layer.mixer, names, a, residual));
+  const a = mixerNorm(b, names, x);
+  const mixer = x.shape[0] === "R" ? buildQueries : buildAttention;
+  const mid = into(x, (residual) => mixer(b, i, layer.mixer, names, a, residual));
   const f = g.apply(norm, [mid], { weight: names.ffnNorm, bias: names.ffnNormBias, eps }, "ffn_norm");
   const ffn = layer.ffn;
   return into(mid, (residual) => (ffn.kind === "mlp" ? buildMlp(b, ffn, names, f, residual) : buildGated(b, ffn, names, f, residual)));

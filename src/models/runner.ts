@@ -3,13 +3,15 @@ import { kernelsFor } from "../../kernels/choice.ts";
 import { BLOCK_TOKENS, kvBytes, type KvType } from "../../kernels/kv-cache.ts";
 import { adviseDontNeed } from "../formats/mmap.ts";
 import type { ModelFile } from "../formats/weights.ts";
+import { tilesName } from "../graph/ops/attention.ts";
 import { type LoweredGraph, lowerGraph, type StepSizes } from "../graph/lower.ts";
+import type { Tensor } from "../graph/tensor.ts";
 import { WeightStore } from "../graph/weights.ts";
 import type { Device, DeviceBuffer, Dispatch, Plan } from "../runtime/device.ts";
 import { AlloyError } from "../support/errors.ts";
 import { pauses } from "../support/pauses.ts";
 import type { LoadRunner, ModelRunner, RunnerOptions, SequenceStep, StepResult } from "./api.ts";
-import { type BatchArrays, fillBatch } from "./batch.ts";
+import { type BatchArrays, fillBatch, type TileArrays, type TileCounts } from "./batch.ts";
 import { type BuiltModel, buildModel } from "./build.ts";
 import type { ModelConfig } from "./config.ts";
 import { describeModel } from "./registry.ts";
@@ -126,14 +128,18 @@ export class Runner implements ModelRunner {
       return new Float32Array(v.buffer, v.byteOffset, count);
     };
     const groups = new Set(config.layers.map((l) => weights.kernels.prefillTokens(l.mixer.heads / l.mixer.kvHeads, l.mixer.headDim)));
+    const tiles = (rows: "T" | "R"): TileArrays => ({
+      decode: int(tilesName(rows), 4 * T),
+      prefill: new Map([...groups].map((n) => [n, int(tilesName(rows, n), 4 * T)])),
+    });
     const perSequence = Math.ceil(this.contextLength / BLOCK_TOKENS);
     this.#arrays = {
       tokens: int("tokens", T),
       positions: int("positions", T),
       slots: int("slots", T),
       blockTable: int("blockTable", Math.min(this.maxSequences * perSequence, this.blockCount + this.maxSequences * 4096)),
-      decodeTiles: int("decodeTiles", 4 * T),
-      prefillTiles: new Map([...groups].map((n) => [n, int(`prefillTiles.${n}`, 4 * T)])),
+      tiles: tiles("T"),
+      rowTiles: tiles("R"),
       rows: int("rows", T),
     };
     this.#ropes = built.ropes.map((r, i) => ({
@@ -180,8 +186,7 @@ export class Runner implements ModelRunner {
   async #step(sequences: readonly SequenceStep[]): Promise<StepResult> {
     const counts = fillBatch(sequences, BLOCK_TOKENS, this.#arrays);
     this.#fillRopes(sequences);
-    const prefill = Object.fromEntries([...counts.prefillTiles].map(([n, count]) => [`prefillTiles.${n}`, count]));
-    const sizes = { T: counts.T, R: counts.R, decodeTiles: counts.decodeTiles, ...prefill };
+    const sizes = { T: counts.T, R: counts.R, ...tileSizes("T", counts.tiles), ...tileSizes("R", counts.rowTiles) };
     this.#sizes = sizes;
     // All plans are made before the first one runs: what cannot be made leaves nothing running.
     const firsts = Array.from({ length: Math.ceil(counts.T / this.#embedTokens) }, (_, i) => i * this.#embedTokens);
@@ -256,12 +261,13 @@ export class Runner implements ModelRunner {
   /** Arena and scratch are shared by all plans (they never run at the same time) and grow as larger classes appear. */
   #lower(which: "embed" | "body" | "head", max: { T: number; R: number }, result: DeviceBuffer, buffers = this.#buffers): LoweredGraph {
     const { graph, result: tensor } = this.#built[which];
+    const results: [Tensor, DeviceBuffer][] = tensor ? [[tensor, result]] : [];
     return lowerGraph(graph, {
       device: this.#device,
       weights: this.#weights,
       max,
       buffers,
-      results: new Map([[tensor, result]]),
+      results: new Map(results),
       arena: (bytes) => (this.#arena = this.#grow(this.#arena, bytes)),
       scratch: (bytes) => (this.#scratch = this.#grow(this.#scratch, bytes)),
     });
@@ -341,6 +347,10 @@ export class Runner implements ModelRunner {
     this.#weights.free();
   }
 }
+
+/** Counts under the names of their tiles: sizes of a step. */
+const tileSizes = (rows: "T" | "R", { decode, prefill }: TileCounts): Record<string, number> =>
+  Object.fromEntries([[tilesName(rows), decode], ...[...prefill].map(([n, count]) => [tilesName(rows, n), count] as const)]);
 
 const noLogits = (row: number): Float32Array => {
   throw new AlloyError("internal", `no logits for row ${row}: the step had no output rows`);

@@ -15,7 +15,7 @@ export interface RopeAttrs {
   eps: number;
 }
 
-/** Rotates the query or key heads of x [T, stride] in place; inputs: x, cos [T, R/2], sin [T, R/2]. */
+/** Rotates the query or key heads of x [rows, stride] in place; inputs: x, cos and sin, each [rows, rotaryDim / 2]. */
 export const rope: OpDef<RopeAttrs> = {
   name: "rope",
   vectors: (a) => (a.norm ? [a.norm] : []),
@@ -28,14 +28,15 @@ export const rope: OpDef<RopeAttrs> = {
   lower(ctx, { inputs: [x, cos, sin], attrs: a, output }) {
     const w = a.norm ? ctx.weights.vector(a.norm) : ctx.buffer(cos);
     // The heads of a single row are one range of memory: queries and keys need not wait for each other.
-    const single = ctx.max.T === 1;
+    const rows = x.shape[0] === "R" ? "R" : "T";
+    const single = ctx.max[rows] === 1;
     const y = ctx.buffer(output!);
     const own = single ? y.slice(a.column * 4, a.heads * a.headDim * 4) : y;
     const rotary = [x.shape[1] as number, single ? 0 : a.column, a.headDim, a.rotaryDim, a.eps];
     return [
       {
         program: ctx.program(ropeHeads, { INTERLEAVED: a.interleaved, NORM: a.norm !== undefined, BLOCK: ctx.kernels.blocks.rope }),
-        grid: [a.heads, ctx.slot("T", (s) => s.T), 1],
+        grid: [a.heads, ctx.slot(rows, (s) => s[rows]), 1],
         args: [own, ctx.buffer(cos), ctx.buffer(sin), w, ...rotary],
       },
     ];
