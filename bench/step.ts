@@ -88,7 +88,7 @@ const meeting = Array.from({ length: 200 }, () => {
 const whole = median(walls["logits only"]);
 const share = (ms: number): string => `${ms.toFixed(3)} ms, ${((100 * ms) / whole).toFixed(2)} %`;
 console.log(`a decode step after ${D} tokens, ${device.properties.threads} threads: ${whole.toFixed(2)} ms, median of ${N}`);
-console.log(`JavaScript and seeing for the end: ${share(whole - median(inDispatches))}`);
+console.log(`JavaScript and seeing the end: ${share(whole - median(inDispatches))}`);
 console.log(`${runner.profile().length} dispatches of nothing: ${share(median(meeting))}`);
 for (const [name, v] of Object.entries(sampled)) console.log(`sampling, ${name}: ${share(median(v))}`);
 for (const [name, v] of Object.entries(walls)) console.log(`step, ${name}: ${median(v).toFixed(2)} ms`);

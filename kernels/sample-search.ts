@@ -22,11 +22,19 @@ export const keyOf = fn((al, v) => {
 /** The float of a key. */
 export const valueOf = fn((al, key) => al.bitcast(al.where(key >= 0, key, -key | SIGN), al.f32), { uses: { SIGN } });
 
-/** W cleaned logits from `i` on, -Infinity from `n` on. */
+/**
+ * W cleaned logits from `i` on, a multiple of W; -Infinity from `n` on, and for those that a row's mask does not permit. `words` are the
+ * mask's, a bit for each logit; `masked` says whether there is one.
+ */
 export const tileAt = fn(
-  (al, values, i, n, W) => {
+  (al, values, words, masked, i, n, W) => {
     const k = i + al.arange(W);
-    return clean(al.load(values + k, { mask: k < n, other: -Infinity }));
+    let v = clean(al.load(values + k, { mask: k < n, other: -Infinity }));
+    if (masked) {
+      const permitted = (al.load(words + al.idiv(k, 32), { mask: k < n, other: 0 }) >> (k & 31)) & 1;
+      v = al.where(permitted > 0, v, -Infinity);
+    }
+    return v;
   },
   { uses: { clean } },
 );
@@ -46,9 +54,9 @@ export const countKeys = fn(
 
 /** How many of n logits have at least this key. `least` must be above LOWEST. */
 const countFrom = fn(
-  (al, values, n, least, W) => {
+  (al, values, words, masked, n, least, W) => {
     let count = al.zeros([W], al.i32);
-    for (let i = 0; i < n; i += W) count += al.cast(keyOf(tileAt(values, i, n, W)) >= least, al.i32);
+    for (let i = 0; i < n; i += W) count += al.cast(keyOf(tileAt(values, words, masked, i, n, W)) >= least, al.i32);
     return al.sum(count);
   },
   { uses: { keyOf, tileAt } },
@@ -56,10 +64,10 @@ const countFrom = fn(
 
 /** Sum of exp((logit - max) * scale) over logits of at least this key. `least` must be above LOWEST. */
 export const weightFrom = fn(
-  (al, values, n, least, max, scale, W) => {
+  (al, values, words, masked, n, least, max, scale, W) => {
     let total = al.zeros([W], al.f32);
     for (let i = 0; i < n; i += W) {
-      const v = tileAt(values, i, n, W);
+      const v = tileAt(values, words, masked, i, n, W);
       total += al.where(keyOf(v) >= least, al.exp((v - max) * scale), 0);
     }
     return al.sum(total);
@@ -71,11 +79,11 @@ export const weightFrom = fn(
 export const middle = fn((al, a, b) => (a | b) - ((a ^ b) >> 1));
 
 /**
- * Filters n logits in order of id and draws one; returns its index. `best` is the largest key and `max` its value; `mass` is what top-p
+ * Filters n logits (with a mask as `tileAt` takes it) in order of id and draws one; returns its index. `best` is the largest key and `max` its value; `mass` is what top-p
  * takes a share of where top-k is off; W the logits that are looked at together.
  */
 export const choose = fn(
-  (al, values, n, best, max, mass, topK, topP, logMinP, scale, random, W) => {
+  (al, values, words, masked, n, best, max, mass, topK, topP, logMinP, scale, random, W) => {
     // Kept: keys above `floor`, and the first `ties` that equal it.
     let floor = al.cast(LOWEST + 1, al.i32);
     let ties = n;
@@ -83,24 +91,24 @@ export const choose = fn(
       let high = best;
       while (floor < high) {
         const mid = middle(floor, high);
-        if (countFrom(values, n, mid, W) >= topK) floor = mid;
+        if (countFrom(values, words, masked, n, mid, W) >= topK) floor = mid;
         else high = mid - 1;
       }
-      ties = topK - countFrom(values, n, floor + 1, W);
+      ties = topK - countFrom(values, words, masked, n, floor + 1, W);
     }
     if (topP < 1) {
-      const above = weightFrom(values, n, floor + 1, max, 1, W);
-      const onFloor = countFrom(values, n, floor, W) - countFrom(values, n, floor + 1, W);
+      const above = weightFrom(values, words, masked, n, floor + 1, max, 1, W);
+      const onFloor = countFrom(values, words, masked, n, floor, W) - countFrom(values, words, masked, n, floor + 1, W);
       const whole = topK > 0 ? above + al.cast(al.min(ties, onFloor), al.f32) * al.exp(valueOf(floor) - max) : mass;
       const target = whole * topP;
       const lowest = floor;
       let high = best;
       while (floor < high) {
         const mid = middle(floor, high);
-        if (weightFrom(values, n, mid, max, 1, W) >= target) floor = mid;
+        if (weightFrom(values, words, masked, n, mid, max, 1, W) >= target) floor = mid;
         else high = mid - 1;
       }
-      const missing = (target - weightFrom(values, n, floor + 1, max, 1, W)) / al.exp(valueOf(floor) - max);
+      const missing = (target - weightFrom(values, words, masked, n, floor + 1, max, 1, W)) / al.exp(valueOf(floor) - max);
       const needed = al.max(al.cast(al.ceil(missing), al.i32), 1);
       ties = floor > lowest ? needed : al.min(ties, needed);
     }
@@ -111,8 +119,11 @@ export const choose = fn(
     }
 
     const tieWeight = al.exp((valueOf(floor) - max) * scale);
-    const onFloor = countFrom(values, n, floor, W) - countFrom(values, n, floor + 1, W);
-    const total = weightFrom(values, n, floor + 1, max, scale, W) + al.cast(al.min(ties, onFloor), al.f32) * tieWeight;
+    let total = weightFrom(values, words, masked, n, floor + 1, max, scale, W);
+    if (tieWeight > 0) {
+      const onFloor = countFrom(values, words, masked, n, floor, W) - countFrom(values, words, masked, n, floor + 1, W);
+      total += al.cast(al.min(ties, onFloor), al.f32) * tieWeight;
+    }
     // The tile that the random number falls into, or the last with any weight: sums in another order may leave a rest.
     let left = random * total;
     let from = al.cast(0, al.i32);
@@ -121,7 +132,7 @@ export const choose = fn(
     let found = false;
     let at = al.cast(0, al.i32);
     while (at < n && !found) {
-      const v = tileAt(values, at, n, W);
+      const v = tileAt(values, words, masked, at, n, W);
       const key = keyOf(v);
       const tied = al.min(al.sum(al.cast(key == floor, al.i32)), ties);
       const weight = al.sum(al.where(key > floor, al.exp((v - max) * scale), 0)) + al.cast(tied, al.f32) * tieWeight;
@@ -136,7 +147,7 @@ export const choose = fn(
       at += W;
     }
     // Within it, the last token at which something is left.
-    const v = tileAt(values, from, n, W);
+    const v = tileAt(values, words, masked, from, n, W);
     const key = keyOf(v);
     const tied = al.cumsum(al.cast(key == floor, al.i32));
     const weight = al.where(key > floor || (key == floor && tied <= tiesFrom), al.exp((v - max) * scale), 0);

@@ -34,7 +34,7 @@ export const NOT_SAMPLED = -1;
 
 /**
  * Places in a row's integers (`rowInts`) and floats (`rowFloats`). A list is where its entries lie in `listIds` and `listValues`; a mask
- * is one more than the row's place in `masks` and `unmasked`.
+ * is one more than the row's place in `masks`.
  */
 const INT = { sampled: 0, penalties: 1, penaltyCount: 2, biases: 3, biasCount: 4, topK: 5, seedLow: 6, seedHigh: 7, counter: 8, mask: 9 };
 const FLOAT = { inverseTemperature: 0, topP: 1, logMinP: 2, repeat: 3, frequency: 4, presence: 5 };
@@ -69,7 +69,7 @@ export const samplePartials = kernel(
     const end = al.min(begin + CHUNK, V);
     let largest = al.full([W], -Infinity, al.f32);
     for (let i = begin; i < end; i += W) {
-      const v = tileAt(x, i, V, W);
+      const v = tileAt(x, tileKeys, false, i, V, W);
       const tile = al.idiv(i, TILE);
       if (W === TILE) al.store(tileKeys + row * TILES + tile, al.max(keyOf(v)));
       else {
@@ -80,7 +80,7 @@ export const samplePartials = kernel(
     }
     const max = al.max(largest);
     let sum = al.zeros([W], al.f32);
-    if (max > -Infinity) for (let i = begin; i < end; i += W) sum += al.exp(tileAt(x, i, V, W) - max);
+    if (max > -Infinity) for (let i = begin; i < end; i += W) sum += al.exp(tileAt(x, tileKeys, false, i, V, W) - max);
     const out = partials + (row * CHUNKS + chunk) * 2;
     al.store(out, max);
     al.store(out + 1, al.sum(sum));
@@ -89,9 +89,9 @@ export const samplePartials = kernel(
 );
 
 /**
- * Rows as `samplePartials` left them, parameters as `writeSampling` lays them out. Logits are changed while a row is worked on (mask,
- * penalties, bias; the old values wait in `unmasked` and `saved`) and are as before at the end. masks: [masked rows, V / 32] int32, a bit per
- * token, lowest first; unmasked: [masked rows, V]. tokens: [rows] int32; logSumExp: [rows] float32. Grid: (rows).
+ * Rows as `samplePartials` left them, parameters as `writeSampling` lays them out. Logits are changed while a row is worked on
+ * (penalties, bias; the old values wait in `saved`) and are as before at the end. masks: [masked rows, V / 32] int32, a bit per
+ * token, lowest first. tokens: [rows] int32; logSumExp: [rows] float32. Grid: (rows).
  */
 export const sampleRows = kernel(
   "sample_rows",
@@ -105,7 +105,6 @@ export const sampleRows = kernel(
     listValues: ptr(f32),
     saved: ptr(f32),
     masks: ptr(i32),
-    unmasked: ptr(f32),
     candidateIds: ptr(i32),
     candidateValues: ptr(f32),
     tokens: ptr(i32),
@@ -119,7 +118,7 @@ export const sampleRows = kernel(
   },
   (al, p) => {
     const { logits, tileKeys, partials, rowInts, rowFloats, listIds, listValues, saved, candidateIds, candidateValues } = p;
-    const { masks, unmasked } = p;
+    const { masks } = p;
     const { tokens, logSumExp, V, TILES, CHUNKS, TILE, LANES, W } = p;
     const row = al.programId(0);
     const x = logits + al.cast(row, al.i64) * V;
@@ -148,25 +147,8 @@ export const sampleRows = kernel(
       const frequency = al.load(floats + FLOAT.frequency);
       const presence = al.load(floats + FLOAT.presence);
       const place = al.load(ints + INT.mask);
+      const masked = place > 0;
       const words = masks + (place - 1) * al.idiv(V + 31, 32);
-      const before = unmasked + al.cast(place - 1, al.i64) * V;
-      if (place > 0) {
-        for (let i = 0; i < V; i += W) {
-          const k = i + al.arange(W);
-          const mask = k < V;
-          const old = al.load(x + k, { mask, other: -Infinity });
-          al.store(before + k, old, { mask });
-          const permitted = (al.load(words + al.idiv(k, 32), { mask, other: 0 }) >> (k & 31)) & 1;
-          const v = al.where(permitted > 0, clean(old), -Infinity);
-          al.store(x + k, v, { mask });
-          const tile = al.idiv(i, TILE);
-          if (W === TILE) al.store(tiles + tile, al.max(keyOf(v)));
-          else {
-            const t = tile + al.arange(W / TILE);
-            al.store(tiles + t, al.max(al.reshape(keyOf(v), [W / TILE, TILE]), { axis: 1 }), { mask: t < TILES });
-          }
-        }
-      }
       for (let i = penalties; i < penaltyEnd; i += LANES) {
         const j = i + al.arange(LANES);
         const mask = j < penaltyEnd;
@@ -185,14 +167,26 @@ export const sampleRows = kernel(
         al.store(saved + j, old, { mask });
         al.store(at, clean(old) + al.load(listValues + j, { mask }), { mask });
       }
-      const adjusted = penaltyEnd > penalties || biasEnd > biases || place > 0;
-      for (let i = penalties; i < penaltyEnd; i += 1) {
-        const tile = al.idiv(al.load(listIds + i), TILE);
-        al.store(tiles + tile, al.max(keyOf(tileAt(x, tile * TILE, V, TILE))));
-      }
-      for (let i = biases; i < biasEnd; i += 1) {
-        const tile = al.idiv(al.load(listIds + i), TILE);
-        al.store(tiles + tile, al.max(keyOf(tileAt(x, tile * TILE, V, TILE))));
+      const adjusted = penaltyEnd > penalties || biasEnd > biases || masked;
+      if (masked) {
+        for (let i = 0; i < V; i += W) {
+          const v = keyOf(tileAt(x, words, masked, i, V, W));
+          const tile = al.idiv(i, TILE);
+          if (W === TILE) al.store(tiles + tile, al.max(v));
+          else {
+            const t = tile + al.arange(W / TILE);
+            al.store(tiles + t, al.max(al.reshape(v, [W / TILE, TILE]), { axis: 1 }), { mask: t < TILES });
+          }
+        }
+      } else {
+        for (let i = penalties; i < penaltyEnd; i += 1) {
+          const tile = al.idiv(al.load(listIds + i), TILE);
+          al.store(tiles + tile, al.max(keyOf(tileAt(x, words, false, tile * TILE, V, TILE))));
+        }
+        for (let i = biases; i < biasEnd; i += 1) {
+          const tile = al.idiv(al.load(listIds + i), TILE);
+          al.store(tiles + tile, al.max(keyOf(tileAt(x, words, false, tile * TILE, V, TILE))));
+        }
       }
 
       let best = al.cast(LOWEST, al.i32);
@@ -214,12 +208,13 @@ export const sampleRows = kernel(
           tile = al.min(tile, al.min(al.where(al.load(tiles + k, { mask: k < TILES, other: LOWEST }) == best, k, tile)));
         }
         const k = tile * TILE + al.arange(TILE);
-        token = al.min(al.where(keyOf(tileAt(x, tile * TILE, V, TILE)) == best, k, V));
+        token = al.min(al.where(keyOf(tileAt(x, words, masked, tile * TILE, V, TILE)) == best, k, V));
       } else {
         const low = al.bitcast(al.load(ints + INT.seedLow), al.u32);
         const high = al.bitcast(al.load(ints + INT.seedHigh), al.u32);
         const random = uniform(low, high, al.bitcast(al.load(ints + INT.counter), al.u32));
-        const mass = topP < 1 && adjusted ? weightFrom(x, V, LOWEST + 1, max, 1, W) : sum * al.exp(top - max);
+        // Where top-k comes first, top-p takes its share of what that keeps.
+        const mass = topP < 1 && topK <= 0 && adjusted ? weightFrom(x, words, masked, V, LOWEST + 1, max, 1, W) : sum * al.exp(top - max);
 
         // The rank-th largest tile maximum is at most the rank-th largest logit: all that can be kept lies in tiles that reach it.
         const rank = topK > 0 ? topK : topP < 1 ? RANK : TILES;
@@ -237,7 +232,7 @@ export const sampleRows = kernel(
           for (let i = 0; i < V; i += W) {
             const t = al.idiv(i, TILE) + al.arange(W / TILE);
             if (al.max(al.load(tiles + t, { mask: t < TILES, other: LOWEST })) >= floor) {
-              const v = tileAt(x, i, V, W);
+              const v = tileAt(x, words, masked, i, V, W);
               const kept = keyOf(v) >= floor;
               const at = count + al.cumsum(al.cast(kept, al.i32), { exclusive: true });
               const mask = kept && at < CAPACITY;
@@ -248,9 +243,9 @@ export const sampleRows = kernel(
           }
         }
         let enough = count > 0 && count <= CAPACITY;
-        if (enough && topK <= 0) enough = weightFrom(values, count, LOWEST + 1, max, 1, W) >= mass * topP;
-        if (enough) token = al.load(ids + choose(values, count, best, max, mass, topK, topP, logMinP, scale, random, W));
-        else token = choose(x, V, best, max, mass, topK, topP, logMinP, scale, random, W);
+        if (enough && topK <= 0) enough = weightFrom(values, words, false, count, LOWEST + 1, max, 1, W) >= mass * topP;
+        if (enough) token = al.load(ids + choose(values, words, false, count, best, max, mass, topK, topP, logMinP, scale, random, W));
+        else token = choose(x, words, masked, V, best, max, mass, topK, topP, logMinP, scale, random, W);
       }
 
       for (let i = biases; i < biasEnd; i += LANES) {
@@ -262,13 +257,6 @@ export const sampleRows = kernel(
         const j = i + al.arange(LANES);
         const mask = j < penaltyEnd;
         al.store(x + al.load(listIds + j, { mask }), al.load(saved + j, { mask }), { mask });
-      }
-      if (place > 0) {
-        for (let i = 0; i < V; i += W) {
-          const k = i + al.arange(W);
-          const mask = k < V;
-          al.store(x + k, al.load(before + k, { mask }), { mask });
-        }
       }
     }
     al.store(tokens + row, token);
@@ -319,7 +307,6 @@ export interface SampleBuffers {
   listValues: DeviceBuffer;
   saved: DeviceBuffer;
   masks: DeviceBuffer;
-  unmasked: DeviceBuffer;
   candidateIds: DeviceBuffer;
   candidateValues: DeviceBuffer;
   tokens: DeviceBuffer;
@@ -338,7 +325,6 @@ export function sampleBytes(rows: number, V: number, entries: number, masked: nu
     listValues: lists,
     saved: lists,
     masks: Math.max(4, masked * maskWords(V) * 4),
-    unmasked: Math.max(4, masked * V * 4),
     candidateIds: rows * CAPACITY * 4,
     candidateValues: rows * CAPACITY * 4,
     tokens: rows * 4,
@@ -426,7 +412,7 @@ export function sampleDispatches(
   const chunks = Math.ceil(V / CHUNK);
   const partials = program(samplePartials, sampling.partials);
   const sample = program(sampleRows, sampling.rows);
-  const lists = [b.rowInts, b.rowFloats, b.listIds, b.listValues, b.saved, b.masks, b.unmasked, b.candidateIds, b.candidateValues];
+  const lists = [b.rowInts, b.rowFloats, b.listIds, b.listValues, b.saved, b.masks, b.candidateIds, b.candidateValues];
   return [
     { program: partials, grid: [chunks, rows, 1], args: [logits, b.tileKeys, b.partials, V, tiles, chunks], label: "sample.partials" },
     {

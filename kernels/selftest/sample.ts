@@ -106,7 +106,6 @@ const rows: KernelCases = {
         listValues: float("listValues"),
         saved: float("saved"),
         masks: int("masks"),
-        unmasked: float("unmasked"),
         candidateIds: int("candidateIds"),
         candidateValues: float("candidateValues"),
         tokens: int("tokens"),

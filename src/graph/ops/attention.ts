@@ -1,4 +1,3 @@
-import type { KernelSet } from "../../../kernels/api.ts";
 import { kvBytes, kvStoreDispatch, type KvType } from "../../../kernels/kv-cache.ts";
 import type { Dispatch } from "../../runtime/device.ts";
 import type { OpDef } from "../graph.ts";
