@@ -111,23 +111,34 @@ export function compileAll(
     for (const s of scalar()) units.set(s.symbol, tinyUnit(s.text, s.exports ?? [s.symbol]));
     return units;
   }
+  const open = new Map<string, NativeUnit>();
+  for (const [symbol, path] of compileFiles(compiler, sources, isa, extraFlags)) {
+    const u = open.get(path) ?? openUnit(path);
+    open.set(path, u);
+    units.set(symbol, u);
+  }
+  return units;
+}
+
+/** The same with a given compiler, which may be one for another processor: paths of shared libraries by symbol, nothing opened. */
+export function compileFiles(
+  compiler: { path: string; version: string },
+  sources: readonly CSource[],
+  isa: Isa,
+  extraFlags: readonly string[] = [],
+): Map<string, string> {
+  const paths = new Map<string, string>();
   const flags = [...COMMON_FLAGS, ...isa.flags, ...(isa.gcc ?? []), ...extraFlags];
   const dir = join(cacheDir(), "kernels");
   mkdirSync(dir, { recursive: true });
   const missing: { source: CSource; ref: string }[] = [];
-  const open = new Map<string, NativeUnit>();
-  const load = (source: CSource, file: string): void => {
-    let u = open.get(file);
-    if (!u) open.set(file, (u = openUnit(join(dir, file))));
-    units.set(source.symbol, u);
-  };
   for (const source of sources) {
     const ref = join(dir, `${hash([compiler.version, flags.join(" "), source.symbol, source.text].join("\0"))}.ref`);
     const file = existsSync(ref) ? readFileSync(ref, "utf8") : "";
-    if (file && existsSync(join(dir, file))) load(source, file);
+    if (file && existsSync(join(dir, file))) paths.set(source.symbol, join(dir, file));
     else missing.push({ source, ref });
   }
-  if (!missing.length) return units;
+  if (!missing.length) return paths;
   const understood = [...COMMON_FLAGS, ...isaFlags([compiler.path], isa), ...extraFlags];
   const count = Math.min(missing.length, availableParallelism());
   const groups = Array.from({ length: count }, (_, i) => missing.filter((_, k) => k % count === i));
@@ -157,13 +168,13 @@ export function compileAll(
       for (const { ref, source } of group) {
         writeFileSync(`${ref}.${process.pid}`, file);
         renameSync(`${ref}.${process.pid}`, ref);
-        load(source, file);
+        paths.set(source.symbol, join(dir, file));
       }
     });
   } finally {
     rmSync(work, { recursive: true, force: true });
   }
-  return units;
+  return paths;
 }
 
 function compileError(sources: readonly CSource[], compiler: string, words: string): AlloyError {
