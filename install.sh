@@ -250,6 +250,7 @@ setup_tests() {
   [ -z "$missing" ] || add_packages "the tests" $missing || say "these are missing, and tests that need them will be skipped:$missing"
   setup_browser
   setup_metal
+  setup_arm64
 }
 
 # The chat page is tested in Chromium; a Chrome that is there will do (test/server/web/browser.ts looks in the same places).
@@ -269,6 +270,17 @@ setup_metal() {
   [ -e "$(gcc -print-file-name=include 2>/dev/null)/objc" ] || missing="$missing gcc libobjc-${gcc:-12}-dev"
   # shellcheck disable=SC2086
   [ -z "$missing" ] || add_packages "the tests of Metal" $missing || say "these are missing, and the tests of Metal will be skipped:$missing"
+}
+
+# Kernels for arm64 are tested on other processors under an emulator (test/arm64/device.ts looks for the same programs).
+setup_arm64() {
+  [ "$(uname -sm)" = "Linux x86_64" ] || return 0
+  missing=
+  have qemu-aarch64 || missing="$missing qemu-user"
+  have aarch64-linux-gnu-gcc || missing="$missing gcc-aarch64-linux-gnu"
+  [ -e /usr/aarch64-linux-gnu/include/stdio.h ] || missing="$missing libc6-dev-arm64-cross"
+  # shellcheck disable=SC2086
+  [ -z "$missing" ] || add_packages "the tests of arm64 kernels" $missing || say "these are missing, and the tests of arm64 kernels will be skipped:$missing"
 }
 
 # Coding tools that tests run against Alloy (test/tools), beside the project's own packages: about a gigabyte, unpacked once.

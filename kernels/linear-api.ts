@@ -9,7 +9,7 @@ import { AlloyError } from "../src/support/errors.ts";
 import type { KernelContext, LinearOptions, QuantizeOptions, StepContext, WeightShape } from "./api.ts";
 import { CHUNK, dequantFloatKernels, dequantQuantisedKernels, embedFloatKernels, embedQuantisedKernels, valueConstexprs } from "./embed.ts";
 import { FAMILIES, isFloatType, isQuantised, panelBytes, type QuantisedType } from "./families.ts";
-import { FEW_TOKENS, FLOAT_TILES, linearFloats, linearPanels, PANEL, ROWS } from "./linear-float.ts";
+import { FEW_TOKENS, FLOAT_TILES, linearFloats, linearPanels, panelTile, ROWS } from "./linear-float.ts";
 import { PREFILL_TILE, prefillConstexprs, linearPrefill } from "./linear-prefill.ts";
 import { DECODE_TILES, linear, linearConstexprs } from "./linear.ts";
 import { quantize, RECORD } from "./quantize.ts";
@@ -83,8 +83,9 @@ export function linearDispatches(isa: IsaName, ctx: KernelContext, o: LinearOpti
     const args = [o.w, o.x, o.y, bias, residual, o.T, o.n, o.k, o.k, o.yStride, o.yOffset, epilogue];
     if (o.maxT > FEW_TOKENS) {
       // Programs that share a group of rows each make its panel, so there are no more of them than keep the threads busy.
-      const program = ctx.program(linearPanels[o.type], PANEL);
-      return [{ program, grid: grid(Math.ceil(o.n / PANEL.NR), PANEL.MR, 2 * (ctx.threads ?? 1)), args }];
+      const panel = panelTile(isa);
+      const program = ctx.program(linearPanels[o.type], panel);
+      return [{ program, grid: grid(Math.ceil(o.n / panel.NR), panel.MR, 2 * (ctx.threads ?? 1)), args }];
     }
     const MT = FLOAT_TILES.find((tile) => o.maxT <= tile) ?? FLOAT_TILES[FLOAT_TILES.length - 1];
     const program = ctx.program(linearFloats[o.type], { RN: ROWS, MT });

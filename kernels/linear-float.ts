@@ -4,6 +4,7 @@
  */
 import type { Instance } from "./instances.ts";
 import { bf16, constexpr, dim, f16, f32, kernel, ptr, type Pointer, type Tile } from "../src/compiler/language/index.ts";
+import { ISAS, isaByName, type IsaName } from "../src/runtime/cpu/isa.ts";
 import type { FloatType } from "./families.ts";
 
 const FLOATS = { f32, f16, bf16 };
@@ -85,6 +86,8 @@ const linearFloat = (type: FloatType) =>
 
 /** Rows of a panel, columns of it at a time (128 KiB as float32: a fourth of the smallest level-2 caches; the tile's activations stay in level 1), and tokens per tile. */
 export const PANEL = { NR: 64, KB: 512, MR: 6 } as const;
+/** The same for an instruction set: the sums of a tile have to be few enough vectors that they are held in registers, part of the columns at a time. */
+export const panelTile = (isa: IsaName) => ({ ...PANEL, NR: isaByName(isa).width >= 8 ? 64 : 32 });
 
 /**
  * The same for many tokens: NR rows × KB columns are widened once to a panel, columns outermost, and all token tiles multiply it, MR tokens
@@ -158,5 +161,5 @@ export const linearPanels = { f32: linearPanel("f32"), f16: linearPanel("f16"), 
 
 export const instances: Instance[] = [
   ...Object.values(linearFloats).flatMap((kernel) => FLOAT_TILES.map((MT) => ({ kernel, constexprs: { RN: ROWS, MT } }))),
-  ...Object.values(linearPanels).map((kernel) => ({ kernel, constexprs: PANEL })),
+  ...ISAS.flatMap(({ name: isa }) => Object.values(linearPanels).map((kernel) => ({ kernel, constexprs: panelTile(isa), isa }))),
 ];

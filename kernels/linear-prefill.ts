@@ -48,10 +48,12 @@ export const linearPrefill = kernel(
     NV: constexpr(2),
     KC: constexpr(KC),
     FOLD: constexpr(0),
+    SHIFT: constexpr(0),
+    LANES: constexpr(false),
   },
   (al, p) => {
     const { w, w8, w16, x, xf, y, bias, residual, t, n, blocks, panelWords, stride, offset, epilogue } = p;
-    const { BASE, HIGH, GROUP, SCALES, OFFSET, TABLE, MR, SUB, NV, KC, FOLD } = p;
+    const { BASE, HIGH, GROUP, SCALES, OFFSET, TABLE, MR, SUB, NV, KC, FOLD, SHIFT, LANES } = p;
     const lanes = al.arange(16);
     const K_KIND = SCALES === "k" || SCALES === "kn" || SCALES === "km";
     const PER = K_KIND ? 8 : SCALES === "d" ? 2 : SCALES === "dm" ? 1 : 4;
@@ -102,6 +104,8 @@ export const linearPrefill = kernel(
                 const moved = bit > BASE ? high >> (bit - BASE) : high << (BASE - bit);
                 value = value | (moved & ((HIGH === 1 ? 0x01010101 : 0x03030303) << BASE));
               }
+              if (SHIFT === 128) value = value ^ 0x80808080;
+              else if (SHIFT > 0) value = ((value | 0x80808080) - SHIFT * 0x01010101) ^ 0x80808080;
               al.store(codes + ((b * 8 + step) * NV + v) * 16 + lanes, value);
             }
             const to = ((b * GROUPS + g) * NV + v) * 16 + lanes;
@@ -162,8 +166,11 @@ export const linearPrefill = kernel(
                   const u: Tile[] = [];
                   for (const v of al.unroll(NV)) u.push(al.load(codes + ((b * 8 + g * STEPS + s) * NV + v) * 16 + lanes));
                   for (const m of al.unroll(SUB)) {
-                    const a = al.load(records + xr + m * 16 + g * STEPS + s);
-                    for (const v of al.unroll(NV)) c[m * NV + v] = al.dot4(u[v], a, c[m * NV + v], { smallA: SMALL });
+                    const step = g * STEPS + s;
+                    const at = records + xr + m * 16;
+                    const a = LANES ? al.extract(al.load(at + (step & ~3) + al.arange(4)), step & 3) : al.load(at + step);
+                    for (const v of al.unroll(NV))
+                      c[m * NV + v] = al.dot4(u[v], a, c[m * NV + v], { signedA: SHIFT > 0, smallA: SMALL && SHIFT === 0 });
                   }
                 }
                 for (const v of al.unroll(NV)) {
@@ -220,7 +227,9 @@ const folds = (type: QuantisedType, isa: IsaName): boolean => isa.endsWith("vnni
 export function prefillConstexprs(type: QuantisedType, isa: IsaName) {
   const { base, high, group, scales, offset, table } = FAMILIES[type];
   const sizes = { MR: PREFILL_TILE, KC, ...REGISTER_TILES[isa], FOLD: folds(type, isa) ? 1 : 0 };
-  return { BASE: base, HIGH: high, GROUP: group, SCALES: scales, OFFSET: offset, TABLE: table, ...sizes };
+  const signed = isa === "neon-dotprod";
+  const bytes = signed ? { OFFSET: 0, SHIFT: offset, LANES: true } : { OFFSET: offset, SHIFT: 0, LANES: false };
+  return { BASE: base, HIGH: high, GROUP: group, SCALES: scales, TABLE: table, ...bytes, ...sizes };
 }
 
 export const instances: Instance[] = Object.entries(REGISTER_TILES).flatMap(([isa]) =>

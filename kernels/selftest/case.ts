@@ -28,8 +28,8 @@ export interface KernelCases {
   why?: string;
   /** Set for a kernel that is written for one kind of device and that the other has no form of. */
   only?: "cpu" | "gpu";
-  /** Cases for CPUs, with values that their kernels are compiled for, or for GPUs. */
-  cases(next: Random, target: "cpu" | "gpu"): Iterable<Case>;
+  /** Cases for CPUs, with values that their kernels are compiled for, or for GPUs. `isa`: instruction set of a CPU. */
+  cases(next: Random, target: "cpu" | "gpu", isa?: string): Iterable<Case>;
 }
 
 /** Numbers in [0, 1). */

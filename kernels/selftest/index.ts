@@ -30,23 +30,24 @@ export interface KernelReport {
 
 export interface SelftestOptions {
   seed?: number;
-  /** Part of the kernels' names. */
-  only?: string;
+  /** Part of the kernels' names, or what matches them. */
+  only?: string | RegExp;
 }
 
 /** Compares kernel after kernel; the caller prints as they come. Errors of a device are failures of the kernel. */
 export async function* selftest(device: Device, options: SelftestOptions = {}): AsyncGenerator<KernelReport> {
-  const target = device.properties.kind === "cpu" ? "cpu" : "gpu";
-  const chosen = KERNEL_CASES.filter((k) => k.only === undefined || k.only === target).filter(
-    (k) => options.only === undefined || k.kernel.name.includes(options.only),
-  );
+  const { kind, isa } = device.properties;
+  const target = kind === "cpu" ? "cpu" : "gpu";
+  const { only } = options;
+  const wanted = (name: string): boolean => only === undefined || (typeof only === "string" ? name.includes(only) : only.test(name));
+  const chosen = KERNEL_CASES.filter((k) => (k.only === undefined || k.only === target) && wanted(k.kernel.name));
   const seed = options.seed ?? 1;
   if (target === "cpu") compileTogether(device, chosen, seed);
   for (const k of chosen) {
     const started = performance.now();
     const failures: string[] = [];
     let [count, worst] = [0, 0];
-    for (const c of k.cases(randomFrom(seed), target)) {
+    for (const c of k.cases(randomFrom(seed), target, isa)) {
       count++;
       try {
         const error = await compare(device, k, c);
@@ -66,7 +67,7 @@ function compileTogether(device: Device, kernels: readonly KernelCases[], seed: 
   const any = device.allocate(LEAST_BYTES);
   try {
     const dispatches = kernels.flatMap((k) =>
-      Array.from(k.cases(randomFrom(seed), "cpu"), ({ constexprs, args }): Dispatch => {
+      Array.from(k.cases(randomFrom(seed), "cpu", device.properties.isa), ({ constexprs, args }): Dispatch => {
         const names = Object.entries(k.kernel.signature).filter(([, p]) => p.kind !== "constexpr");
         const program = compileProgram(device, k.kernel, constexprs);
         return { program, grid: [0, 0, 0], args: names.map(([name]) => (typeof args[name] === "number" ? args[name] : any)) };

@@ -26,8 +26,8 @@ export const WITHOUT_ARM64: string | undefined =
     ? "this processor is arm64: its own tests are those of the CPU device"
     : !QEMU
       ? "no qemu-aarch64 (Debian: qemu-user)"
-      : !COMPILER || !existsSync(SYSROOT)
-        ? "no aarch64-linux-gnu-gcc (Debian: gcc-aarch64-linux-gnu)"
+      : !COMPILER || !existsSync(join(SYSROOT, "include/stdio.h"))
+        ? "no aarch64-linux-gnu-gcc with a C library (Debian: gcc-aarch64-linux-gnu, libc6-dev-arm64-cross)"
         : undefined;
 
 /** The least processor that has what an instruction set needs: an instruction beyond it ends the process. */
@@ -139,7 +139,16 @@ class Arm64Process {
     for (const pipe of [input, output]) rmSync(pipe, { force: true });
     if (Bun.spawnSync(["mkfifo", input, output]).exitCode !== 0) throw new Error(`no pipe can be made in ${dir}`);
     const command = [...qemu(isa), driver(), arena, String(ARENA_BYTES), String(BASE), String(threads)];
-    this.child = Bun.spawn(["sh", "-c", `i=$1 o=$2 e=$3; shift 3; exec "$@" <"$i" >"$o" 2>"$e"`, "sh", input, output, this.errors, ...command]);
+    this.child = Bun.spawn([
+      "sh",
+      "-c",
+      `i=$1 o=$2 e=$3; shift 3; exec "$@" <"$i" >"$o" 2>"$e"`,
+      "sh",
+      input,
+      output,
+      this.errors,
+      ...command,
+    ]);
     // Opened for both, a pipe is there at once; opened for reading, when the process has opened its end.
     this.to = openSync(input, "r+");
     this.from = openSync(output, "r");
@@ -148,7 +157,7 @@ class Arm64Process {
   /** The answer to a plan; undefined when the process has ended instead. */
   run(job: Uint8Array): number | undefined {
     const message = Buffer.concat([new Uint8Array(BigUint64Array.of(BigInt(job.length)).buffer), job]);
-    for (let at = 0; at < message.length; ) at += writeSync(this.to, message, at);
+    for (let at = 0; at < message.length;) at += writeSync(this.to, message, at);
     const answer = new Uint8Array(1);
     return readSync(this.from, answer) === 1 ? answer[0] : undefined;
   }
@@ -172,7 +181,10 @@ class Arm64Device implements Device {
   private readonly libraries = new Map<string, string>();
   private process: Arm64Process | undefined;
 
-  constructor(private readonly target: Arm64Isa) {
+  constructor(
+    private readonly target: Arm64Isa,
+    private readonly flags: readonly string[],
+  ) {
     this.isa = isaByName(target);
     this.properties = { name: PROCESSORS[target], kind: "cpu", isa: target, threads: 2, memoryBytes: ARENA_BYTES, hostPointers: false };
   }
@@ -195,7 +207,7 @@ class Arm64Device implements Device {
     if (slots > 0) throw new Error("plans of the arm64 process have no slots");
     const symbols = [...new Set(dispatches.map((d) => d.program.symbol))];
     const missing = symbols.filter((s) => !this.libraries.has(s)).map((s) => ({ symbol: s, text: this.sources.get(s)!.text(this.target) }));
-    for (const [symbol, path] of compileFiles(compiler(), missing, this.isa)) this.libraries.set(symbol, path);
+    for (const [symbol, path] of compileFiles(compiler(), missing, this.isa, this.flags)) this.libraries.set(symbol, path);
     const job = this.encode(dispatches, symbols);
     const run = (): void => this.run(job);
     const none = (): never => {
@@ -237,8 +249,11 @@ class Arm64Device implements Device {
   }
 }
 
-/** An arm64 processor of the least kind that has the instruction set. Throws where WITHOUT_ARM64 says why there is none. */
-export function createArm64Device(isa: Arm64Isa): Device {
+/**
+ * An arm64 processor of the least kind that has the instruction set. `flags` are put behind those that kernels are compiled with for releases.
+ * Throws where WITHOUT_ARM64 says why there is none.
+ */
+export function createArm64Device(isa: Arm64Isa, flags: readonly string[] = []): Device {
   if (WITHOUT_ARM64) throw new Error(WITHOUT_ARM64);
-  return new Arm64Device(isa);
+  return new Arm64Device(isa, flags);
 }

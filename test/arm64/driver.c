@@ -48,7 +48,7 @@ int main(int argc, char **argv) {
   /* Where the host has said in arguments that it is. */
   if (arena < 0 || mmap((void *)base, strtoull(argv[2], 0, 10), PROT_READ | PROT_WRITE, MAP_SHARED, arena, 0) != (void *)base)
     die("cannot be mapped", argv[1]);
-  void *pool = alloy_pool_create(atoi(argv[4]));
+  void *pool = alloy_pool_create(atoi(argv[4]), atoi(argv[4]));
   while (read_all(&bytes, sizeof(bytes))) {
     uint64_t *job = malloc(bytes);
     if (!job || !read_all(job, bytes)) die("was cut short", "a plan");

@@ -4,7 +4,7 @@ import { elements, isFloat, isInt } from "../../ir/types.ts";
 import { AlloyError } from "../../../support/errors.ts";
 import type { Emitter } from "./emitter.ts";
 import type { Lin, Rep } from "./values.ts";
-import { addLin, cName, isConstLin, isZero, lin, linText, memoryType, mulLin, negLin, storedType, vectorType } from "./values.ts";
+import { addLin, cName, isConstLin, isZero, key, lin, linText, memoryType, mulLin, negLin, storedType, vectorType } from "./values.ts";
 
 const INFIX: Record<string, string> = { add: "+", sub: "-", mul: "*", and: "&", or: "|", xor: "^" };
 const COMPARE: Record<string, string> = { eq: "==", ne: "!=", lt: "<", le: "<=", gt: ">", ge: ">=" };
@@ -96,8 +96,11 @@ export function expression(e: Emitter, op: Op, w: number, args: readonly string[
       return castExpression(from, to, w, a);
     case "bitcast":
       return bitcast(from, to, w, a);
-    case "dot4":
+    case "dot4": {
+      const lane = w === 4 && e.isa.name === "neon-dotprod" && (op.attrs.signedA || op.attrs.smallA) && laneOf(e, op.args[1]);
+      if (lane) return `DOT4_LANE(${c}, ${a}, ${lane.vector}, ${lane.index})`;
       return `${op.attrs.signedA ? "dot4s" : op.attrs.smallA ? "dot4u7" : "dot4"}_i32x${w}(${c}, ${a}, ${b})`;
+    }
     case "dot2":
       return `dot2_i32x${w}(${c}, ${a}, ${b})`;
     case "byteLookup":
@@ -110,6 +113,17 @@ export function expression(e: Emitter, op: Op, w: number, args: readonly string[
     default:
       return `${op.op}_${T}(${args.join(", ")})`;
   }
+}
+
+/** For a value that is one extracted element everywhere: the vector of four lanes in registers that holds the element, and where. */
+function laneOf(e: Emitter, v: Value): { vector: string; index: number } | undefined {
+  let op = e.analysis.definition(v);
+  while (op?.op === "broadcast") op = e.analysis.definition(op.args[0]);
+  const rep = op?.op === "extract" ? e.rep(op.args[0]) : undefined;
+  if (!op || rep?.kind !== "regs" || op.args[0].type.shape.length !== 1) return undefined;
+  const [at] = op.attrs.index as readonly number[];
+  const chunk = rep.chunks.find((c) => c.w === 4 && c.idx[0] <= at && at < c.idx[0] + 4);
+  return chunk && { vector: rep.names.get(key(chunk.idx))!, index: at - chunk.idx[0] };
 }
 
 /** Name of the constant byte table of a byteLookup; tables are written before the function. */

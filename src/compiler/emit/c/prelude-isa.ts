@@ -291,6 +291,8 @@ static inline f32x4 cvt_f16_f32x4(u16x4 x) { return (f32x4)vcvt_f32_f16((float16
 static inline u16x4 cvt_f32_f16x4(f32x4 x) { return (u16x4)vcvt_f16_f32((float32x4_t)x); }
 static inline i32x4 dot4s_i32x4(i32x4 acc, i32x4 a, i32x4 b) { return (i32x4)vdotq_s32((int32x4_t)acc, (int8x16_t)a, (int8x16_t)b); }
 static inline i32x4 dot4u7_i32x4(i32x4 acc, i32x4 a, i32x4 b) { return dot4s_i32x4(acc, a, b); }
+/* b: one lane for all, read by the instruction itself */
+#define DOT4_LANE(acc, a, b, lane) ((i32x4)vdotq_laneq_s32((int32x4_t)(acc), (int8x16_t)(a), (int8x16_t)(b), lane))
 static inline i32x4 dot4_i32x4(i32x4 acc, i32x4 a, i32x4 b) {
   /* unsigned a: (a - 128)·b + 128·Σb, both by the signed instruction */
   int32x4_t t = vdotq_s32((int32x4_t)acc, (int8x16_t)veorq_u8((uint8x16_t)a, vdupq_n_u8(128)), (int8x16_t)b);
