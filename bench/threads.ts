@@ -16,6 +16,8 @@ const { values } = parseArgs({
     busy: { type: "string", default: "0,1,2,8" },
     threads: { type: "string", default: "1,2" },
     model: { type: "string" },
+    /** `alloy` or `llama.cpp` alone: beside other work the latter takes minutes. */
+    only: { type: "string" },
     prompt: { type: "string", default: "128" },
     gen: { type: "string", default: "8" },
     rounds: { type: "string", default: "1" },
@@ -77,7 +79,12 @@ if (model) {
 }
 for (const threads of numbers(values.threads)) {
   for (const busy of numbers(values.busy)) {
-    const others = Array.from({ length: busy }, () => Bun.spawn(["sh", "-c", "while :; do :; done"]));
+    // They end with this process, however it does.
+    const others = Array.from({ length: busy }, () =>
+      Bun.spawn(["sh", "-c", `while kill -0 ${process.pid}; do n=0; while [ $n -lt 100000 ]; do n=$((n + 1)); done; done`], {
+        stderr: "ignore",
+      }),
+    );
     try {
       if (!model) {
         const [empty, full] = [region(threads, 0), region(threads, 4000)];
@@ -86,11 +93,12 @@ for (const threads of numbers(values.threads)) {
       }
       const [ours, theirs]: [Rates[], Rates[]] = [[], []];
       for (let round = 0; round < Number(values.rounds); round++) {
-        ours.push(rates([...values.alloy.split(" "), "bench", model, "--reps", "1", "--json"], threads));
-        theirs.push(rates([...values.node.split(" "), join(import.meta.dir, "llama-cpp.mjs"), model], threads));
+        if (values.only !== "llama.cpp") ours.push(rates([...values.alloy.split(" "), "bench", model, "--reps", "1", "--json"], threads));
+        if (values.only !== "alloy")
+          theirs.push(rates([...values.node.split(" "), join(import.meta.dir, "llama-cpp.mjs"), model], threads));
       }
       for (const test of ["prefill", "decode"] as const) {
-        const [a, b] = [ours, theirs].map((all) => median(all.map((r) => r[test])));
+        const [a, b] = [ours, theirs].map((all) => (all.length > 0 ? median(all.map((r) => r[test])) : NaN));
         cells(threads, busy, test, a.toFixed(1), b.toFixed(1), (a / b).toFixed(2));
       }
     } finally {
