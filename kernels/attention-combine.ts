@@ -3,7 +3,7 @@ import { constexpr, dim, i32, f32, kernel, ptr } from "../src/compiler/language/
 
 /**
  * Joins the pieces of the context of every decode tile. A piece of a KV head: results [BM][D], not divided, maxima [BM], sums [BM]; a sum of 0
- * is an empty piece. Grid: (tiles, query heads).
+ * is an empty piece. DP elements of a head at a time. Grid: (tiles, query heads).
  */
 export const attentionCombine = kernel(
   "attention_combine",
@@ -13,32 +13,31 @@ export const attentionCombine = kernel(
     y: ptr(f32),
     KVH: dim,
     G: dim,
+    BM: dim,
+    D: dim,
     SPLITS: constexpr(8),
-    BM: constexpr(8),
-    D: constexpr(128),
     DP: constexpr(128),
   },
-  (al, { parts, tiles, y, KVH, G, SPLITS, BM, D, DP }) => {
+  (al, { parts, tiles, y, KVH, G, BM, D, SPLITS, DP }) => {
     const tile = al.programId(0);
     const head = al.programId(1);
     const row = head % G;
     const from = parts + (tile * KVH + al.idiv(head, G)) * (SPLITS * BM * (D + 2));
-    const d = al.arange(DP);
     const s = al.arange(SPLITS) * (BM * (D + 2)) + BM * D + row;
     const tops = al.load(from + s);
     const top = al.max(tops);
     const total = al.sum(al.load(from + s + BM) * al.exp(tops - top));
-    let sums = al.zeros([DP], al.f32);
-    for (let i = 0; i < SPLITS; i++) {
-      const part = from + i * (BM * (D + 2));
-      const own = al.load(part + BM * D + row);
-      if (al.load(part + BM * D + BM + row) > 0) sums = al.fma(al.load(part + row * D + d, { mask: d < D }), al.exp(own - top), sums);
-    }
     const to = al.load(tiles + tile * 4) * (KVH * G * D) + head * D;
-    al.store(y + to + d, sums / total, { mask: d < D });
+    for (let c = 0; c < D; c += DP) {
+      const d = c + al.arange(DP);
+      let sums = al.zeros([DP], al.f32);
+      for (let i = 0; i < SPLITS; i++) {
+        const part = from + i * (BM * (D + 2));
+        const own = al.load(part + BM * D + row);
+        if (al.load(part + BM * D + BM + row) > 0) sums = al.fma(al.load(part + row * D + d, { mask: d < D }), al.exp(own - top), sums);
+      }
+      al.store(y + to + d, sums / total, { mask: d < D });
+    }
   },
   { distinct: true },
 );
-
-/** Compile-time values for SPLITS pieces of BM rows. */
-export const combineConstexprs = (SPLITS: number, BM: number, D: number) => ({ SPLITS, BM, D, DP: Math.ceil(D / 8) * 8 });

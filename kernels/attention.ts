@@ -14,7 +14,7 @@
  * Grid: (tiles, KVH), and with a third axis as many pieces of the context, which ./attention-combine.ts joins (Dao et al. 2023, "Flash-Decoding").
  */
 import type { Dispatch } from "../src/runtime/device.ts";
-import { attentionCombine, combineConstexprs } from "./attention-combine.ts";
+import { attentionCombine } from "./attention-combine.ts";
 import type { AttentionOptions, OpContext } from "./api.ts";
 import type { Instance } from "./instances.ts";
 import { constexpr, dim, f16, f32, fn, i32, i8, kernel, ptr, scalar } from "../src/compiler/language/index.ts";
@@ -292,9 +292,12 @@ export function attentionConfig({ D, G, kv, phase }: AttentionShape, isa: IsaNam
   return { kernel: attentionKernels[kv], constexprs };
 }
 
+/** Elements of a head that pieces are joined for at a time, and most pieces. */
+const [COMBINED, MOST_SPLITS] = [64, 8];
+
 /** Pieces of the context: enough work for every thread where a step has few tiles. */
 const splitsFor = (phase: "prefill" | "decode", programs: number, threads: number): number =>
-  phase === "prefill" || programs >= 2 * threads ? 1 : Math.min(8, 2 ** Math.ceil(Math.log2((2 * threads) / programs)));
+  phase === "prefill" || programs >= 2 * threads ? 1 : Math.min(MOST_SPLITS, 2 ** Math.ceil(Math.log2((2 * threads) / programs)));
 
 export function attentionDispatches(isa: IsaName, ctx: OpContext, o: AttentionOptions): Dispatch[] {
   const { G, D, KVH } = o;
@@ -309,18 +312,21 @@ export function attentionDispatches(isa: IsaName, ctx: OpContext, o: AttentionOp
     args: [...buffers, o.stride, o.column, KVH, G, D, o.window, o.sinks === undefined ? 0 : 1, o.scale, o.softcap],
   };
   if (splits === 1) return [attend];
-  const program = ctx.program(attentionCombine, combineConstexprs(splits, padded, D));
-  return [attend, { program, grid: [o.count, KVH * G, 1], args: [y, o.tiles, o.y, KVH, G] }];
+  const program = ctx.program(attentionCombine, { SPLITS: splits, DP: COMBINED });
+  return [attend, { program, grid: [o.count, KVH * G, 1], args: [y, o.tiles, o.y, KVH, G, padded, D] }];
 }
 
 const ISA_NAMES = ["avx512-vnni", "avx512", "avx-vnni", "avx2", "neon-dotprod", "baseline"] as const;
 
 /** Heads of 64, 128, 192 and 256 elements by one instance, of 32, 96 and 160 by another; up to four query heads of a KV head, and twice as many and so on. */
-export const instances: Instance[] = ISA_NAMES.flatMap((isa) =>
-  (["f16", "q8_0"] as const).flatMap((kv) =>
-    [96, 128, 256].flatMap((D) => [
-      { ...attentionConfig({ D, G: 1, kv, phase: "prefill" }, isa), isa },
-      ...[1, 2, 3, 4].map((G) => ({ ...attentionConfig({ D, G, kv, phase: "decode" }, isa), isa })),
-    ]),
+export const instances: Instance[] = [
+  ...ISA_NAMES.flatMap((isa) =>
+    (["f16", "q8_0"] as const).flatMap((kv) =>
+      [96, 128, 256].flatMap((D) => [
+        { ...attentionConfig({ D, G: 1, kv, phase: "prefill" }, isa), isa },
+        ...[1, 2, 3, 4].map((G) => ({ ...attentionConfig({ D, G, kv, phase: "decode" }, isa), isa })),
+      ]),
+    ),
   ),
-);
+  ...[2, 4, MOST_SPLITS].map((SPLITS) => ({ kernel: attentionCombine, constexprs: { SPLITS, DP: COMBINED } })),
+];

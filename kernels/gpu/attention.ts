@@ -9,7 +9,7 @@
 import { constexpr, dim, f16, f32, fn, i32, i8, kernel, ptr, scalar } from "../../src/compiler/language/index.ts";
 import type { Dispatch } from "../../src/runtime/device.ts";
 import type { AttentionOptions, OpContext } from "../api.ts";
-import { attentionCombine, combineConstexprs } from "../attention-combine.ts";
+import { attentionCombine } from "../attention-combine.ts";
 import { BLOCK_TOKENS, KV_GROUP } from "../kv-cache.ts";
 import { toHalf } from "./matmul.ts";
 import type { GpuTuning } from "./tuning.ts";
@@ -174,9 +174,9 @@ export function gpuAttention(tuning: GpuTuning, ctx: OpContext, o: AttentionOpti
   ];
   if (scratch)
     dispatches.push({
-      program: ctx.program(attentionCombine, combineConstexprs(SPLITS, BM, o.D)),
+      program: ctx.program(attentionCombine, { SPLITS, DP }),
       grid: [o.count, o.KVH * o.G, 1],
-      args: [scratch, o.tiles, o.y, o.KVH, o.G],
+      args: [scratch, o.tiles, o.y, o.KVH, o.G, BM, o.D],
     });
   return dispatches;
 }

@@ -5,7 +5,7 @@
 import { QUANTISED_TYPES } from "../families.ts";
 import type { Instance } from "../instances.ts";
 import { KV_TYPES } from "../kv-cache.ts";
-import { attentionCombine, combineConstexprs } from "../attention-combine.ts";
+import { attentionCombine } from "../attention-combine.ts";
 import { flashConfig, flashKernels } from "./attention.ts";
 import { matmulFloatKernels, matmulQuantisedKernels } from "./matmul.ts";
 import { matvecFloatKernels, matvecQuantisedKernels } from "./matvec.ts";
@@ -19,7 +19,7 @@ const flash: Instance[] = KV_TYPES.flatMap((kv) =>
     (["prefill", "decode"] as const).flatMap((phase) => {
       const { SPLITS, ...c } = flashConfig(GPU_TUNING, { D, G: 4, KVH: 8, kv, phase, maxCount: 1 });
       const own = { kernel: flashKernels[kv], constexprs: { ...c, D, SPLIT: SPLITS > 1, SINKS: false, SOFTCAP: false } };
-      return SPLITS > 1 ? [own, { kernel: attentionCombine, constexprs: combineConstexprs(SPLITS, c.BM, D) }] : [own];
+      return SPLITS > 1 ? [own, { kernel: attentionCombine, constexprs: { SPLITS, DP: c.DP } }] : [own];
     }),
   ),
 );

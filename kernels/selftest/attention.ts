@@ -1,6 +1,6 @@
 /** Cases of attention: prefill and decode tiles of two sequences over shuffled blocks. */
 import { attentionConfig, attentionKernels, prefillTokens } from "../attention.ts";
-import { attentionCombine, combineConstexprs } from "../attention-combine.ts";
+import { attentionCombine } from "../attention-combine.ts";
 import { flashConfig, flashKernels, gpuPrefillTokens } from "../gpu/attention.ts";
 import { DEBUG_TUNING, GPU_TUNING } from "../gpu/tuning.ts";
 import { BLOCK_TOKENS, KV_TYPES, kvBytes, type KvType } from "../kv-cache.ts";
@@ -196,8 +196,9 @@ const combine: KernelCases = {
         }
       }
       const tiles = Int32Array.from({ length: count * 4 }, (_, i) => (i % 4 === 0 ? count - 1 - i / 4 : 0));
-      const args = { parts, tiles, y: floats(next, count * KVH * G * D), KVH, G };
-      const constexprs = combineConstexprs(SPLITS, BM, D);
+      const args = { parts, tiles, y: floats(next, count * KVH * G * D), KVH, G, BM, D };
+      // At once, or in two steps.
+      const constexprs = { SPLITS, DP: D > 8 ? Math.ceil(D / 16) * 8 : D };
       yield { what: `${count} tokens, ${KVH}x${G} heads of ${D}, ${SPLITS} pieces`, constexprs, grid: [count, KVH * G, 1], args };
     }
   },
