@@ -33,14 +33,15 @@ function roundToBytes(x: Float32Array, stride: number, kColumn: number, vColumn:
         }
 }
 
-const runners: ["cpu" | "gpu", string, () => Runner, number][] = [
-  ["cpu", "interpreter", interpreterRunner, 40],
-  ["cpu", "cpu", () => deviceRunner(device), 300],
-  ["gpu", "interpreter", interpreterRunner, 40],
-  ["gpu", "cpu", () => deviceRunner(device), 300],
+/** Whether every case is run: GPU kernels are compiled for each shape, so on the CPU those cases have to do that differ in what is compiled. */
+const runners: ["cpu" | "gpu", string, () => Runner, number, boolean][] = [
+  ["cpu", "interpreter", interpreterRunner, 40, true],
+  ["cpu", "cpu", () => deviceRunner(device), 300, true],
+  ["gpu", "interpreter", interpreterRunner, 40, true],
+  ["gpu", "cpu", () => deviceRunner(device), 300, false],
 ];
 
-describe.each(runners)("%s kernels, %s", (name, _, make, most) => {
+describe.each(runners)("%s kernels, %s", (name, _, make, most, all) => {
   const run = make();
   const next = random(SEED);
   const set = kernelsFor({ kind: "cpu", isa: "baseline" }, name);
@@ -177,12 +178,13 @@ describe.each(runners)("%s kernels, %s", (name, _, make, most) => {
       [{ ...base, D: 16, G: 2, kv: "f16", phase: "prefill" }, [{ start: 0, tokens: 13 }]],
       [{ ...base, D: 80, G: 1, kv: "f16", phase: "decode" }, [{ start: 20, tokens: 1 }]],
       [{ ...base, D: 136, G: 9, kv: "f16", phase: "prefill" }, [{ start: 20, tokens: 3 }]],
-      [{ ...base, D: 32, G: 2, KVH: 2, kv: "q8_0", phase: "prefill" }, [{ start: 60, tokens: 7 }]],
+      [{ ...base, D: 40, G: 2, KVH: 2, kv: "q8_0", phase: "prefill" }, [{ start: 60, tokens: 7 }]],
       [{ ...base, D: 80, G: 3, kv: "q8_0", phase: "decode" }, [{ start: far, tokens: 1 }]],
       [{ ...base, D: 24, G: 2, KVH: 2, kv: "q8_0", sinks: true, window: 9, phase: "prefill" }, [{ start: 3, tokens: 14 }]],
-      [{ ...base, D: 12, G: 2, KVH: 2, sinks: true, window: 40, phase: "decode" }, [{ start: far, tokens: 1 }]],
+      [{ ...base, D: 48, G: 2, KVH: 2, sinks: true, window: 40, phase: "decode" }, [{ start: far, tokens: 1 }]],
     ];
-    for (const [shape, sequences] of cases)
+    const compiled = cases.filter(([{ D, sinks }]) => D >= 80 || sinks);
+    for (const [shape, sequences] of all ? cases : compiled)
       expect({ shape, sequences, ok: attend(shape, sequences) < within(shape) }).toEqual({ shape, sequences, ok: true });
   });
 });
