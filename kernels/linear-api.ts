@@ -96,7 +96,7 @@ export function linearDispatches(isa: IsaName, ctx: KernelContext, o: LinearOpti
   const tile = tokenTile(o.maxT);
   const many = prefillConstexprs(type, isa);
   const [program, NV] =
-    tile === PREFILL_TILE ? [ctx.program(linearPrefill, many), many.NV] : [ctx.program(linear, linearConstexprs(type, tile)), 1];
+    tile === PREFILL_TILE ? [ctx.program(linearPrefill, many), many.NV] : [ctx.program(linear, linearConstexprs(type, tile, isa)), 1];
   const size = panelBytes(FAMILIES[type], o.k) / 4;
   const args = [o.w, o.w, o.w, o.xq, o.xq, o.y, bias, residual, o.T, o.n, o.k / 32, size, o.yStride, o.yOffset, epilogue];
   return [{ program, grid: grid(Math.ceil(o.n / (16 * NV)), tile), args }];

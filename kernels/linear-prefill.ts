@@ -7,9 +7,9 @@
 import { constexpr, kernel, type Tile } from "../src/compiler/language/index.ts";
 import type { IsaName } from "../src/runtime/cpu/isa.ts";
 import { halfPower } from "./embed.ts";
-import { FAMILIES, FP4_TABLE, IQ4_TABLE, QUANTISED_TYPES, type QuantisedType } from "./families.ts";
+import { FP4_TABLE, IQ4_TABLE, QUANTISED_TYPES, type QuantisedType } from "./families.ts";
 import type { Instance } from "./instances.ts";
-import { firstSum, PANEL_OPERANDS } from "./linear.ts";
+import { firstSum, layoutConstexprs, PANEL_OPERANDS, quants, signedBytes } from "./linear.ts";
 
 const iq4 = IQ4_TABLE;
 const fp4 = FP4_TABLE;
@@ -48,8 +48,6 @@ export const linearPrefill = kernel(
     NV: constexpr(2),
     KC: constexpr(KC),
     FOLD: constexpr(0),
-    SHIFT: constexpr(0),
-    LANES: constexpr(false),
   },
   (al, p) => {
     const { w, w8, w16, x, xf, y, bias, residual, t, n, blocks, panelWords, stride, offset, epilogue } = p;
@@ -104,9 +102,7 @@ export const linearPrefill = kernel(
                 const moved = bit > BASE ? high >> (bit - BASE) : high << (BASE - bit);
                 value = value | (moved & ((HIGH === 1 ? 0x01010101 : 0x03030303) << BASE));
               }
-              if (SHIFT === 128) value = value ^ 0x80808080;
-              else if (SHIFT > 0) value = ((value | 0x80808080) - SHIFT * 0x01010101) ^ 0x80808080;
-              al.store(codes + ((b * 8 + step) * NV + v) * 16 + lanes, value);
+              al.store(codes + ((b * 8 + step) * NV + v) * 16 + lanes, signedBytes(value, SHIFT));
             }
             const to = ((b * GROUPS + g) * NV + v) * 16 + lanes;
             if (SCALES === "e") al.store(scales + to, halfPower(al.load(w8 + unit * 4 + inside * 16 + lanes)));
@@ -166,9 +162,7 @@ export const linearPrefill = kernel(
                   const u: Tile[] = [];
                   for (const v of al.unroll(NV)) u.push(al.load(codes + ((b * 8 + g * STEPS + s) * NV + v) * 16 + lanes));
                   for (const m of al.unroll(SUB)) {
-                    const step = g * STEPS + s;
-                    const at = records + xr + m * 16;
-                    const a = LANES ? al.extract(al.load(at + (step & ~3) + al.arange(4)), step & 3) : al.load(at + step);
+                    const a = quants(records + xr + m * 16, g * STEPS + s, LANES);
                     for (const v of al.unroll(NV))
                       c[m * NV + v] = al.dot4(u[v], a, c[m * NV + v], { signedA: SHIFT > 0, smallA: SMALL && SHIFT === 0 });
                   }
@@ -217,7 +211,7 @@ export const linearPrefill = kernel(
       }
     }
   },
-  { uses: { firstSum, halfPower, iq4, fp4 } },
+  { uses: { firstSum, halfPower, iq4, fp4, quants, signedBytes } },
 );
 
 /** Whether a group's sums fit 16 bits, and the instruction set adds products of such in one instruction. */
@@ -225,11 +219,8 @@ const folds = (type: QuantisedType, isa: IsaName): boolean => isa.endsWith("vnni
 
 /** Constexprs of `linearPrefill` for a type on an instruction set. */
 export function prefillConstexprs(type: QuantisedType, isa: IsaName) {
-  const { base, high, group, scales, offset, table } = FAMILIES[type];
   const sizes = { MR: PREFILL_TILE, KC, ...REGISTER_TILES[isa], FOLD: folds(type, isa) ? 1 : 0 };
-  const signed = isa === "neon-dotprod";
-  const bytes = signed ? { OFFSET: 0, SHIFT: offset, LANES: true } : { OFFSET: offset, SHIFT: 0, LANES: false };
-  return { BASE: base, HIGH: high, GROUP: group, SCALES: scales, TABLE: table, ...bytes, ...sizes };
+  return { ...layoutConstexprs(type, isa, true), ...sizes };
 }
 
 export const instances: Instance[] = Object.entries(REGISTER_TILES).flatMap(([isa]) =>

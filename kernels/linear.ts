@@ -4,6 +4,7 @@
  */
 import type { Instance } from "./instances.ts";
 import { constexpr, dim, f16, f32, fn, i32, kernel, ptr, u8, type Tile } from "../src/compiler/language/index.ts";
+import { ISAS, type IsaName } from "../src/runtime/cpu/isa.ts";
 import { halfPower } from "./embed.ts";
 import { FAMILIES, FP4_TABLE, IQ4_TABLE, QUANTISED_TYPES, type QuantisedType } from "./families.ts";
 
@@ -14,6 +15,22 @@ const AHEAD = 2048;
 
 const iq4 = IQ4_TABLE;
 const fp4 = FP4_TABLE;
+
+/**
+ * Of instruction sets whose byte products are signed (NEON): stored bytes less SHIFT, which fits a signed byte. Meanwhile the top bit is set, so
+ * that no byte borrows from the next.
+ */
+export const signedBytes = fn((al, bytes, SHIFT) => {
+  if (SHIFT === 0) return bytes;
+  if (SHIFT === 128) return bytes ^ 0x80808080;
+  return ((bytes | 0x80808080) - SHIFT * 0x01010101) ^ 0x80808080;
+});
+
+/** Four quants of a record of activations. Where products take one lane of a vector (LANES), as that. */
+export const quants = fn((al, record, step, LANES) => {
+  if (LANES) return al.extract(al.load(record + (step & ~3) + al.arange(4)), step & 3);
+  return al.load(record + step);
+});
 
 /** What a sum of products starts with where OFFSET is subtracted from the weights: -OFFSET times the sum of the activations (./quantize.ts). */
 export const firstSum = fn((al, record, OFFSET, g) => {
@@ -52,6 +69,8 @@ export const PANEL_OPERANDS = {
   SCALES: constexpr("d"),
   OFFSET: constexpr(0),
   TABLE: constexpr(""),
+  SHIFT: constexpr(0),
+  LANES: constexpr(false),
 };
 
 /**
@@ -67,7 +86,7 @@ export const linear = kernel(
   },
   (al, p) => {
     const { w, w8, w16, x, xf, y, bias, residual, t, n, blocks, panelWords, stride, offset, epilogue } = p;
-    const { BASE, HIGH, GROUP, SCALES, OFFSET, TABLE, MR, AHEAD } = p;
+    const { BASE, HIGH, GROUP, SCALES, OFFSET, TABLE, SHIFT, LANES, MR, AHEAD } = p;
     const lanes = al.arange(16);
     const WIDE = SCALES === "k" || SCALES === "kn" || SCALES === "km";
     const PER = WIDE ? 8 : SCALES === "d" ? 2 : SCALES === "dm" ? 1 : 4;
@@ -115,7 +134,9 @@ export const linear = kernel(
                   const moved = from > BASE ? high >> (from - BASE) : high << (BASE - from);
                   u = u | (moved & ((HIGH === 1 ? 0x01010101 : 0x03030303) << BASE));
                 }
-                for (const m of al.unroll(MR)) c[m] = al.dot4(u, al.load(x + xr + m * 16 + step), c[m], { smallA: SMALL });
+                u = signedBytes(u, SHIFT);
+                for (const m of al.unroll(MR))
+                  c[m] = al.dot4(u, quants(x + xr + m * 16, step, LANES), c[m], { signedA: SHIFT > 0, smallA: SMALL && SHIFT === 0 });
               }
             }
             let scale = al.zeros([16]);
@@ -158,15 +179,23 @@ export const linear = kernel(
       }
     }
   },
-  { uses: { firstSum, halfPower, iq4, fp4 } },
+  { uses: { firstSum, halfPower, iq4, fp4, quants, signedBytes } },
 );
 
-/** Constexprs of `linear` for a type. */
-export const linearConstexprs = (type: QuantisedType, MR: number) => {
+/**
+ * How a type's values are laid out, for an instruction set: whether what is subtracted from stored bytes is subtracted from sums (OFFSET), which
+ * the sums' first values do, or from the bytes (SHIFT): with signed products those above 127 at least, or where it is `cheap`.
+ */
+export function layoutConstexprs(type: QuantisedType, isa: IsaName, cheap: boolean) {
   const { base, high, group, scales, offset, table } = FAMILIES[type];
-  return { BASE: base, HIGH: high, GROUP: group, SCALES: scales, OFFSET: offset, TABLE: table, MR, AHEAD };
-};
+  const signed = isa === "neon-dotprod";
+  const SHIFT = signed && (cheap || offset === 128) ? offset : 0;
+  return { BASE: base, HIGH: high, GROUP: group, SCALES: scales, OFFSET: offset - SHIFT, TABLE: table, SHIFT, LANES: signed };
+}
 
-export const instances: Instance[] = QUANTISED_TYPES.flatMap((type) =>
-  DECODE_TILES.map((MR) => ({ kernel: linear, constexprs: linearConstexprs(type, MR) })),
+/** Constexprs of `linear` for a type on an instruction set. */
+export const linearConstexprs = (type: QuantisedType, MR: number, isa: IsaName) => ({ ...layoutConstexprs(type, isa, false), MR, AHEAD });
+
+export const instances: Instance[] = ISAS.flatMap(({ name: isa }) =>
+  QUANTISED_TYPES.flatMap((type) => DECODE_TILES.map((MR) => ({ kernel: linear, constexprs: linearConstexprs(type, MR, isa), isa }))),
 );

@@ -12,6 +12,7 @@ import { COMMON_FLAGS, isaByName } from "../../../src/runtime/cpu/isa.ts";
 import { gemm8 } from "../../../bench/kernels/gemm8.ts";
 import { linearPrefill, prefillConstexprs } from "../../../kernels/linear-prefill.ts";
 import type { KernelIR } from "../../../src/compiler/ir/types.ts";
+import { assemblyLines, innermostLoop, loopsOf } from "./assembly.ts";
 
 setDefaultTimeout(120_000);
 
@@ -30,31 +31,11 @@ function assembly(isa: IsaName, ir: KernelIR): string[] {
       "-",
     ]);
     expect(r.stderr.toString()).toBe("");
-    return r.stdout
-      .toString()
-      .split("\n")
-      .filter((l) => !/^\s*\.(?!L)/.test(l));
+    return assemblyLines(r.stdout.toString());
   } finally {
     rmSync(dir, { recursive: true, force: true });
   }
 }
-
-/** Loops that hold a line that matches: from a label to a later line that jumps back to it. */
-function loopsOf(lines: readonly string[], inside: RegExp): string[][] {
-  const loops: string[][] = [];
-  lines.forEach((line, end) => {
-    const jump = /^\s*j\w+\s+(\.L\w+)/.exec(line);
-    const start = jump ? lines.indexOf(`${jump[1]}:`) : -1;
-    if (start < 0 || start > end) return;
-    const loop = lines.slice(start, end + 1);
-    if (loop.some((l) => inside.test(l))) loops.push(loop);
-  });
-  return loops;
-}
-
-/** The shortest of them. */
-const innermostLoop = (lines: readonly string[], inside: RegExp): string[] =>
-  loopsOf(lines, inside).reduce((a, b) => (b.length < a.length ? b : a));
 
 const spills = (lines: readonly string[], register: string): number =>
   lines.filter((l) => l.includes(register) && /\(%r[sb]p/.test(l)).length;

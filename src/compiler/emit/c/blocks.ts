@@ -12,7 +12,7 @@ import { broadcast, cat, extract, reshape, slice, transpose } from "./views.ts";
 import { dot } from "./dot.ts";
 import { atomic } from "./atomics.ts";
 import { scan } from "./scan.ts";
-import { columnParts } from "./columns.ts";
+import { columnsOf } from "./columns.ts";
 import { simdMma, simdShuffle } from "./simd.ts";
 
 const VIEWS: Record<string, (e: Emitter, op: Op) => void> = { broadcast, reshape, transpose, slice, cat };
@@ -220,7 +220,7 @@ function forLoop(e: Emitter, op: Op): void {
   const [iv, ...carried] = body.args;
   const next = yields(body);
   const variables = carried.map((a, i) => variable(e, a, cName(a, "carried"), movingForm(e, inits[i], a, next[i])));
-  const parts = columnParts(e, op);
+  const { parts, independent } = columnsOf(e, op);
   const type = `${storedType(iv.type.dtype)}x1`;
   const name = cName(iv, "i");
   const end = e.constant(type, e.scalar(upper), e.temp("end"));
@@ -232,7 +232,7 @@ function forLoop(e: Emitter, op: Op): void {
     e.scope(`for (${type} ${name} = ${e.scalar(lower)}; ${name} ${op.attrs.down ? ">" : "<"} ${end}; ${name} += ${by})`, () => {
       e.set(iv, { kind: "uniform", expr: name });
       carried.forEach((a, i) => e.set(a, variables[i].rep));
-      assignAll(e, variables, emitBlock(e, body));
+      e.oneByOne(independent, () => assignAll(e, variables, emitBlock(e, body)));
     });
     e.window = undefined;
   }

@@ -16,26 +16,33 @@ export interface Part {
   to: number;
 }
 
-/** The column ranges that a `for` is run for one after the other; [undefined]: all at once. */
-export function columnParts(e: Emitter, op: Op): (Part | undefined)[] {
-  const whole = [undefined];
+/** How a `for` is written. */
+export interface Columns {
+  /** The column ranges that it is run for one after the other; [undefined]: all at once. */
+  parts: (Part | undefined)[];
+  /** Its columns do not depend on each other, and nothing is written in it. */
+  independent: boolean;
+}
+
+export function columnsOf(e: Emitter, op: Op): Columns {
+  const whole = (independent: boolean): Columns => ({ parts: [undefined], independent });
   const [body] = op.regions;
   const carried = body.args.slice(1);
   const of = carried[0]?.type.shape.at(-1) ?? 1;
-  if (e.window || of === 1 || e.ir.lanes !== undefined) return whole;
+  if (e.window || of === 1 || e.ir.lanes !== undefined) return whole(false);
   const fits = ({ type: { shape } }: (typeof carried)[number]): boolean => shape.at(-1) === of && !e.analysis.large(shape);
-  if (!carried.every((v) => fits(v) && !e.analysis.needsArray(v) && elements(v.type.shape) > 1)) return whole;
-  if (!body.ops.every((o) => independent(e, o, of))) return whole;
+  if (!carried.every((v) => fits(v) && !e.analysis.needsArray(v) && elements(v.type.shape) > 1)) return whole(false);
+  if (!body.ops.every((o) => independent(e, o, of))) return whole(false);
   const widths = columns(of, e.isa.width);
   // Per column of vectors: the accumulators, and one vector that is multiplied; beside them one broadcast.
   const rows = carried.reduce((n, v) => n + countChunks(v.type.shape, e.isa.width), 0) / widths.length;
-  if ((rows + 1) * widths.length + 1 <= e.isa.registers) return whole;
+  if ((rows + 1) * widths.length + 1 <= e.isa.registers) return whole(true);
   const most = Math.floor((e.isa.registers - 1) / (rows + 1));
-  if (most < 1) return whole;
+  if (most < 1) return whole(true);
   const count = Math.ceil(widths.length / Math.ceil(widths.length / most));
   const parts: Part[] = [];
   for (let i = 0; i < widths.length; i += count) parts.push({ of, from: widths[i].at, to: widths[i + count]?.at ?? of });
-  return parts;
+  return { parts, independent: true };
 }
 
 /** Whether column i of the results depends on column i of the operands only, and nothing is written. */

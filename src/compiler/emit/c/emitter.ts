@@ -23,6 +23,8 @@ export class Emitter {
   local: Map<Value, string> | undefined;
   /** While one part of a loop over independent columns is being written (columns.ts): which columns of tiles with `of` of them. */
   window: { of: number; from: number; to: number } | undefined;
+  /** Declarations that are written when their name is first used: see `defineLate`. Undefined where there must be none. */
+  private late: Map<string, string> | undefined;
   /** Values that the loop around them yields, with the variable they become in the next turn. */
   readonly next = new Map<Value, { variable: Value; array: string; body: Block }>();
 
@@ -173,7 +175,7 @@ export class Emitter {
         const last = shape.length - 1;
         const repeated = last >= 0 && rep.eff[last] === 1;
         if (at.some((i) => typeof i === "string")) return this.arrayLanes(rep.array!, rep.eff, dtype, at, w);
-        if (repeated || last < 0) return this.splat(dtype, w, rep.names.get(key(at))!);
+        if (repeated || last < 0) return this.splat(dtype, w, this.due(rep.names.get(key(at))!));
         return this.registerLanes(rep, dtype, at as number[], w);
       }
     }
@@ -183,11 +185,11 @@ export class Emitter {
     const last = at.length - 1;
     const exact = rep.names.get(key(at));
     const width = (idx: readonly number[]): number => rep.chunks.find((c) => key(c.idx) === key(idx))!.w;
-    if (exact !== undefined && width(at) === w) return exact;
+    if (exact !== undefined && width(at) === w) return this.due(exact);
     const lane = (col: number): string => {
       const chunk = rep.chunks.find((c) => c.idx.every((n, a) => (a === last ? n <= col && col < n + c.w : n === at[a])))!;
       const name = rep.names.get(key(chunk.idx))!;
-      if (chunk.w === 1) return dtype === "bool" && w > 1 ? `-(${name})` : name;
+      if (chunk.w === 1) return dtype === "bool" && w > 1 ? `-(${this.due(name)})` : this.due(name);
       const element = `${name}[${col - chunk.idx[last]}]`;
       return dtype === "bool" && w === 1 ? `(${element} != 0)` : element;
     };
@@ -255,6 +257,35 @@ export class Emitter {
       names.set(key(c.idx), name);
     }
     this.set(v, { kind: "regs", eff, chunks, names, array: this.mirror(v, eff, chunks, names, loc) });
+  }
+
+  /** Writes a block. `able`: nothing is stored in it and it has no other blocks inside, so that loads may stand where they are used. */
+  oneByOne(able: boolean, f: () => void): void {
+    const outer = this.late;
+    this.late = able ? new Map() : undefined;
+    f();
+    this.late = outer;
+  }
+
+  /** As `define`, for single elements of a column: each is declared where it is first used, so that a register holds one at a time. */
+  defineLate(v: Value, eff: readonly number[], expr: (chunk: Chunk) => string): boolean {
+    if (!this.late || this.analysis.needsArray(v)) return false;
+    const chunks = chunksOf(eff, 1);
+    const names = new Map<string, string>();
+    for (const c of chunks) {
+      const name = `${cName(v)}_${c.idx.join("_")}`;
+      this.late.set(name, `const ${storedType(v.type.dtype)}x1 ${name} = ${expr(c)};`);
+      names.set(key(c.idx), name);
+    }
+    this.set(v, { kind: "regs", eff, chunks, names });
+    return true;
+  }
+
+  private due(name: string): string {
+    const text = this.late?.get(name);
+    if (text !== undefined) this.line(text);
+    this.late?.delete(name);
+    return name;
   }
 
   /** Copies a tile in locals to an array when somebody reads it at run-time positions. */

@@ -107,7 +107,11 @@ export function loadEff(e: Emitter, op: Op): number[] {
 }
 
 export function smallLoad(e: Emitter, op: Op): void {
-  e.define(op.results[0], loadEff(e, op), ({ idx, w }) => loadLanes(e, op, idx, w), op.loc);
+  const [v] = op.results;
+  const eff = loadEff(e, op);
+  const column = (eff.at(-1) === 1 || e.analysis.scalarised(v)) && elements(eff) > 1 && op.args.length === 1;
+  if (column && e.defineLate(v, eff, ({ idx, w }) => loadLanes(e, op, idx, w))) return;
+  e.define(v, eff, ({ idx, w }) => loadLanes(e, op, idx, w), op.loc);
 }
 
 export function smallStore(e: Emitter, op: Op): void {
