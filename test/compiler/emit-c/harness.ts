@@ -121,8 +121,10 @@ export function program(d: Device, ir: KernelIR): Program {
 }
 
 /** Runs cases on a device (compiled together) and on the interpreter, and compares all memory. */
-export function compare(isa: IsaName, cases: readonly Case[]): void {
-  const d = device(isa);
+export const compare = (isa: IsaName, cases: readonly Case[]): void => compareOn(device(isa), cases);
+
+/** The same on any CPU device. */
+export function compareOn(d: Device, cases: readonly Case[]): void {
   const programs = cases.map((c) => program(d, c.ir));
   d.plan(
     cases.map((c, i) => ({ program: programs[i], grid: [0, 0, 0] as const, args: programs[i].params.map(() => 0) })),
@@ -148,7 +150,7 @@ export function compare(isa: IsaName, cases: readonly Case[]): void {
       if (typeof b === "number") return;
       const want = expected[p.name] as HostArray;
       const got = new (want.constructor as new (b: ArrayBuffer) => HostArray)(b.view().slice().buffer as ArrayBuffer);
-      check(`${c.ir.name} on ${isa}, ${p.name} (seed ${seed})`, p.dtype, got, want, c);
+      check(`${c.ir.name} on ${d.properties.isa}, ${p.name} (seed ${seed})`, p.dtype, got, want, c);
       b.free();
     });
   });
