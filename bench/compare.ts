@@ -91,7 +91,7 @@ function limitOf(test: string, s: Shape, mix: string, fileBytes: number, l: Limi
   const prefill = /^pp(\d+)@0$/.exec(test);
   if (prefill) {
     const n = Number(prefill[1]);
-    const linear = (2 * linearMacs(s) * n) / (mix === "f16" ? l.fmas * 1e9 : l.dots * 1e12);
+    const linear = (2 * linearMacs(s) * n) / (mix === "f16" ? l.fmas * 1e9 : mix === "q8_0" ? l.dots * 1e12 : l.dots4 * 1e12);
     return n / (linear + attentionOps(s, n) / (l.fmas * 1e9));
   }
   if (test === `tg${gen}@0`) return (l.read * 1e9) / fileBytes;
@@ -123,9 +123,9 @@ const rows: Row[] = [];
 const save = async (): Promise<unknown> => values.out && Bun.write(values.out, JSON.stringify({ cpu, rounds, limits, rows }, null, 1));
 for (const threads of values.threads.split(",").map(Number)) {
   limits[threads] = measureLimits(threads);
-  const { read, dots, fmas } = limits[threads];
+  const { read, dots, dots4, fmas } = limits[threads];
   console.log(
-    `\n${cpu}, ${threads} thread${threads > 1 ? "s" : ""}: reads ${read.toFixed(1)} GB/s, dots ${dots.toFixed(2)} TOPS, multiply-adds ${fmas.toFixed(0)} GFLOP/s; medians of ${rounds} alternating rounds\n`,
+    `\n${cpu}, ${threads} thread${threads > 1 ? "s" : ""}: reads ${read.toFixed(1)} GB/s, dots ${dots.toFixed(2)} TOPS (4-bit ${dots4.toFixed(2)}), multiply-adds ${fmas.toFixed(0)} GFLOP/s; medians of ${rounds} alternating rounds\n`,
   );
   console.log("| model | test | Alloy t/s | llama.cpp t/s | ratio | spread | of the limit |\n| --- | --- | --- | --- | --- | --- | --- |");
   for (const name of values.shape.split(",")) {

@@ -1,5 +1,6 @@
 /** What a CPU can do at most, measured: plain reads from memory, int8 dots and float multiply-adds on registers. */
 import { constexpr, dim, f32, i32, kernel, ptr, type Tile } from "../src/compiler/language/index.ts";
+import { isaByName } from "../src/runtime/cpu/isa.ts";
 import { compileProgram } from "../src/compiler/program.ts";
 import { createCpuDevice } from "../src/runtime/cpu/device.ts";
 import type { Device, DeviceBuffer, Dispatch } from "../src/runtime/device.ts";
@@ -19,17 +20,26 @@ const read = kernel("bench_read", { x: ptr(i32), y: ptr(i32), vectors: dim }, (a
   al.store(y + al.programId(0) * 16 + al.arange(16), all);
 });
 
-/** N independent accumulators, N * `rounds` dots of 64 bytes per program. */
-const dots = kernel("bench_dots", { x: ptr(i32), y: ptr(i32), rounds: dim, N: constexpr(16) }, (al, { x, y, rounds, N }) => {
-  const a = al.load(x + al.arange(16));
-  const b = al.load(x + 16 + al.arange(16));
+/**
+ * 8 * N * `rounds` dots of one vector per program: N of one side stay in registers, the other comes from memory close by, once for N dots, so
+ * that no product is the same as another. BITS of the first side's bytes, 8: signed ones.
+ */
+const dots = kernel("bench_dots", { x: ptr(i32), y: ptr(i32), rounds: dim, N: constexpr(12), W: constexpr(16), BITS: constexpr(8) }, (al, p) => {
+  const { x, y, rounds, N, W, BITS } = p;
+  const a: Tile[] = [];
   const c: Tile[] = [];
-  for (const i of al.unroll(N)) c.push(al.full([16], i, al.i32));
-  // Small values of one side, as 4-bit weights are: without a dot instruction that form is the faster one.
-  for (let r = 0; r < rounds; r++) for (const i of al.unroll(N)) c[i] = al.dot4(a & 0x0f0f0f0f, b, c[i], { smallA: true });
+  for (const i of al.unroll(N)) {
+    a.push(al.load(x + i * W + al.arange(W)) & (BITS === 4 ? 0x0f0f0f0f : -1));
+    c.push(al.full([W], i, al.i32));
+  }
+  for (let r = 0; r < rounds; r++)
+    for (const j of al.unroll(8)) {
+      const b = al.load(x + ((r & 7) * 8 + j) * W + al.arange(W));
+      for (const i of al.unroll(N)) c[i] = al.dot4(a[i], b, c[i], { signedA: BITS === 8, maxA: BITS === 8 ? 128 : 15, maxB: 127 });
+    }
   let all = c[0];
   for (const i of al.unroll(1, N, 1)) all = all ^ c[i];
-  al.store(y + al.programId(0) * 16 + al.arange(16), all);
+  al.store(y + al.programId(0) * W + al.arange(W), all);
 });
 
 /** N independent accumulators of one vector, `rounds` multiply-adds each. */
@@ -48,8 +58,10 @@ const fmas = kernel("bench_fmas", { x: ptr(f32), y: ptr(f32), rounds: dim, N: co
 export interface Limits {
   /** GB/s of plain reads of 256 MiB. */
   read: number;
-  /** TOPS of byte dots on registers (2 for a multiply and an add), one side below 128. */
+  /** TOPS of byte dots (2 for a multiply and an add), both sides signed. */
   dots: number;
+  /** The same with four bits on one side, which is faster where there is no instruction for byte dots. */
+  dots4: number;
   /** GFLOP/s of float32 multiply-adds on registers. */
   fmas: number;
 }
@@ -83,12 +95,19 @@ export function readRate(device: Device, buffer: DeviceBuffer, sink: DeviceBuffe
   return buffer.bytes / bestSeconds(device, [{ program: compileProgram(device, read, {}), grid: [programs, 1, 1], args }]) / 1e9;
 }
 
-/** TOPS of byte dots; `x` and `sink` have 64 bytes for each of 32 programs a thread. */
-export function dotRate(device: Device, x: DeviceBuffer, sink: DeviceBuffer): number {
-  const rounds = 5000;
+/** TOPS of byte dots with `BITS` on one side; `x` has 4 KiB, `sink` 64 bytes for each of 32 programs a thread. */
+export function dotRate(device: Device, x: DeviceBuffer, sink: DeviceBuffer, BITS: 4 | 8): number {
+  const rounds = 500;
   const n = 32 * device.properties.threads;
-  const dispatch = { program: compileProgram(device, dots, { N: 16 }), grid: [n, 1, 1] as const, args: [x, sink, rounds] };
-  return (n * rounds * 16 * 128) / bestSeconds(device, [dispatch]) / 1e12;
+  const isa = isaByName(device.properties.isa);
+  const W = Math.max(4, isa.width);
+  // With an instruction for dots its latency has to be covered; the other forms need registers for more than sums.
+  const direct = isa.name.endsWith("vnni") || isa.name.endsWith("dotprod");
+  const N = direct && isa.registers === 32 ? 12 : 4;
+  // Signed bytes are what the instruction takes, or what its absence wants; VNNI wants unsigned ones.
+  const form = isa.name.endsWith("vnni") ? 4 : BITS;
+  const dispatch = { program: compileProgram(device, dots, { N, W, BITS: form }), grid: [n, 1, 1] as const, args: [x, sink, rounds] };
+  return (n * rounds * 8 * N * W * 8) / bestSeconds(device, [dispatch]) / 1e12;
 }
 
 /** GFLOP/s of multiply-adds; buffers as for dotRate. */
@@ -106,9 +125,11 @@ export function measureLimits(threads: number): Limits {
   const buffer = device.allocate(256 << 20);
   new Uint32Array(buffer.view().buffer, buffer.view().byteOffset, buffer.bytes >> 2).fill(0x01010101);
   const sink = device.allocate(1 << 20);
-  const limits = { read: readRate(device, buffer, sink), dots: dotRate(device, buffer, sink), fmas: fmaRate(device, buffer, sink) };
+  const read = readRate(device, buffer, sink);
+  const [dots, dots4] = [dotRate(device, buffer, sink, 8), dotRate(device, buffer, sink, 4)];
+  const fmas = fmaRate(device, buffer, sink);
   device.close();
-  return limits;
+  return { read, dots, dots4, fmas };
 }
 
 if (import.meta.main) console.log(JSON.stringify(measureLimits(Number(process.argv[2] ?? 2))));

@@ -29,7 +29,7 @@ const REGISTER_TILES: Readonly<Record<IsaName, RegisterTile>> = {
   "avx512-vnni": WIDE,
   avx512: WIDE,
   "avx-vnni": { SUB: 3, NV: 1 },
-  avx2: NARROW,
+  avx2: { SUB: 3, NV: 1 },
   "neon-dotprod": { SUB: 3, NV: 1 },
   baseline: NARROW,
   scalar: NARROW,
@@ -64,7 +64,7 @@ export const linearPrefill = kernel(
     const FIELDS = 8 / BASE;
     const VECS = STEPS / FIELDS;
     const MIN = SCALES === "dm" || SCALES === "kn" || SCALES === "km";
-    const SMALL = BASE < 8 && TABLE !== "iq4";
+    const LARGEST = SHIFT > 0 ? 128 : TABLE === "iq4" ? 255 : TABLE === "fp4" ? 28 : (1 << (BASE + HIGH)) - 1;
     const PARTS = 256 / GROUP;
     const bytes = SCALES === "km" ? PARTS * 32 : PARTS * 16;
     const lines = K_KIND ? Math.ceil((SCALES === "k" ? bytes + 32 : bytes + 64) / 64) : 1;
@@ -164,7 +164,7 @@ export const linearPrefill = kernel(
                   for (const m of al.unroll(SUB)) {
                     const a = quants(records + xr + m * 16, g * STEPS + s, LANES);
                     for (const v of al.unroll(NV))
-                      c[m * NV + v] = al.dot4(u[v], a, c[m * NV + v], { signedA: SHIFT > 0, smallA: SMALL && SHIFT === 0 });
+                      c[m * NV + v] = al.dot4(u[v], a, c[m * NV + v], { signedA: SHIFT > 0, maxA: LARGEST, maxB: 127 });
                   }
                 }
                 for (const v of al.unroll(NV)) {

@@ -17,7 +17,7 @@ const iq4 = IQ4_TABLE;
 const fp4 = FP4_TABLE;
 
 /**
- * Of instruction sets whose byte products are signed (NEON): stored bytes less SHIFT, which fits a signed byte. Meanwhile the top bit is set, so
+ * Of instruction sets whose byte products are signed (NEON), or exact only with smaller bytes (x86 without VNNI): stored bytes less SHIFT, which fits a signed byte. Meanwhile the top bit is set, so
  * that no byte borrows from the next.
  */
 export const signedBytes = fn((al, bytes, SHIFT) => {
@@ -94,7 +94,7 @@ export const linear = kernel(
     const FIELDS = 8 / BASE;
     const VECS = STEPS / FIELDS;
     const MIN = SCALES === "dm" || SCALES === "kn" || SCALES === "km";
-    const SMALL = BASE < 8 && TABLE !== "iq4";
+    const LARGEST = SHIFT > 0 ? 128 : TABLE === "iq4" ? 255 : TABLE === "fp4" ? 28 : (1 << (BASE + HIGH)) - 1;
     const PARTS = 256 / GROUP;
     const bytes = SCALES === "km" ? PARTS * 32 : PARTS * 16;
     const lines = WIDE ? Math.ceil((SCALES === "k" ? bytes + 32 : bytes + 64) / 64) : 1;
@@ -136,7 +136,7 @@ export const linear = kernel(
                 }
                 u = signedBytes(u, SHIFT);
                 for (const m of al.unroll(MR))
-                  c[m] = al.dot4(u, quants(x + xr + m * 16, step, LANES), c[m], { signedA: SHIFT > 0, smallA: SMALL && SHIFT === 0 });
+                  c[m] = al.dot4(u, quants(x + xr + m * 16, step, LANES), c[m], { signedA: SHIFT > 0, maxA: LARGEST, maxB: 127 });
               }
             }
             let scale = al.zeros([16]);
@@ -188,9 +188,10 @@ export const linear = kernel(
  */
 export function layoutConstexprs(type: QuantisedType, isa: IsaName, cheap: boolean) {
   const { base, high, group, scales, offset, table } = FAMILIES[type];
-  const signed = isa === "neon-dotprod";
-  const SHIFT = signed && (cheap || offset === 128) ? offset : 0;
-  return { BASE: base, HIGH: high, GROUP: group, SCALES: scales, OFFSET: offset - SHIFT, TABLE: table, SHIFT, LANES: signed };
+  const LANES = isa === "neon-dotprod";
+  const signed = LANES || isa === "avx2" || isa === "avx512";
+  const SHIFT = (LANES && cheap) || (signed && offset === 128) ? offset : 0;
+  return { BASE: base, HIGH: high, GROUP: group, SCALES: scales, OFFSET: offset - SHIFT, TABLE: table, SHIFT, LANES };
 }
 
 /** Constexprs of `linear` for a type on an instruction set. */

@@ -52,9 +52,9 @@ const big = device.allocate(256 << 20);
 fill(big);
 const sink = device.allocate(1 << 20);
 const bandwidth = (): number => readRate(device, big, sink);
-const peak = (): number => dotRate(device, big, sink);
+const peak = (type: TensorType): number => dotRate(device, big, sink, /^q[2-5]|^mxfp4/.test(type) ? 4 : 8);
 console.log(`${device.properties.name}, ${device.properties.isa}, ${device.properties.threads} threads`);
-console.log(`plain read ${p(bandwidth())} GB/s   dots on registers ${p(peak(), 2)} TOPS`);
+console.log(`plain read ${p(bandwidth())} GB/s   dots of bytes ${p(peak("q8_0"), 2)}, of 4 bits and bytes ${p(peak("q4_k"), 2)} TOPS`);
 
 function weight(type: TensorType, n: number, k: number): { w: DeviceBuffer; packed: boolean; seconds: number; bytes: number } {
   const bytes = typeBytes(type, n * k);
@@ -119,7 +119,7 @@ for (const type of types) {
       w.free();
       return (2 * n * k * TOKENS) / seconds / 1e12;
     });
-    const best = peak();
+    const best = peak(type);
     console.log(
       `${type.padEnd(7)} prefill M=${TOKENS}: ${rates.map((r) => p(r, 2)).join("")} TOPS, all ${p(ops / total / 1e12, 2)} = ` +
         `${p((100 * ops) / total / 1e12 / best, 0)} % of ${p(best, 2)}`,

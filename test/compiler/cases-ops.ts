@@ -48,7 +48,7 @@ function nary(
   dtypes: DType[],
   result: DType,
   shape: readonly number[],
-  attrs: { smallA?: boolean; signedA?: boolean } = {},
+  attrs: Record<string, boolean | number> = {},
   ulp = 0,
 ): Case {
   const m = new Make();
@@ -58,10 +58,36 @@ function nary(
     args[`x${i}`] = randomArray(r, d, n);
     return m.loadTile(m.ptr(`x${i}`, d), shape);
   });
-  if (attrs.smallA) values[0] = m.one("and", [values[0], m.broadcast(m.int(0x7f7f7f7f), [...shape])]);
   args.y = randomArray(r, result, n);
   m.storeTile(m.ptr("y", result, true), m.one(op, values, attrs));
   return { ir: m.finish(`${op}_${dtypes[0]}_${serial++}`, {}), grid: [2, 1, 1], args, ulp };
+}
+
+/** Bytes of random sizes up to `max`, the largest among them often: unsigned, or of both signs. */
+function bytes(n: number, max: number, signed: boolean): Int32Array {
+  const one = (): number => (r.next() < 0.3 ? max : r.int(0, max)) * (signed && r.next() < 0.5 ? -1 : 1);
+  return new Int32Array(Int8Array.from({ length: 4 * n }, one).buffer);
+}
+
+/** `dots` byte dots one upon the other, of bytes that keep the promise. A third of the words are all of the largest size. */
+function dots(shape: readonly number[], count: number, attrs: { signedA: boolean; maxA: number; maxB: number }): Case {
+  const m = new Make();
+  const args: Case["args"] = { acc: randomArray(r, "i32", elements(shape) * 2) };
+  let sum = m.loadTile(m.ptr("acc", "i32"), shape);
+  for (let i = 0; i < count; i++) {
+    const n = elements(shape) * 2;
+    const [a, b] = [bytes(n, attrs.maxA, attrs.signedA), bytes(n, attrs.maxB, true)];
+    for (let k = 0; k < n; k += 3) {
+      a[k] = Math.imul(attrs.maxA, 0x01010101);
+      b[k] = Math.imul(r.next() < 0.5 ? attrs.maxB : 256 - attrs.maxB, 0x01010101);
+    }
+    args[`a${i}`] = a;
+    args[`b${i}`] = b;
+    sum = m.one("dot4", [m.loadTile(m.ptr(`a${i}`, "i32"), shape), m.loadTile(m.ptr(`b${i}`, "i32"), shape), sum], attrs);
+  }
+  args.y = randomArray(r, "i32", elements(shape) * 2);
+  m.storeTile(m.ptr("y", "i32", true), sum);
+  return { ir: m.finish(`dots_${serial++}`, {}), grid: [2, 1, 1], args };
 }
 
 const shape = (): readonly number[] => r.pick(SHAPES);
@@ -97,9 +123,18 @@ OP_CASES.push(SPECIAL_POWERS);
 for (const s of [shape(), [16], [33]]) {
   OP_CASES.push(nary("dot4", ["i32", "i32", "i32"], "i32", s), nary("dot4", ["i32", "i32", "i32"], "i32", s, { signedA: true }));
   OP_CASES.push(nary("dot2", ["i32", "i32", "i32"], "i32", s));
-  OP_CASES.push(nary("dot4", ["i32", "i32", "i32"], "i32", s, { smallA: true }));
   OP_CASES.push(nary("pack4", ["i32", "i32", "i32", "i32"], "i32", s));
 }
+for (const [maxA, maxB] of [
+  [127, 128],
+  [63, 128],
+  [31, 127],
+  [15, 127],
+  [15, 128],
+  [3, 128],
+])
+  for (const s of [[16], [2, 8]]) OP_CASES.push(dots(s, r.int(1, 9), { signedA: false, maxA, maxB }));
+for (const s of [[16], [20]]) OP_CASES.push(dots(s, 2, { signedA: true, maxA: 128, maxB: 127 }));
 for (const from of ALL) for (const to of ALL) if (from !== to) OP_CASES.push(unary("cast", from, shape(), { to }, to));
 for (const from of ALL)
   for (const to of ALL)

@@ -114,8 +114,11 @@ export interface Al extends DTypes, ThreadLevel, Simd {
   /** Matrix product a [M,K] · b [K,N] + acc, f32. */
   dot(a: Operand, b: Operand, options: { transposeA?: boolean; transposeB?: boolean }): Tile;
   dot(a: Operand, b: Operand, acc?: Operand, options?: { transposeA?: boolean; transposeB?: boolean }): Tile;
-  /** acc + Σ over four bytes of u8(a)·i8(b) (signedA: i8·i8), wrapping i32. smallA promises that a's bytes are at most 127, which some machines multiply faster. */
-  dot4(a: Operand, b: Operand, acc: Operand, options?: { signedA?: boolean; smallA?: boolean }): Tile;
+  /**
+   * acc + Σ over four bytes of u8(a)·i8(b) (signedA: i8·i8), wrapping i32. maxA and maxB promise that no byte is larger in size, which machines
+   * without an instruction for it multiply faster: sums of as many products as then fit 16 bits are made there.
+   */
+  dot4(a: Operand, b: Operand, acc: Operand, options?: { signedA?: boolean; maxA?: number; maxB?: number }): Tile;
   /** acc + the products of the two signed 16-bit halves of a and b, wrapping i32. */
   dot2(a: Operand, b: Operand, acc: Operand): Tile;
   /** Each byte 0…15 of x replaced by its entry of the table. */

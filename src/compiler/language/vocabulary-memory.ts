@@ -103,8 +103,16 @@ function words(c: Compiler, args: CT[], n: number, info: CallInfo): Value[] {
 }
 
 export const dot4: Handler = (c, args, info) => {
-  const given = options(c, args[3], ["signedA", "smallA"], info);
-  const attrs = { signedA: isTrue(given.signedA), ...(isTrue(given.smallA) ? { smallA: true } : {}) };
+  const given = options(c, args[3], ["signedA", "maxA", "maxB"], info);
+  const attrs: Record<string, boolean | number> = { signedA: isTrue(given.signedA) };
+  for (const name of ["maxA", "maxB"] as const) {
+    const value = given[name];
+    if (value === undefined) continue;
+    const size = c.integer(value, `option ${name} of ${info.name}`);
+    const most = name === "maxA" && !attrs.signedA ? 255 : 128;
+    if (size < 1 || size > most) c.fail(`option ${name} of ${info.name} must be 1 to ${most}, got ${size}`);
+    if (size < most) attrs[name] = size;
+  }
   return runTime(c.emit("dot4", words(c, args, 3, info), attrs, info.name));
 };
 

@@ -10,6 +10,7 @@ import { prefetch, smallLoad, smallStore } from "./memory.ts";
 import { loopReduce, loops, smallReduce } from "./reduce.ts";
 import { broadcast, cat, extract, reshape, slice, transpose } from "./views.ts";
 import { dot } from "./dot.ts";
+import { dot4 } from "./dot-bytes.ts";
 import { atomic } from "./atomics.ts";
 import { scan } from "./scan.ts";
 import { columnsOf } from "./columns.ts";
@@ -46,7 +47,7 @@ function emitOp(e: Emitter, op: Op, group: Group): void {
   if (view) return view(e, op);
   if (ELEMENTWISE.has(op.op)) {
     if (op.results[0].type.shape.length === 0) return scalarOp(e, op, cName(op.results[0], op.op));
-    return smallElementwise(e, op);
+    return op.op === "dot4" ? dot4(e, op) : smallElementwise(e, op);
   }
   const rule = RULES[op.op] ?? unsupported;
   rule(e, op);

@@ -2,6 +2,7 @@
 import type { DType, Op, Value } from "../../ir/types.ts";
 import { elements, isFloat, isInt } from "../../ir/types.ts";
 import { AlloyError } from "../../../support/errors.ts";
+import { dotFunction } from "./dot-bytes.ts";
 import type { Emitter } from "./emitter.ts";
 import type { Lin, Rep } from "./values.ts";
 import { addLin, cName, isConstLin, isZero, key, lin, linText, memoryType, mulLin, negLin, storedType, vectorType } from "./values.ts";
@@ -97,9 +98,9 @@ export function expression(e: Emitter, op: Op, w: number, args: readonly string[
     case "bitcast":
       return bitcast(from, to, w, a);
     case "dot4": {
-      const lane = w === 4 && e.isa.name === "neon-dotprod" && (op.attrs.signedA || op.attrs.smallA) && laneOf(e, op.args[1]);
+      const lane = w === 4 && e.isa.name === "neon-dotprod" && (op.attrs.signedA || dotFunction(op) === "dot4u7_i32") && laneOf(e, op.args[1]);
       if (lane) return `DOT4_LANE(${c}, ${a}, ${lane.vector}, ${lane.index})`;
-      return `${op.attrs.signedA ? "dot4s" : op.attrs.smallA ? "dot4u7" : "dot4"}_i32x${w}(${c}, ${a}, ${b})`;
+      return `${dotFunction(op)}x${w}(${c}, ${a}, ${b})`;
     }
     case "dot2":
       return `dot2_i32x${w}(${c}, ${a}, ${b})`;

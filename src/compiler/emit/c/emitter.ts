@@ -5,6 +5,7 @@ import { DTYPE_BYTES, elements } from "../../ir/types.ts";
 import { AlloyError } from "../../../support/errors.ts";
 import type { Isa } from "../../../runtime/cpu/isa.ts";
 import type { Analysis } from "./analysis.ts";
+import type { ShortSum } from "./dot-bytes.ts";
 import type { Chunk, Ix, Lin, Opaque, Rep } from "./values.ts";
 import { addLin, chunksOf, cName, effOf, isConstLin, isZero, ixLin, key, lin, linText, mulLin, storedType, vectorType } from "./values.ts";
 
@@ -25,6 +26,8 @@ export class Emitter {
   window: { of: number; from: number; to: number } | undefined;
   /** Declarations that are written when their name is first used: see `defineLate`. Undefined where there must be none. */
   private late: Map<string, string> | undefined;
+  /** Results of dots that are still sums in 16 bits (dot-bytes.ts); they have no other form. */
+  readonly shortSums = new Map<Value, ShortSum>();
   /** Values that the loop around them yields, with the variable they become in the next turn. */
   readonly next = new Map<Value, { variable: Value; array: string; body: Block }>();
 

@@ -45,6 +45,7 @@ static inline int32_t dot4s_i32x1(int32_t acc, int32_t a, int32_t b) {
   return acc;
 }
 static inline int32_t dot4u7_i32x1(int32_t acc, int32_t a, int32_t b) { return dot4_i32x1(acc, a, b); }
+static inline int32_t dot4m_i32x1(int32_t acc, int32_t a, int32_t b) { return dot4s_i32x1(acc, a, b); }
 static inline int32_t dot2_i32x1(int32_t acc, int32_t a, int32_t b) {
   return (int32_t)((uint32_t)acc + (uint32_t)((int32_t)(int16_t)a * (int32_t)(int16_t)b) + (uint32_t)((a >> 16) * (b >> 16)));
 }
@@ -80,6 +81,8 @@ export function portable(w: number, have: ReadonlySet<string>): string {
   if (!have.has(`dot4_i32x${w}`)) out.push(portableDots(w));
   // Bytes of a up to 127: as any others, where nothing is gained by knowing it.
   def("dot4u7_i32", `static inline ${i} dot4u7_i32x${w}(${i} acc, ${i} a, ${i} b) { return dot4_i32x${w}(acc, a, b); }`);
+  // Bytes of b above -128, the same.
+  def("dot4m_i32", `static inline ${i} dot4m_i32x${w}(${i} acc, ${i} a, ${i} b) { return dot4s_i32x${w}(acc, a, b); }`);
   def(
     "dot2_i32",
     `static inline ${i} dot2_i32x${w}(${i} acc, ${i} a, ${i} b) { return acc + ((a << 16) >> 16) * ((b << 16) >> 16) + (a >> 16) * (b >> 16); }`,
@@ -244,12 +247,22 @@ ${DOUBLE_HALF}`);
           "dot2_i32",
           `static inline ${i} dot2_i32x${w}(${i} acc, ${i} a, ${i} b) { return (${i})${p}_add_epi32((${I})acc, ${p}_madd_epi16((${I})a, (${I})b)); }`,
         );
-        // Two products of 127·128 at most do not saturate 16 bits.
+        // Unsigned times signed bytes, neighbours added: two products of 127·128 at most do not saturate 16 bits.
+        out.push(`static inline ${i} pairs_i32x${w}(${i} a, ${i} b) { return (${i})${p}_maddubs_epi16((${I})a, (${I})b); }
+static inline ${i} addpairs_i32x${w}(${i} a, ${i} b) { return (${i})${p}_add_epi16((${I})a, (${I})b); }
+static inline ${i} sumpairs_i32x${w}(${i} acc, ${i} a) { return (${i})${p}_add_epi32((${I})acc, ${p}_madd_epi16((${I})a, ${p}_set1_epi16(1))); }`);
         add(
           "dot4u7_i32",
-          `static inline ${i} dot4u7_i32x${w}(${i} acc, ${i} a, ${i} b) {
-  return (${i})${p}_add_epi32((${I})acc, ${p}_madd_epi16(${p}_maddubs_epi16((${I})a, (${I})b), ${p}_set1_epi16(1)));
-}`,
+          `static inline ${i} dot4u7_i32x${w}(${i} acc, ${i} a, ${i} b) { return sumpairs_i32x${w}(acc, pairs_i32x${w}(a, b)); }`,
+        );
+        // Signed times signed: the size of a times b with a's sign, which bytes above -128 can change.
+        const signed =
+          w === 16
+            ? "_mm512_mask_sub_epi8((__m512i)b, _mm512_movepi8_mask((__m512i)a), _mm512_setzero_si512(), (__m512i)b)"
+            : `${p}_sign_epi8((${I})b, (${I})a)`;
+        add(
+          "dot4m_i32",
+          `static inline ${i} dot4m_i32x${w}(${i} acc, ${i} a, ${i} b) { return sumpairs_i32x${w}(acc, pairs_i32x${w}((${i})${p}_abs_epi8((${I})a), (${i})${signed})); }`,
         );
       }
     }
@@ -265,6 +278,7 @@ export function neonIntrinsics(): string {
     "dot4s_i32x4",
     "dot4u7_i32x4",
     "dot2_i32x4",
+    "dot4m_i32x4",
     "lookup_i32x4",
     "cvt_f16_f32x4",
     "cvt_f32_f16x4",
@@ -291,6 +305,7 @@ static inline f32x4 cvt_f16_f32x4(u16x4 x) { return (f32x4)vcvt_f32_f16((float16
 static inline u16x4 cvt_f32_f16x4(f32x4 x) { return (u16x4)vcvt_f16_f32((float32x4_t)x); }
 static inline i32x4 dot4s_i32x4(i32x4 acc, i32x4 a, i32x4 b) { return (i32x4)vdotq_s32((int32x4_t)acc, (int8x16_t)a, (int8x16_t)b); }
 static inline i32x4 dot4u7_i32x4(i32x4 acc, i32x4 a, i32x4 b) { return dot4s_i32x4(acc, a, b); }
+static inline i32x4 dot4m_i32x4(i32x4 acc, i32x4 a, i32x4 b) { return dot4s_i32x4(acc, a, b); }
 /* b: one lane for all, read by the instruction itself */
 #define DOT4_LANE(acc, a, b, lane) ((i32x4)vdotq_laneq_s32((int32x4_t)(acc), (int8x16_t)(a), (int8x16_t)(b), lane))
 static inline i32x4 dot4_i32x4(i32x4 acc, i32x4 a, i32x4 b) {
@@ -315,7 +330,7 @@ static inline uint16_t cvt_f32_f16x1(float x) { return soft_f32_f16(x); }
 ${DOUBLE_HALF}`;
   const out = [SCALAR_OPS, half];
   for (const w of vectorWidths(isa).reverse()) {
-    out.push(portable(w, w === 4 ? new Set(["dot4_i32x4", "dot4s_i32x4", "dot4u7_i32x4"]) : new Set()));
+    out.push(portable(w, w === 4 ? new Set(["dot4_i32x4", "dot4s_i32x4", "dot4u7_i32x4", "dot4m_i32x4"]) : new Set()));
     if (w === 4)
       out.push(
         "#ifdef __SSE2__",
@@ -324,6 +339,7 @@ ${DOUBLE_HALF}`;
         portableDots(4),
         "#endif",
         "static inline i32x4 dot4u7_i32x4(i32x4 acc, i32x4 a, i32x4 b) { return dot4_i32x4(acc, a, b); }",
+        "static inline i32x4 dot4m_i32x4(i32x4 acc, i32x4 a, i32x4 b) { return dot4s_i32x4(acc, a, b); }",
       );
   }
   return out.join("\n");
