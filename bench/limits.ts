@@ -24,23 +24,27 @@ const read = kernel("bench_read", { x: ptr(i32), y: ptr(i32), vectors: dim }, (a
  * 8 * N * `rounds` dots of one vector per program: N of one side stay in registers, the other comes from memory close by, once for N dots, so
  * that no product is the same as another. BITS of the first side's bytes, 8: signed ones.
  */
-const dots = kernel("bench_dots", { x: ptr(i32), y: ptr(i32), rounds: dim, N: constexpr(12), W: constexpr(16), BITS: constexpr(8) }, (al, p) => {
-  const { x, y, rounds, N, W, BITS } = p;
-  const a: Tile[] = [];
-  const c: Tile[] = [];
-  for (const i of al.unroll(N)) {
-    a.push(al.load(x + i * W + al.arange(W)) & (BITS === 4 ? 0x0f0f0f0f : -1));
-    c.push(al.full([W], i, al.i32));
-  }
-  for (let r = 0; r < rounds; r++)
-    for (const j of al.unroll(8)) {
-      const b = al.load(x + ((r & 7) * 8 + j) * W + al.arange(W));
-      for (const i of al.unroll(N)) c[i] = al.dot4(a[i], b, c[i], { signedA: BITS === 8, maxA: BITS === 8 ? 128 : 15, maxB: 127 });
+const dots = kernel(
+  "bench_dots",
+  { x: ptr(i32), y: ptr(i32), rounds: dim, N: constexpr(12), W: constexpr(16), BITS: constexpr(8) },
+  (al, p) => {
+    const { x, y, rounds, N, W, BITS } = p;
+    const a: Tile[] = [];
+    const c: Tile[] = [];
+    for (const i of al.unroll(N)) {
+      a.push(al.load(x + i * W + al.arange(W)) & (BITS === 4 ? 0x0f0f0f0f : -1));
+      c.push(al.full([W], i, al.i32));
     }
-  let all = c[0];
-  for (const i of al.unroll(1, N, 1)) all = all ^ c[i];
-  al.store(y + al.programId(0) * W + al.arange(W), all);
-});
+    for (let r = 0; r < rounds; r++)
+      for (const j of al.unroll(8)) {
+        const b = al.load(x + ((r & 7) * 8 + j) * W + al.arange(W));
+        for (const i of al.unroll(N)) c[i] = al.dot4(a[i], b, c[i], { signedA: BITS === 8, maxA: BITS === 8 ? 128 : 15, maxB: 127 });
+      }
+    let all = c[0];
+    for (const i of al.unroll(1, N, 1)) all = all ^ c[i];
+    al.store(y + al.programId(0) * W + al.arange(W), all);
+  },
+);
 
 /** N independent accumulators of one vector, `rounds` multiply-adds each. */
 const fmas = kernel("bench_fmas", { x: ptr(f32), y: ptr(f32), rounds: dim, N: constexpr(12), W: constexpr(16) }, (al, p) => {

@@ -53,7 +53,10 @@ function everything(): KernelIR {
   const bytes = m.one("byteLookup", [m.one("and", [i, m.broadcast(m.int(0x0f0f0f0f), [37])])], {
     table: Array.from({ length: 16 }, (_, k) => k * 15),
   });
-  for (const attrs of [{ signedA: false }, { signedA: true }, { signedA: false, maxA: 127 }, { signedA: true, maxB: 127 }] as Record<string, boolean | number>[])
+  for (const attrs of [{ signedA: false }, { signedA: true }, { signedA: false, maxA: 127 }, { signedA: true, maxB: 127 }] as Record<
+    string,
+    boolean | number
+  >[])
     sum = m.one("min", [sum, m.cast(m.one("dot4", [bytes, i, i], attrs), "f32")]);
   sum = m.one("min", [sum, m.cast(m.one("dot2", [bytes, i, i]), "f32")]);
   m.storeTile(m.ptr("y", "f32", true), m.one("sub", [sum, m.broadcast(m.one("reduce", [sum], { kind: "max", axis: 0 }), [37])]));
