@@ -82,11 +82,12 @@ export const linear = kernel(
   {
     ...PANEL_OPERANDS,
     MR: constexpr(1),
+    SUB: constexpr(1),
     AHEAD: constexpr(0),
   },
   (al, p) => {
     const { w, w8, w16, x, xf, y, bias, residual, t, n, blocks, panelWords, stride, offset, epilogue } = p;
-    const { BASE, HIGH, GROUP, SCALES, OFFSET, TABLE, SHIFT, LANES, MR, AHEAD } = p;
+    const { BASE, HIGH, GROUP, SCALES, OFFSET, TABLE, SHIFT, LANES, MR, SUB, AHEAD } = p;
     const lanes = al.arange(16);
     const WIDE = SCALES === "k" || SCALES === "kn" || SCALES === "km";
     const PER = WIDE ? 8 : SCALES === "d" ? 2 : SCALES === "dm" ? 1 : 4;
@@ -99,10 +100,16 @@ export const linear = kernel(
     const bytes = SCALES === "km" ? PARTS * 32 : PARTS * 16;
     const lines = WIDE ? Math.ceil((SCALES === "k" ? bytes + 32 : bytes + 64) / 64) : 1;
     const plane = (BASE + HIGH) * 16;
+    // More sums than registers hold wait in memory for the next group of columns.
+    const WAIT = MR > SUB;
+    const waiting = al.local(WAIT ? MR * 16 : 16);
     const start = al.programId(0) * panelWords;
     for (let tile = al.programId(1); tile * MR < t; tile += al.numPrograms(1)) {
       const f: Tile[] = [];
-      for (const _ of al.unroll(MR)) f.push(al.zeros([16]));
+      for (const m of al.unroll(MR)) {
+        if (WAIT) al.store(waiting + m * 16 + lanes, al.zeros([16]));
+        else f.push(al.zeros([16]));
+      }
       for (let i = 0; i < al.cdiv(blocks, PER); i++) {
         const planes = start + i * (PER * plane + lines * 16);
         // In words: 8-bit and 16-bit offsets are products of it, which cannot overflow as shifts of byte offsets would.
@@ -116,29 +123,6 @@ export const linear = kernel(
           for (const line of al.unroll(BASE + HIGH)) al.prefetch(w + planes + AHEAD + j * plane + line * 16);
           const xr = (tile * blocks + block) * (16 * MR);
           for (const g of al.unroll(32 / GROUP)) {
-            const c: Tile[] = [];
-            for (const m of al.unroll(MR)) {
-              c.push(al.full([16], firstSum(x + xr + m * 16, OFFSET, g), al.i32));
-            }
-            for (const i of al.unroll(VECS)) {
-              const raw = al.load(w + planes + j * plane + (g * VECS + i) * 16 + lanes);
-              for (const field of al.unroll(FIELDS)) {
-                const step = g * STEPS + i + field * VECS;
-                let u = BASE === 8 ? raw : (raw >> (field * BASE)) & (BASE === 4 ? 0x0f0f0f0f : 0x03030303);
-                if (TABLE === "iq4") u = al.byteLookup(iq4, u);
-                if (TABLE === "fp4") u = al.byteLookup(fp4, u);
-                if (HIGH > 0) {
-                  const vector = HIGH === 1 ? 0 : step >> 2;
-                  const from = HIGH === 1 ? step : 2 * (step & 3);
-                  const high = al.load(w + planes + j * plane + (BASE + vector) * 16 + lanes);
-                  const moved = from > BASE ? high >> (from - BASE) : high << (BASE - from);
-                  u = u | (moved & ((HIGH === 1 ? 0x01010101 : 0x03030303) << BASE));
-                }
-                u = signedBytes(u, SHIFT);
-                for (const m of al.unroll(MR))
-                  c[m] = al.dot4(u, quants(x + xr + m * 16, step, LANES), c[m], { signedA: SHIFT > 0, maxA: LARGEST, maxB: 127 });
-              }
-            }
             let scale = al.zeros([16]);
             let min = al.zeros([16]);
             if (SCALES === "e") scale = halfPower(al.load(w8 + scales * 4 + j * 16 + lanes));
@@ -160,9 +144,39 @@ export const linear = kernel(
                 min = -dm * al.cast(al.load(w8 + scales * 4 + (PARTS + part) * 16 + lanes), al.f32);
               }
             }
-            for (const m of al.unroll(MR)) {
-              f[m] += al.cast(c[m], al.f32) * (scale * al.load(xf + xr + m * 16 + 8));
-              if (MIN) f[m] += min * al.load(xf + xr + m * 16 + (GROUP === 32 ? 10 : 13 + g));
+            // As many tokens at a time as have room in registers; the codes of the others are unpacked again, or kept on the stack.
+            for (const from of al.unroll(0, MR, SUB)) {
+              const c: Tile[] = [];
+              for (const m of al.unroll(from, from + SUB, 1)) c.push(al.full([16], firstSum(x + xr + m * 16, OFFSET, g), al.i32));
+              for (const i of al.unroll(VECS)) {
+                const raw = al.load(w + planes + j * plane + (g * VECS + i) * 16 + lanes);
+                for (const field of al.unroll(FIELDS)) {
+                  const step = g * STEPS + i + field * VECS;
+                  let u = BASE === 8 ? raw : (raw >> (field * BASE)) & (BASE === 4 ? 0x0f0f0f0f : 0x03030303);
+                  if (TABLE === "iq4") u = al.byteLookup(iq4, u);
+                  if (TABLE === "fp4") u = al.byteLookup(fp4, u);
+                  if (HIGH > 0) {
+                    const vector = HIGH === 1 ? 0 : step >> 2;
+                    const bit = HIGH === 1 ? step : 2 * (step & 3);
+                    const high = al.load(w + planes + j * plane + (BASE + vector) * 16 + lanes);
+                    const moved = bit > BASE ? high >> (bit - BASE) : high << (BASE - bit);
+                    u = u | (moved & ((HIGH === 1 ? 0x01010101 : 0x03030303) << BASE));
+                  }
+                  u = signedBytes(u, SHIFT);
+                  for (const m of al.unroll(SUB)) {
+                    const a = quants(x + xr + (from + m) * 16, step, LANES);
+                    c[m] = al.dot4(u, a, c[m], { signedA: SHIFT > 0, maxA: LARGEST, maxB: 127 });
+                  }
+                }
+              }
+              for (const m of al.unroll(SUB)) {
+                const token = from + m;
+                let sum = WAIT ? al.load(waiting + token * 16 + lanes) : f[token];
+                sum += al.cast(c[m], al.f32) * (scale * al.load(xf + xr + token * 16 + 8));
+                if (MIN) sum += min * al.load(xf + xr + token * 16 + (GROUP === 32 ? 10 : 13 + g));
+                if (WAIT) al.store(waiting + token * 16 + lanes, sum);
+                else f[token] = sum;
+              }
             }
           }
         }
@@ -171,7 +185,7 @@ export const linear = kernel(
       for (const m of al.unroll(MR)) {
         const row = tile * MR + m;
         const mask = columns < n && row < t;
-        let value = f[m];
+        let value = WAIT ? al.load(waiting + m * 16 + lanes) : f[m];
         const at = row * stride + offset + columns;
         if ((epilogue & 1) !== 0) value += al.load(bias + columns, { mask });
         if ((epilogue & 2) !== 0) value += al.load(residual + at, { mask });
@@ -194,8 +208,11 @@ export function layoutConstexprs(type: QuantisedType, isa: IsaName, cheap: boole
   return { BASE: base, HIGH: high, GROUP: group, SCALES: scales, OFFSET: offset - SHIFT, TABLE: table, SHIFT, LANES };
 }
 
-/** Constexprs of `linear` for a type on an instruction set. */
-export const linearConstexprs = (type: QuantisedType, MR: number, isa: IsaName) => ({ ...layoutConstexprs(type, isa, false), MR, AHEAD });
+/** Constexprs of `linear` for a type on an instruction set. SUB: tokens whose sums are in registers at a time, four where there are 16 registers. */
+export const linearConstexprs = (type: QuantisedType, MR: number, isa: IsaName) => {
+  const SUB = isa.startsWith("avx512") || isa === "neon-dotprod" ? MR : Math.min(MR, 4);
+  return { ...layoutConstexprs(type, isa, false), MR, SUB, AHEAD };
+};
 
 export const instances: Instance[] = ISAS.flatMap(({ name: isa }) =>
   QUANTISED_TYPES.flatMap((type) => DECODE_TILES.map((MR) => ({ kernel: linear, constexprs: linearConstexprs(type, MR, isa), isa }))),

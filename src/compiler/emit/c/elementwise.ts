@@ -98,7 +98,8 @@ export function expression(e: Emitter, op: Op, w: number, args: readonly string[
     case "bitcast":
       return bitcast(from, to, w, a);
     case "dot4": {
-      const lane = w === 4 && e.isa.name === "neon-dotprod" && (op.attrs.signedA || dotFunction(op) === "dot4u7_i32") && laneOf(e, op.args[1]);
+      const lane =
+        w === 4 && e.isa.name === "neon-dotprod" && (op.attrs.signedA || dotFunction(op) === "dot4u7_i32") && laneOf(e, op.args[1]);
       if (lane) return `DOT4_LANE(${c}, ${a}, ${lane.vector}, ${lane.index})`;
       return `${dotFunction(op)}x${w}(${c}, ${a}, ${b})`;
     }
