@@ -158,9 +158,9 @@ export class PackedCache {
         // A full disk may take less than it was given.
         if ((await file.write(piece)).bytesWritten !== piece.length) throw new Error("the disk is full");
         if (this.#stopped) return;
-        // A tenth of a core while others want it, half of one otherwise.
+        // A fifth of a core while others want it, half of one otherwise.
         const took = performance.now() - began;
-        await Bun.sleep(Math.max(1, busy() ? 9 * took : took));
+        await Bun.sleep(Math.max(1, busy() ? 4 * took : took));
         if (this.#stopped) return;
       }
       await file.datasync();
