@@ -18,7 +18,7 @@ export interface Source {
   /** "kernel matmul" or "fn dequant". */
   title: string;
   text: string;
-  node: FunctionNode;
+  readonly node: FunctionNode;
   site?: CallSite;
 }
 
@@ -41,9 +41,24 @@ function sourceText(body: ((...args: never[]) => unknown) & { kernelSource?: str
   return body.kernelSource ?? body.toString();
 }
 
-/** Parses the text of an arrow function or function expression. Throws AlloyError `kernel_error`. */
+/**
+ * The text of an arrow function or function expression, and its tree. Throws AlloyError `kernel_error`. A text that the build recorded was
+ * parsed there: its tree is made when it is first asked for, since a start that compiles nothing needs none of them.
+ */
 export function parseFunction(title: string, body: (...args: never[]) => unknown, site?: CallSite): Source {
   const text = sourceText(body);
+  let node = "kernelSource" in body ? undefined : parsed(title, text, site);
+  return {
+    title,
+    text,
+    site,
+    get node() {
+      return (node ??= parsed(title, text, site));
+    },
+  };
+}
+
+function parsed(title: string, text: string, site: CallSite | undefined): FunctionNode {
   const where = site ? ` (${site.file}:${site.line})` : "";
   let node: ES.Expression;
   try {
@@ -64,7 +79,7 @@ export function parseFunction(title: string, body: (...args: never[]) => unknown
       hint: "Kernels run to completion on the device.",
     });
   }
-  return { title, text, node, site };
+  return node;
 }
 
 export const locOf = (node: ES.Node | undefined): Loc | undefined =>
