@@ -9,8 +9,8 @@
  * widened as they are multiplied. What is needed next is prefetched meanwhile.
  *
  * Sizes that no inner loop needs to know are run-time numbers, so that one instance serves all heads whose size DC divides. A program's own
- * memory: scores [ROWS][BT]; running maxima, sums and factors of the last block [3][ROWS]; per group results [MR][D] and scaled queries
- * [D][MR]. Maxima are in powers of two: queries are scaled by log2(e) too.
+ * memory: scores [ROWS][BT]; running maxima, sums and factors of the last block [3][ROWS]; results [ROWS][D] and scaled queries
+ * [ROWS][DMAX], so that the inner loop reads them at constant distances. Maxima are in powers of two: queries are scaled by log2(e) too.
  * Grid: (tiles, KVH), and with a third axis as many pieces of the context, which ./attention-combine.ts joins (Dao et al. 2023, "Flash-Decoding").
  */
 import type { Dispatch } from "../src/runtime/device.ts";
@@ -118,12 +118,11 @@ const attention = (name: string, type: typeof f16 | typeof f32 | typeof i8) => {
         al.store(marks + ROWS + row, total);
         // Behind the diagonal scores are not computed, only hidden.
         al.store(scores + row * BT + al.arange(BT), al.zeros([BT], al.f32));
-        for (let c = 0; c < D; c += DC) al.store(results + row * D + c + al.arange(DC), al.zeros([DC], al.f32));
-      }
-      for (let g = 0; g < groups; g++) {
-        const own = al.min(g * MR + r, rows - 1);
-        const from = (first + al.idiv(own, G)) * stride + column + (kvHead * G + (own % G)) * D;
-        for (let d = 0; d < D; d++) al.store(queries + (g * D + d) * MR + r, al.load(q + from + d) * unit);
+        const from = (first + al.idiv(own, G)) * stride + column + head * D;
+        for (let c = 0; c < D; c += DC) {
+          al.store(results + row * D + c + al.arange(DC), al.zeros([DC], al.f32));
+          al.store(queries + row * DMAX + c + al.arange(DC), al.load(q + from + c + al.arange(DC)) * unit);
+        }
       }
 
       const last = position + tokens - 1;
@@ -172,7 +171,7 @@ const attention = (name: string, type: typeof f16 | typeof f32 | typeof i8) => {
                   const k = al.cast(al.load(at + al.arange(NV)), al.f32);
                   if (WIDE) al.prefetch(keys + next + (g * D + d) * keyStep);
                   else al.prefetch(values + base + (n * D + d * NV) + al.arange(NV));
-                  part = al.fma(al.col(al.load(queries + (g * D + d) * MR + r)), al.row(k), part);
+                  part = al.fma(al.col(al.load(queries + (g * MR + r) * DMAX + d)), al.row(k), part);
                 }
                 s = SCALED ? al.fma(part, al.row(al.cast(al.load(keyScales + scales + u * BT + n + al.arange(NV)), al.f32)), s) : part;
               }
