@@ -16,7 +16,6 @@ import { openModel } from "../src/formats/open.ts";
 import { dequantize, quantize } from "../src/formats/quant/table.ts";
 import { readTensor } from "../src/formats/read.ts";
 import type { ModelFile, TensorType } from "../src/formats/weights.ts";
-import { GREEDY } from "../src/models/evaluate.ts";
 import { loadRunner } from "../src/models/runner.ts";
 import { createDevice } from "../src/runtime/index.ts";
 import { loadTokenizer } from "../src/tokenizer/load.ts";
