@@ -61,7 +61,7 @@ export function quantizeDispatches(ctx: StepContext, o: QuantizeOptions): Dispat
     {
       program: ctx.program(quantize, { MR: tile, SPAN }),
       grid: [tiles, splits, 1],
-      args: [o.x, o.xq, o.xq, o.xq, o.T, blocks, o.k],
+      args: [o.x, o.xq, o.xq, o.T, blocks, o.k],
       label: "quantize",
     },
   ];

@@ -17,12 +17,16 @@ export const RECORD = 16;
 /** Grid: (token tiles, any): the spans of a row are dealt over the second axis. */
 export const quantize = kernel(
   "quantize",
-  { x: ptr(f32), q: ptr(i32), q8: ptr(i8), qf: ptr(f32), t: dim, blocks: dim, stride: dim, MR: constexpr(1), SPAN: constexpr(32) },
-  (al, { x, q, q8, qf, t, blocks, stride, MR, SPAN }) => {
+  { x: ptr(f32), q: ptr(i32), q8: ptr(i8), t: dim, blocks: dim, stride: dim, MR: constexpr(1), SPAN: constexpr(32) },
+  (al, { x, q, q8, t, blocks, stride, MR, SPAN }) => {
     const tile = al.programId(0);
     const BLOCKS = SPAN / 32;
+    const lane = al.arange(8);
+    // Integers below 2^22 are the low bits of their sums with this, which costs less than a conversion that minds larger ones.
+    const SHIFT = 12582912;
+    const SHIFTED = 0x4b400000;
     for (let span = al.programId(1); span * BLOCKS < blocks; span += al.numPrograms(1)) {
-      for (const m of al.unroll(MR)) {
+      for (let m = 0; m < MR; m++) {
         const row = tile * MR + m;
         const from = x + row * stride + span * SPAN + al.arange(32);
         let most = al.zeros([32]);
@@ -30,21 +34,18 @@ export const quantize = kernel(
         const peak = al.max(most);
         const inverse = al.where(peak > 0, 127 / peak, 0);
         const d = peak / 127;
-        for (const b of al.unroll(BLOCKS)) {
+        for (let b = 0; b < BLOCKS; b++) {
           const record = ((tile * blocks + span * BLOCKS + b) * MR + m) * 16;
-          const ints = al.cast(al.round(al.load(from + b * 32, { mask: row < t }) * inverse), al.i32);
-          al.store(q8 + record * 4 + al.arange(32), al.cast(ints, al.i8));
-          const halves = al.sum(al.reshape(ints, [2, 16]), 1);
+          const rounded = al.round(al.load(from + b * 32, { mask: row < t }) * inverse);
+          al.store(q8 + record * 4 + al.arange(32), al.cast(al.bitcast(rounded + SHIFT, al.i32), al.i8));
+          const halves = al.sum(al.reshape(rounded, [2, 16]), 1);
           const first = al.extract(halves, 0);
           const second = al.extract(halves, 1);
-          al.store(qf + record + 8, d);
-          al.store(q + record + 9, (first + second) * -8);
-          al.store(qf + record + 10, d * (first + second));
-          al.store(q + record + 11, first * -32);
-          al.store(q + record + 12, second * -32);
-          al.store(qf + record + 13, d * first);
-          al.store(qf + record + 14, d * second);
-          al.store(q + record + 15, (first + second) * -128);
+          const sum = al.where(lane === 3 || lane === 5, first, al.where(lane === 4 || lane === 6, second, first + second));
+          const times = al.where(lane === 1, -8, al.where(lane === 7, -128, -32));
+          const product = al.bitcast(sum * al.cast(times, al.f32) + SHIFT, al.i32) - SHIFTED;
+          const scaled = al.bitcast(al.where(lane === 0, d, sum * d), al.i32);
+          al.store(q + record + 8 + lane, al.where(lane === 0 || lane === 2 || lane === 5 || lane === 6, scaled, product));
         }
       }
     }

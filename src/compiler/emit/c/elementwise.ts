@@ -185,11 +185,13 @@ export function castExpression(from: DType, to: DType, w: number, a: string): st
     return to === "i32" ? one : convert(one, storedType(to));
   }
   if (isFloat(from) && isInt(to)) return `cvt_${from}_${to}x${w}(${a})`;
-  // Short integers go through i32 by a function of the prelude: some compilers take the conversion apart lane by lane.
+  // Short integers go to and from i32 by a function of the prelude: some compilers take the conversion apart lane by lane.
   if (w > 1 && SHORT.has(from) && (to === "i32" || to === "u32" || to === "f32")) {
     const wide = `widen_${from}x${w}(${a})`;
     return to === "i32" ? wide : to === "u32" ? `(u32x${w})${wide}` : convert(wide, "f32");
   }
+  if (w > 1 && (from === "i32" || from === "u32") && (to === "i8" || to === "u8"))
+    return `(${to}x${w})narrow_i8x${w}(${from === "i32" ? a : `(i32x${w})${a}`})`;
   return convert(a, storedType(to));
 }
 

@@ -93,6 +93,7 @@ export function portable(w: number, have: ReadonlySet<string>): string {
   );
   for (const d of ["i8", "u8", "i16", "u16"])
     def(`widen_${d}`, `static inline ${i} widen_${d}x${w}(${d}x${w} x) { return __builtin_convertvector(x, ${i}); }`);
+  def("narrow_i8", `static inline i8x${w} narrow_i8x${w}(${i} x) { return __builtin_convertvector(x, i8x${w}); }`);
   def(
     "cvt_f16_f32",
     `static inline ${f} cvt_f16_f32x${w}(${h} x) {
@@ -205,6 +206,15 @@ ${DOUBLE_HALF}`);
           const x = w === 8 && d.endsWith("8") ? "_mm_cvtsi64_si128((long long)x)" : `(${d.endsWith("8") ? "__m128i" : H})x`;
           add(`widen_${d}`, `static inline ${i} widen_${d}x${w}(${d}x${w} x) { return (${i})${p}_cvtep${d}_epi32(${x}); }`);
         }
+        add(
+          "narrow_i8",
+          `static inline i8x${w} narrow_i8x${w}(${i} x) { ${
+            w === 16
+              ? "return (i8x16)_mm512_cvtepi32_epi8((__m512i)x);"
+              : `${I} t = _mm256_shuffle_epi8((${I})x, _mm256_set1_epi32(0x0c080400));
+  return (i8x8)_mm_cvtsi128_si64(_mm_unpacklo_epi32(_mm256_castsi256_si128(t), _mm256_extracti128_si256(t, 1)));`
+          } }`,
+        );
         add("cvt_f16_f32", `static inline ${f} cvt_f16_f32x${w}(u16x${w} x) { return (${f})${p}_cvtph_ps((${H})x); }`);
         add("cvt_f32_f16", `static inline u16x${w} cvt_f32_f16x${w}(${f} x) { return (u16x${w})${p}_cvtps_ph((${F})x, 0); }`);
         add(
