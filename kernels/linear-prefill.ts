@@ -58,12 +58,12 @@ export const linearPrefill = kernel(
     const GROUPS = 32 / GROUP;
     // Multiplying a group's sum by its integer scale in 16 bits (FOLD): what is subtracted from the weights meanwhile.
     const CENTRE = FOLD > 0 && SCALES === "km" ? 8 : 0;
-    // Columns whose sums are kept apart from the others', because activations have one scale for so many.
-    const SPAN = K_KIND ? 8 : 1;
     const STEPS = GROUP / 4;
     const FIELDS = 8 / BASE;
     const VECS = STEPS / FIELDS;
     const MIN = SCALES === "dm" || SCALES === "kn" || SCALES === "km";
+    // Blocks after which minima are added, while their activations are in level 1; k types' activations have one scale for so many.
+    const SPAN = K_KIND || MIN ? 8 : KC;
     const LARGEST = SHIFT > 0 ? 128 : TABLE === "iq4" ? 255 : TABLE === "fp4" ? 28 : (1 << (BASE + HIGH)) - 1;
     const PARTS = 256 / GROUP;
     const bytes = SCALES === "km" ? PARTS * 32 : PARTS * 16;
@@ -136,21 +136,11 @@ export const linearPrefill = kernel(
           for (const _ of al.unroll(SUB * NV)) f.push(al.zeros([16]));
           const records = x + (tile * blocks + from) * (MR * 16) + first * 16;
           const scaled = xf + (tile * blocks + from) * (MR * 16) + first * 16;
-          if (MIN) {
-            for (let b = 0; b < count; b++)
-              for (const g of al.unroll(GROUPS)) {
-                const min: Tile[] = [];
-                for (const v of al.unroll(NV)) min.push(al.load(minima + ((b * GROUPS + g) * NV + v) * 16 + lanes));
-                for (const m of al.unroll(SUB)) {
-                  const sum = al.load(scaled + b * (MR * 16) + m * 16 + (GROUP === 32 ? 10 : 13 + g));
-                  for (const v of al.unroll(NV)) f[m * NV + v] += min[v] * sum;
-                }
-              }
-          }
           for (let span = 0; span < count; span += SPAN) {
             const total: Tile[] = [];
             for (const _ of al.unroll(SUB * NV)) total.push(FOLD > 0 ? al.zeros([16], al.i32) : al.zeros([16]));
-            for (let b = span; b < span + SPAN; b++) {
+            const end = K_KIND ? span + SPAN : al.min(span + SPAN, count);
+            for (let b = span; b < end; b++) {
               const xr = b * (MR * 16);
               for (const g of al.unroll(GROUPS)) {
                 const c: Tile[] = [];
@@ -190,6 +180,17 @@ export const linearPrefill = kernel(
                   else f[i] += total[i] * sx;
                 }
               }
+            }
+            if (MIN) {
+              for (let b = span; b < end; b++)
+                for (const g of al.unroll(GROUPS)) {
+                  const min: Tile[] = [];
+                  for (const v of al.unroll(NV)) min.push(al.load(minima + ((b * GROUPS + g) * NV + v) * 16 + lanes));
+                  for (const m of al.unroll(SUB)) {
+                    const sum = al.load(scaled + b * (MR * 16) + m * 16 + (GROUP === 32 ? 10 : 13 + g));
+                    for (const v of al.unroll(NV)) f[m * NV + v] += min[v] * sum;
+                  }
+                }
             }
           }
           for (const v of al.unroll(NV)) {
