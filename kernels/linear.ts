@@ -102,7 +102,7 @@ export const linear = kernel(
     const plane = (BASE + HIGH) * 16;
     // More sums than registers hold wait in memory for the next group of columns.
     const WAIT = MR > SUB;
-    const waiting = al.local(WAIT ? MR * 16 : 16);
+    const waiting = WAIT ? al.local(MR * 16) : y;
     const start = al.programId(0) * panelWords;
     for (let tile = al.programId(1); tile * MR < t; tile += al.numPrograms(1)) {
       const f: Tile[] = [];

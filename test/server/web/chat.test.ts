@@ -222,11 +222,11 @@ describe.skipIf(CHROMIUM === undefined)("errors", () => {
     await using v = await visit(browser, say("here"));
     await v.page.addInitScript(() => {
       const open = IDBFactory.prototype.open;
-      // The database opens a second late, as it does on a busy machine.
+      // The database opens a second late, as it does on a busy machine; its tables have to be made at once.
       IDBFactory.prototype.open = function (...args) {
         const request = open.apply(this, args);
         const listen = request.addEventListener.bind(request);
-        const late = (type: string, f: () => void) => listen(type, () => setTimeout(f, type === "success" ? 1000 : 0));
+        const late = (type: string, f: () => void) => listen(type, type === "success" ? () => setTimeout(f, 1000) : f);
         request.addEventListener = late as typeof request.addEventListener;
         return request;
       };
