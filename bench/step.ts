@@ -9,6 +9,7 @@ import { constexpr, dim, i32, kernel, ptr } from "../src/compiler/language/index
 import { compileProgram } from "../src/compiler/program.ts";
 import { openModel } from "../src/formats/open.ts";
 import type { RowSampling } from "../src/models/api.ts";
+import { GREEDY } from "../src/models/evaluate.ts";
 import { loadRunner, type Runner } from "../src/models/runner.ts";
 import type { GridSize } from "../src/runtime/device.ts";
 import { createDevice } from "../src/runtime/index.ts";
@@ -23,22 +24,7 @@ const ids = (n: number, from: number): Int32Array => Int32Array.from({ length: n
 for (let from = 0; from < D; from += 256)
   await runner.step([{ tokens: ids(Math.min(256, D - from), from), start: from, blocks, outputs: "none", sampling: null }]);
 
-const none = new Int32Array(0);
-const row: RowSampling = {
-  temperature: 0,
-  topK: 0,
-  topP: 1,
-  minP: 0,
-  repeatPenalty: 1,
-  frequencyPenalty: 0,
-  presencePenalty: 0,
-  penaltyIds: none,
-  penaltyCounts: none,
-  biasIds: none,
-  biasValues: new Float32Array(0),
-  seed: [1, 2],
-  counter: 0,
-};
+const row: RowSampling = { ...GREEDY, seed: [1, 2] };
 const penalised = { penaltyIds: ids(256, 0).sort(), penaltyCounts: new Int32Array(256).fill(1) };
 const WAYS: Record<string, RowSampling | null> = {
   "logits only": null,
