@@ -56,15 +56,20 @@ export const linearPrefill = kernel(
     const K_KIND = SCALES === "k" || SCALES === "kn" || SCALES === "km";
     const PER = K_KIND ? 8 : SCALES === "d" ? 2 : SCALES === "dm" ? 1 : 4;
     const GROUPS = 32 / GROUP;
-    // Multiplying a group's sum by its integer scale in 16 bits (FOLD): what is subtracted from the weights meanwhile.
-    const CENTRE = FOLD > 0 && SCALES === "km" ? 8 : 0;
+    // Multiplying a group's sum by its integer scale in 16 bits, as one number (FOLD 1) or as two halves (2): what is subtracted from the weights
+    // meanwhile. With halves nothing is, not even what the type wants: minima make that good.
+    const HALVES = FOLD === 2;
+    const CENTRE = FOLD === 1 && SCALES === "km" ? 8 : HALVES ? -OFFSET : 0;
     const STEPS = GROUP / 4;
     const FIELDS = 8 / BASE;
     const VECS = STEPS / FIELDS;
-    const MIN = SCALES === "dm" || SCALES === "kn" || SCALES === "km";
+    const LOWER = SCALES === "kn" || SCALES === "km";
+    const MIN = SCALES === "dm" || LOWER || CENTRE !== 0;
     // Blocks after which minima are added, while their activations are in level 1; k types' activations have one scale for so many.
     const SPAN = K_KIND || MIN ? 8 : KC;
     const LARGEST = SHIFT > 0 ? 128 : TABLE === "iq4" ? 255 : TABLE === "fp4" ? 28 : (1 << (BASE + HIGH)) - 1;
+    // Dots whose sums fit halves.
+    const MOST = HALVES ? al.min(STEPS, Math.floor(32767 / (2 * LARGEST * 127))) : STEPS;
     const PARTS = 256 / GROUP;
     const bytes = SCALES === "km" ? PARTS * 32 : PARTS * 16;
     const lines = K_KIND ? Math.ceil((SCALES === "k" ? bytes + 32 : bytes + 64) / 64) : 1;
@@ -76,6 +81,9 @@ export const linearPrefill = kernel(
     const units = al.local(FOLD > 0 ? KC * 2 * NV : 16, al.f32);
     const minima = al.local(MIN ? KC * GROUPS * NV * 16 : 16, al.f32);
     const panels = al.cdiv(n, 16);
+    // Few sums of minima would each wait for the one before: every other group adds to sums of its own.
+    const TWO = K_KIND && SUB * NV < 6;
+    const TURN = TWO && GROUPS === 1 ? 2 : 1;
 
     for (let from = 0; from < blocks; from += KC) {
       const count = al.min(blocks - from, KC);
@@ -119,13 +127,13 @@ export const linearPrefill = kernel(
               const integer = al.cast(SCALES === "k" ? al.bitcast(byte, al.i8) : SCALES === "kn" ? byte & 15 : byte, al.i32);
               const scale = d * al.cast(integer, al.f32);
               if (FOLD > 0) {
-                al.store(parts + to, integer & 0xffff);
+                al.store(parts + to, HALVES ? (integer & 0xffff) | (integer << 16) : integer & 0xffff);
                 al.store(units + (al.idiv(b, 8) * NV + v) * 16 + lanes, d);
               } else al.store(scales + to, scale);
-              if (MIN) {
+              if (LOWER) {
                 const low = SCALES === "kn" ? byte >> 4 : al.load(w8 + unit * 4 + (PARTS + part) * 16 + lanes);
                 al.store(minima + to, scale * CENTRE - al.cast(al.load(halfs + 16), al.f32) * al.cast(low, al.f32));
-              }
+              } else if (MIN) al.store(minima + to, scale * CENTRE);
             }
           }
         }
@@ -142,19 +150,23 @@ export const linearPrefill = kernel(
             const end = K_KIND ? span + SPAN : al.min(span + SPAN, count);
             for (let b = span; b < end; b++) {
               const xr = b * (MR * 16);
-              for (const g of al.unroll(GROUPS)) {
+              for (const part of al.unroll(GROUPS * (STEPS / MOST))) {
+                const g = Math.floor((part * MOST) / STEPS);
                 const c: Tile[] = [];
                 for (const m of al.unroll(SUB)) {
                   const initial = firstSum(records + xr + m * 16, OFFSET + CENTRE, g);
                   for (const _ of al.unroll(NV)) c.push(al.full([16], initial, al.i32));
                 }
-                for (const s of al.unroll(STEPS)) {
+                for (const s of al.unroll(part * MOST, (part + 1) * MOST, 1)) {
                   const u: Tile[] = [];
-                  for (const v of al.unroll(NV)) u.push(al.load(codes + ((b * 8 + g * STEPS + s) * NV + v) * 16 + lanes));
+                  for (const v of al.unroll(NV)) u.push(al.load(codes + ((b * 8 + s) * NV + v) * 16 + lanes));
                   for (const m of al.unroll(SUB)) {
-                    const a = quants(records + xr + m * 16, g * STEPS + s, LANES);
-                    for (const v of al.unroll(NV))
-                      c[m * NV + v] = al.dot4(u[v], a, c[m * NV + v], { signedA: SHIFT > 0, maxA: LARGEST, maxB: 127 });
+                    const a = quants(records + xr + m * 16, s, LANES);
+                    for (const v of al.unroll(NV)) {
+                      const i = m * NV + v;
+                      if (HALVES) c[i] = al.dotPairs(u[v], a, c[i]);
+                      else c[i] = al.dot4(u[v], a, c[i], { signedA: SHIFT > 0, maxA: LARGEST, maxB: 127 });
+                    }
                   }
                 }
                 for (const v of al.unroll(NV)) {
@@ -182,15 +194,23 @@ export const linearPrefill = kernel(
               }
             }
             if (MIN) {
-              for (let b = span; b < end; b++)
-                for (const g of al.unroll(GROUPS)) {
+              const odd: Tile[] = [];
+              if (TWO) for (const _ of al.unroll(SUB * NV)) odd.push(al.zeros([16]));
+              for (let b = span; b < end; b += TURN)
+                for (const g of al.unroll(TURN * GROUPS)) {
+                  const block = scaled + (b + Math.floor(g / GROUPS)) * (MR * 16);
                   const min: Tile[] = [];
                   for (const v of al.unroll(NV)) min.push(al.load(minima + ((b * GROUPS + g) * NV + v) * 16 + lanes));
                   for (const m of al.unroll(SUB)) {
-                    const sum = al.load(scaled + b * (MR * 16) + m * 16 + (GROUP === 32 ? 10 : 13 + g));
-                    for (const v of al.unroll(NV)) f[m * NV + v] += min[v] * sum;
+                    const sum = al.load(block + m * 16 + (GROUP === 32 ? 10 : 13 + (g % GROUPS)));
+                    for (const v of al.unroll(NV)) {
+                      const i = m * NV + v;
+                      if (TWO && g % 2 === 1) odd[i] += min[v] * sum;
+                      else f[i] += min[v] * sum;
+                    }
                   }
                 }
+              if (TWO) for (const i of al.unroll(SUB * NV)) f[i] += odd[i];
             }
           }
           for (const v of al.unroll(NV)) {
@@ -215,12 +235,18 @@ export const linearPrefill = kernel(
   { uses: { firstSum, halfPower, iq4, fp4, quants, signedBytes } },
 );
 
-/** Whether a group's sums fit 16 bits, and the instruction set adds products of such in one instruction. */
-const folds = (type: QuantisedType, isa: IsaName): boolean => isa.endsWith("vnni") && ["q4_k", "q2_k", "q3_k"].includes(type);
+/**
+ * How a group's sum is multiplied by its integer scale (FOLD): 1 where the sum fits 16 bits and the instruction set adds products of such in one
+ * instruction, 2 where it adds up products of bytes in 16 bits anyway and only then to 32.
+ */
+function fold(type: QuantisedType, isa: IsaName): 0 | 1 | 2 {
+  if (isa.endsWith("vnni")) return ["q4_k", "q2_k", "q3_k"].includes(type) ? 1 : 0;
+  return ["avx2", "avx512"].includes(isa) && /^q._k$/.test(type) ? 2 : 0;
+}
 
 /** Constexprs of `linearPrefill` for a type on an instruction set. */
 export function prefillConstexprs(type: QuantisedType, isa: IsaName) {
-  const sizes = { MR: PREFILL_TILE, KC, ...REGISTER_TILES[isa], FOLD: folds(type, isa) ? 1 : 0 };
+  const sizes = { MR: PREFILL_TILE, KC, ...REGISTER_TILES[isa], FOLD: fold(type, isa) };
   return { ...layoutConstexprs(type, isa, true), ...sizes };
 }
 

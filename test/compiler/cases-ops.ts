@@ -70,7 +70,7 @@ function bytes(n: number, max: number, signed: boolean): Int32Array {
 }
 
 /** `dots` byte dots one upon the other, of bytes that keep the promise. A third of the words are all of the largest size. */
-function dots(shape: readonly number[], count: number, attrs: { signedA: boolean; maxA: number; maxB: number }): Case {
+function dots(shape: readonly number[], count: number, attrs: { signedA: boolean; maxA: number; maxB: number }, op = "dot4"): Case {
   const m = new Make();
   const args: Case["args"] = { acc: randomArray(r, "i32", elements(shape) * 2) };
   let sum = m.loadTile(m.ptr("acc", "i32"), shape);
@@ -83,7 +83,7 @@ function dots(shape: readonly number[], count: number, attrs: { signedA: boolean
     }
     args[`a${i}`] = a;
     args[`b${i}`] = b;
-    sum = m.one("dot4", [m.loadTile(m.ptr(`a${i}`, "i32"), shape), m.loadTile(m.ptr(`b${i}`, "i32"), shape), sum], attrs);
+    sum = m.one(op, [m.loadTile(m.ptr(`a${i}`, "i32"), shape), m.loadTile(m.ptr(`b${i}`, "i32"), shape), sum], op === "dot4" ? attrs : {});
   }
   args.y = randomArray(r, "i32", elements(shape) * 2);
   m.storeTile(m.ptr("y", "i32", true), sum);
@@ -134,6 +134,7 @@ for (const [maxA, maxB] of [
   [3, 128],
 ])
   for (const s of [[16], [2, 8]]) OP_CASES.push(dots(s, r.int(1, 9), { signedA: false, maxA, maxB }));
+for (const s of [[16], [20], [1], [2, 3]]) OP_CASES.push(dots(s, 3, { signedA: false, maxA: 128, maxB: 127 }, "dotPairs"));
 for (const s of [[16], [20]]) OP_CASES.push(dots(s, 2, { signedA: true, maxA: 128, maxB: 127 }));
 for (const from of ALL) for (const to of ALL) if (from !== to) OP_CASES.push(unary("cast", from, shape(), { to }, to));
 for (const from of ALL)

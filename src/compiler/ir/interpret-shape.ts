@@ -185,6 +185,12 @@ export const SHAPE_RULES: Readonly<Record<string, Rule>> = {
     const low = (x: number): number => (x << 16) >> 16;
     for (let i = 0; i < out.length; i++) out[i] = acc[i] + low(a[i]) * low(b[i]) + (a[i] >> 16) * (b[i] >> 16);
   },
+  dotPairs: (m, op) => {
+    const [a, b, acc] = op.args.map((v) => m.get(v) as ArrayLike<number>);
+    const out = m.result(op);
+    const half = (i: number, k: number): number => byte(a[i], k) * signedByte(b[i], k) + byte(a[i], k + 1) * signedByte(b[i], k + 1);
+    for (let i = 0; i < out.length; i++) out[i] = ((acc[i] + half(i, 0)) & 0xffff) | (((acc[i] >> 16) + half(i, 2)) << 16);
+  },
   byteLookup: (m, op) => {
     const x = m.get(op.args[0]);
     const table = op.attrs.table as readonly number[];

@@ -263,6 +263,7 @@ export const OPS: Readonly<Record<string, OpInfo>> = {
   }),
   dot4: bytesOp(3),
   dot2: bytesOp(3),
+  dotPairs: bytesOp(3),
   byteLookup: {
     ...bytesOp(1),
     infer: (a, at, params) => {

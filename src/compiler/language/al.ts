@@ -121,6 +121,11 @@ export interface Al extends DTypes, ThreadLevel, Simd {
   dot4(a: Operand, b: Operand, acc: Operand, options?: { signedA?: boolean; maxA?: number; maxB?: number }): Tile;
   /** acc + the products of the two signed 16-bit halves of a and b, wrapping i32. */
   dot2(a: Operand, b: Operand, acc: Operand): Tile;
+  /**
+   * Each 16-bit half by itself: acc's half + Σ over its two bytes of u8(a)·i8(b), wrapping 16 bits. What is added at a time must fit them (bytes
+   * of a up to 128, those of b above -128). `dot2` with the same number in both halves multiplies and adds up what comes out.
+   */
+  dotPairs(a: Operand, b: Operand, acc: Operand): Tile;
   /** Each byte 0…15 of x replaced by its entry of the table. */
   byteLookup(table: readonly number[], x: Operand): Tile;
   /** The low bytes of four integers as one i32, a lowest. */

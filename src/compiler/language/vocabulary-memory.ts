@@ -118,6 +118,8 @@ export const dot4: Handler = (c, args, info) => {
 
 export const dot2: Handler = (c, args, info) => runTime(c.emit("dot2", words(c, args, 3, info), {}, info.name));
 
+export const dotPairs: Handler = (c, args, info) => runTime(c.emit("dotPairs", words(c, args, 3, info), {}, info.name));
+
 export const byteLookup: Handler = (c, args, info) => {
   const [table] = args;
   if (table.kind !== "array" || table.cells.length !== 16)

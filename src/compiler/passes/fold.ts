@@ -178,6 +178,7 @@ function evaluate(op: Op, args: readonly Num[]): Num | undefined {
       return wrap(to, Number(args[0]) * Number(args[1]) + Number(args[2]));
     case "dot4":
     case "dot2":
+    case "dotPairs":
     case "byteLookup":
     case "pack4":
       return undefined;

@@ -267,6 +267,17 @@ test("dot2 works on signed halves", () => {
   expect(got).toEqual([1000 - 21 - 10, 1010]);
 });
 
+test("dotPairs adds to each half by itself, and wraps", () => {
+  const got = ints(2, (al, { y }) => {
+    const a = al.pack4(al.full(1, 100, al.i32), 2, 128, 128);
+    const b = al.pack4(al.full(1, -100, al.i32), 3, 127, 127);
+    al.store(y + al.arange(1), al.dotPairs(a, b, (5 << 16) | 0x8000));
+    al.store(y + 1 + al.arange(1), al.dot2(al.dotPairs(a, b, 0), (3 << 16) | 3, 1000));
+  });
+  const [low, high] = [-10000 + 6, 128 * 254];
+  expect(got).toEqual([((high + 5) << 16) | ((0x8000 + low) & 0xffff), 1000 + 3 * (low + high)]);
+});
+
 test("isConst and staticAssert", () => {
   expect(
     ints(2, (al, { n, y }) => {

@@ -13,7 +13,7 @@ export const ELEMENTWISE = new Set([
   ..."neg abs exp exp2 log log2 sin cos tanh sqrt rsqrt floor ceil round trunc erf not add sub mul div rem min max and or xor shl shr pow".split(
     " ",
   ),
-  ..."eq ne lt le gt ge fma select cast bitcast dot4 dot2 byteLookup pack4".split(" "),
+  ..."eq ne lt le gt ge fma select cast bitcast dot4 dot2 dotPairs byteLookup pack4".split(" "),
 ]);
 
 /** The literal of a constant. */
@@ -105,6 +105,8 @@ export function expression(e: Emitter, op: Op, w: number, args: readonly string[
     }
     case "dot2":
       return `dot2_i32x${w}(${c}, ${a}, ${b})`;
+    case "dotPairs":
+      return `dotpairs_i32x${w}(${c}, ${a}, ${b})`;
     case "byteLookup":
       return `lookup_i32x${w}(${byteTable(op)}, ${a})`;
     case "pack4": {

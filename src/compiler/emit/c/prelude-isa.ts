@@ -49,6 +49,11 @@ static inline int32_t dot4m_i32x1(int32_t acc, int32_t a, int32_t b) { return do
 static inline int32_t dot2_i32x1(int32_t acc, int32_t a, int32_t b) {
   return (int32_t)((uint32_t)acc + (uint32_t)((int32_t)(int16_t)a * (int32_t)(int16_t)b) + (uint32_t)((a >> 16) * (b >> 16)));
 }
+static inline int32_t dotpairs_i32x1(int32_t acc, int32_t a, int32_t b) {
+  int32_t s[2];
+  for (int i = 0; i < 2; i++, a >>= 16, b >>= 16) s[i] = (a & 255) * (int8_t)b + ((a >> 8) & 255) * (int8_t)(b >> 8);
+  return ((acc + s[0]) & 0xffff) | (int32_t)((uint32_t)((acc >> 16) + s[1]) << 16);
+}
 static inline int32_t lookup_i32x1(const uint8_t *t, int32_t x) {
   uint32_t r = 0;
   for (int i = 0; i < 32; i += 8) r |= (uint32_t)t[((uint32_t)x >> i) & 15] << i;
@@ -86,6 +91,13 @@ export function portable(w: number, have: ReadonlySet<string>): string {
   def(
     "dot2_i32",
     `static inline ${i} dot2_i32x${w}(${i} acc, ${i} a, ${i} b) { return acc + ((a << 16) >> 16) * ((b << 16) >> 16) + (a >> 16) * (b >> 16); }`,
+  );
+  def(
+    "dotpairs_i32",
+    `static inline ${i} dotpairs_i32x${w}(${i} acc, ${i} a, ${i} b) {
+  ${i} l = (a & 255) * ((b << 24) >> 24) + ((a >> 8) & 255) * ((b << 16) >> 24), h = ((a >> 16) & 255) * ((b << 8) >> 24) + (${i})((${u})a >> 24) * (b >> 24);
+  return ((acc + l) & 0xffff) | (((acc >> 16) + h) << 16);
+}`,
   );
   def(
     "lookup_i32",
@@ -228,6 +240,10 @@ ${DOUBLE_HALF}`);
       add(
         "lookup_i32",
         `static inline ${i} lookup_i32x${w}(const uint8_t *t, ${i} x) { return (${i})${p}_shuffle_epi8(${w === 4 ? "_mm_loadu_si128((const __m128i *)t)" : w === 8 ? "_mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)t))" : "_mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)t))"}, (${I})x); }`,
+      );
+      add(
+        "dotpairs_i32",
+        `static inline ${i} dotpairs_i32x${w}(${i} acc, ${i} a, ${i} b) { return (${i})${p}_add_epi16((${I})acc, ${p}_maddubs_epi16((${I})a, (${I})b)); }`,
       );
       if (isa.name === "avx512-vnni" || isa.name === "avx-vnni") {
         const dpbusd = `${p}_dpbusd${isa.name === "avx-vnni" ? "_avx" : ""}_epi32`;

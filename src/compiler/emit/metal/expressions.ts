@@ -186,6 +186,8 @@ export function expression(op: Op, args: readonly string[], needs: Needs, option
       return `${needs.helper(op.attrs.signedA ? "dot4_signed" : "dot4")}(${a}, ${b}, ${c})`;
     case "dot2":
       return `${needs.helper("dot2")}(${a}, ${b}, ${c})`;
+    case "dotPairs":
+      return `${needs.helper("dot_pairs")}(${a}, ${b}, ${c})`;
     case "byteLookup":
       return `${needs.helper("byte_lookup")}(${needs.table(op.attrs.table as readonly number[])}, ${a})`;
     case "pack4":

@@ -157,6 +157,14 @@ static inline int alloy_dot2(int a, int b, int c) {
   const short2 s = as_type<short2>(b);
   return int(uint(c) + uint(int(u.x) * int(s.x)) + uint(int(u.y) * int(s.y)));
 }`,
+  dot_pairs: `
+static inline int alloy_dot_pairs(int a, int b, int c) {
+  const uchar4 u = as_type<uchar4>(a);
+  const char4 s = as_type<char4>(b);
+  const int low = c + int(u.x) * int(s.x) + int(u.y) * int(s.y);
+  const int high = (c >> 16) + int(u.z) * int(s.z) + int(u.w) * int(s.w);
+  return (low & 0xffff) | int(uint(high) << 16);
+}`,
   byte_lookup: `
 static inline int alloy_byte_lookup(constant uchar *table, int x) {
   const uchar4 i = as_type<uchar4>(x);
