@@ -63,6 +63,19 @@ function nary(
   return { ir: m.finish(`${op}_${dtypes[0]}_${serial++}`, {}), grid: [2, 1, 1], args, ulp };
 }
 
+/** A bound that is a number, beside values that may be none. */
+function bounded(op: "min" | "max", shape: readonly number[]): Case {
+  const m = new Make();
+  const n = elements(shape) * 2;
+  const bound = m.const({ dtype: "f32", shape: [...shape] }, 0.5);
+  m.storeTile(m.ptr("y", "f32", true), m.one(op, [m.loadTile(m.ptr("x", "f32"), shape), bound]));
+  return {
+    ir: m.finish(`${op}_bound_${serial++}`, {}),
+    grid: [2, 1, 1],
+    args: { x: randomArray(r, "f32", n), y: randomArray(r, "f32", n) },
+  };
+}
+
 /** Bytes of random sizes up to `max`, the largest among them often: unsigned, or of both signs. */
 function bytes(n: number, max: number, signed: boolean): Int32Array {
   const one = (): number => (r.next() < 0.3 ? max : r.int(0, max)) * (signed && r.next() < 0.5 ? -1 : 1);
@@ -120,6 +133,7 @@ export const SPECIAL_POWERS: Case = (() => {
   return { ...c, args: { ...c.args, x0: Float32Array.from(repeated, ([x]) => x), x1: Float32Array.from(repeated, ([, y]) => y) } };
 })();
 OP_CASES.push(SPECIAL_POWERS);
+for (const s of [[64], [37]]) OP_CASES.push(bounded("min", s), bounded("max", s));
 for (const s of [shape(), [16], [33]]) {
   OP_CASES.push(nary("dot4", ["i32", "i32", "i32"], "i32", s), nary("dot4", ["i32", "i32", "i32"], "i32", s, { signedA: true }));
   OP_CASES.push(nary("dot2", ["i32", "i32", "i32"], "i32", s));

@@ -5,12 +5,13 @@ import { emitFunction } from "../../../src/compiler/emit/c/index.ts";
 import { isaByName } from "../../../src/runtime/cpu/isa.ts";
 import { type Case, compare, Random, randomArray, seed, TESTABLE } from "../emit-c/harness.ts";
 
-/** y = a b, from a copy of bᵀ in the program's memory: b [N, K], a [M, K], y [programs, M, N]. */
+/** y = a b, from a copy of bᵀ in the program's memory, plus bᵀ's last row as the loop wrote it anew: b [N, K], a [M, K], y [programs, M, N]. */
 const product = kernel(
   "product",
   { a: ptr(f32), b: ptr(f32), y: ptr(f32), K: dim, M: constexpr(6), N: constexpr(64) },
   (al, { a, b, y, K, M, N }) => {
     const turned = al.local([32, N]);
+    const written = al.local([32, N]);
     const side = al.arange(16);
     const from = al.programId(0) * (N * K);
     for (let n = 0; n < N; n += 16)
@@ -22,10 +23,14 @@ const product = kernel(
     let count = al.zeros([1, N]);
     for (let k = 0; k < K; k++) {
       const v = al.row(al.load(turned + k * N + al.arange(N)));
+      al.store(written + k * N + al.row(al.arange(N)), v * 2);
       sums = al.fma(al.load(a + al.col(al.arange(M)) * K + k), v, sums);
       count = count + al.where(v > 0, 1, 0);
     }
-    al.store(y + (al.programId(0) * M + al.col(al.arange(M))) * N + al.row(al.arange(N)), sums + count);
+    al.store(
+      y + (al.programId(0) * M + al.col(al.arange(M))) * N + al.row(al.arange(N)),
+      sums + count + al.row(al.load(written + (K - 1) * N + al.arange(N))),
+    );
   },
 );
 

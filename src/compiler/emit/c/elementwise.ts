@@ -114,6 +114,11 @@ export function expression(e: Emitter, op: Op, w: number, args: readonly string[
       const part = (x: string, s: number): string => `(((${u})${x} & 255u) << ${s})`;
       return `(i32x${w})(${args.map((x, i) => part(x, 8 * i)).join(" | ")})`;
     }
+    case "min":
+    case "max":
+      // The instruction gives the second operand where one is NaN: right as it is if that one never is.
+      if (from === "f32" && w >= 4 && e.isa.arch === "x64" && isNumber(e, op.args[1])) return `${op.op}_number_${T}(${a}, ${b})`;
+      return `${op.op}_${T}(${a}, ${b})`;
     default:
       return `${op.op}_${T}(${args.join(", ")})`;
   }
@@ -135,12 +140,18 @@ export function byteTable(op: Op): string {
   return `table_${(op.attrs.table as readonly number[]).map((n) => (n & 255).toString(16).padStart(2, "0")).join("")}`;
 }
 
-function safeDivisor(e: Emitter, v: Value): boolean {
+/** The constant that a value is everywhere. */
+function constantOf(e: Emitter, v: Value): number | undefined {
   let op = e.analysis.definition(v);
-  while (op && op.op === "broadcast") op = e.analysis.definition(op.args[0]);
-  if (op?.op !== "const") return false;
-  const n = Number(op.attrs.value);
-  return n !== 0 && n !== -1;
+  while (op?.op === "broadcast") op = e.analysis.definition(op.args[0]);
+  return op?.op === "const" ? Number(op.attrs.value) : undefined;
+}
+
+const isNumber = (e: Emitter, v: Value): boolean => !Number.isNaN(constantOf(e, v) ?? NaN);
+
+function safeDivisor(e: Emitter, v: Value): boolean {
+  const n = constantOf(e, v);
+  return n !== undefined && n !== 0 && n !== -1;
 }
 
 function bitcast(from: DType, to: DType, w: number, a: string): string {

@@ -117,7 +117,7 @@ export function smallLoad(e: Emitter, op: Op): void {
 export function smallStore(e: Emitter, op: Op): void {
   const { shape } = op.args[0].type;
   const scalar = e.analysis.scalarised(op.args[0]) && e.analysis.scalarised(op.args[1]);
-  for (const { idx, w } of chunksOf(shape, scalar ? 1 : e.isa.width)) storeLanes(e, op, idx, w);
+  for (const { idx, w } of e.inWindow(shape, chunksOf(shape, scalar ? 1 : e.isa.width))) storeLanes(e, op, idx, w);
 }
 
 export function prefetch(e: Emitter, op: Op): void {

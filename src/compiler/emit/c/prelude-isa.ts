@@ -203,6 +203,7 @@ ${DOUBLE_HALF}`);
             ? `return (${f})${p}_range_ps((${F})a, (${F})b, ${op === "min" ? 4 : 5});`
             : `return (${f})${p}_blendv_ps(${p}_${op}_ps((${F})a, (${F})b), (${F})a, ${p === "_mm" ? `_mm_cmp_ps` : `_mm256_cmp_ps`}((${F})b, (${F})b, _CMP_UNORD_Q));`;
         add(`${op}_f32`, `static inline ${f} ${op}_f32x${w}(${f} a, ${f} b) { ${text} }`);
+        out.push(`static inline ${f} ${op}_number_f32x${w}(${f} a, ${f} b) { return (${f})${p}_${op}_ps((${F})a, (${F})b); }`);
       }
       const round = w === 16 ? "_mm512_roundscale_ps" : `${p}_round_ps`;
       for (const [name, mode] of [

@@ -235,7 +235,14 @@ function halves(w: number): string {
   return out.join("\n");
 }
 
-function reductions(w: number): string {
+/** Whether any lane of the mask v is on, by the instruction that asks for it. */
+function anyLane(isa: Isa, w: number): string | undefined {
+  if (isa.arch !== "x64" || w < 4) return undefined;
+  if (w === 16) return "_mm512_test_epi32_mask((__m512i)v, (__m512i)v) != 0";
+  return w === 8 ? "!_mm256_testz_si256((__m256i)v, (__m256i)v)" : "!_mm_testz_si128((__m128i)v, (__m128i)v)";
+}
+
+function reductions(isa: Isa, w: number): string {
   const out: string[] = [];
   for (const d of ["f32", "f64", "i32", "u32", "i64", "u64"]) {
     const t = `${d}x${w}`;
@@ -263,7 +270,7 @@ function reductions(w: number): string {
     );
   } else {
     const t = `i32x${w}`;
-    out.push(`static inline int32_t anyall_${t}(${t} v) { return anyall_i32x${w / 2}(lo_${t}(v) | hi_${t}(v)); }`);
+    out.push(`static inline int32_t anyall_${t}(${t} v) { return ${anyLane(isa, w) ?? `anyall_i32x${w / 2}(lo_${t}(v) | hi_${t}(v))`}; }`);
     out.push(`static inline int32_t allall_${t}(${t} v) { return allall_i32x${w / 2}(lo_${t}(v) & hi_${t}(v)); }`);
   }
   return out.join("\n");
@@ -298,7 +305,7 @@ export function prelude(isa: Isa): string {
   if (isa.name === "scalar") parts.push("#ifdef __TINYC__\n#define __builtin_prefetch(p) ((void)(p))\n#endif");
   for (const w of widths) parts.push(perWidth(isa, w));
   parts.push(isa.arch === "x64" ? x86Intrinsics(isa) : isa.arch === "arm64" ? neonIntrinsics() : genericOps(isa));
-  for (const w of widths) parts.push(reductions(w), MATH(isa, w));
+  for (const w of widths) parts.push(reductions(isa, w), MATH(isa, w));
   parts.push(atomics(), simdMma(isa));
   const text = parts.filter(Boolean).join("\n");
   cache.set(isa.name, text);
