@@ -4,13 +4,17 @@
  * *tile* of consecutive tokens of one sequence and one KV head, whose rows are (token, query head of the group).
  *
  * tiles: int32 [tiles][4] = first token (row of q), tokens in the tile, position of the first token, start of the sequence's block ids
- * in blockTable. A block of keys passes in three phases, each over all groups of MR rows: scores, their exponentials row by row, values. For many rows (WIDE)
- * its keys and values are first brought into strips of NV keys or DC values as float32, which stay in level 1 while the groups pass; for few they are
- * widened as they are multiplied. What is needed next is prefetched meanwhile.
+ * in blockTable. A block of keys passes over all groups of MR rows, which first score it and then take exponentials, row by row; values follow after ROUND
+ * blocks, so that sums come and go less often. For many rows (WIDE) the first group brings the NV keys or DC values that it multiplies into shape as
+ * float32: a strip that stays in level 1 while the other groups pass. For few they are widened as they are multiplied. What is needed next is prefetched.
+ *
+ * Exponentials are powers of two (queries are scaled by log2(e) too) relative to a reference of the row: a maximum, but one that only moves when a score
+ * exceeds it by more than 2^REACH (as in FlashAttention-4). After the first blocks hardly any does, and then there is no maximum to find and nothing to
+ * shrink. It moves for each row on its own, whatever rows share its tile.
  *
  * Sizes that no inner loop needs to know are run-time numbers, so that one instance serves all heads whose size DC divides. A program's own
- * memory: scores [ROWS][BT]; running maxima, sums and factors of the last block [3][ROWS]; results [ROWS][D] and scaled queries
- * [ROWS][DMAX], so that the inner loop reads them at constant distances. Maxima are in powers of two: queries are scaled by log2(e) too.
+ * memory: scores [ROWS][ROUND·BT]; references [ROWS]; sums [ROWS][LANES], added up at the end; results [ROWS][D] and scaled queries [ROWS][DMAX], so that
+ * the inner loop reads them at constant distances; a strip.
  * Grid: (tiles, KVH), and with a third axis as many pieces of the context, which ./attention-combine.ts joins (Dao et al. 2023, "Flash-Decoding").
  */
 import type { Dispatch } from "../src/runtime/device.ts";
@@ -23,6 +27,8 @@ import { BLOCK_TOKENS, KV_GROUP, type KvType } from "./kv-cache.ts";
 
 const LOG2E = Math.LOG2E;
 const LN2 = Math.LN2;
+/** Partial sums of a row, and powers of two that a score may exceed the row's reference by. */
+const [LANES, REACH] = [16, 8];
 
 /**
  * 2^x for x ≤ 0, at most 2 ulp off; below -100 it stays 2^-100, next to nothing beside the 1 of the largest score and no subnormal number.
@@ -68,11 +74,14 @@ const attention = (name: string, type: typeof f16 | typeof f32 | typeof i8) => {
       ROWS: constexpr(96),
       WIDE: constexpr(false),
       BT: constexpr(BLOCK_TOKENS),
+      ROUND: constexpr(1),
     },
     (al, p) => {
       const { q, keys, values, keyScales, valueScales, tiles, blockTable, sinks, y } = p;
       const { stride, column, KVH, G, D, window, sunk, scale, cap } = p;
-      const { DMAX, DC, NV, MR, ROWS, WIDE, BT } = p;
+      const { DMAX, DC, NV, MR, ROWS, WIDE, BT, ROUND } = p;
+      // Keys of a round.
+      const RT = ROUND * BT;
       // Bytes are multiplied as they are, and their sums scaled, where they are not widened first.
       const SCALED = Q8 && !WIDE;
       // Of a q8_0 record: scales of a token, and where they begin, in f16s.
@@ -89,19 +98,20 @@ const attention = (name: string, type: typeof f16 | typeof f32 | typeof i8) => {
       const groups = al.cdiv(rows, MR);
       // Rows behind the last repeat it: they are computed and not stored.
       const padded = groups * MR;
-      const scores = al.local([ROWS, BT]);
-      const marks = al.local([3, ROWS]);
+      const scores = al.local([ROWS, RT]);
+      const marks = al.local([ROWS]);
+      const sums = al.local([ROWS, LANES]);
       const results = al.local([ROWS, DMAX]);
       const queries = al.local([ROWS, DMAX]);
-      const wideKeys = WIDE ? al.local([BT, DMAX]) : keys;
-      const wideValues = WIDE ? al.local([BT, DMAX]) : values;
+      const wide = WIDE ? al.local([al.max(NV * DMAX, RT * DC)]) : scores;
       const scaled = SCALED ? al.local([MR, BT]) : scores;
       const pieces = al.numPrograms(2);
       const piece = al.programId(2);
       const r = al.arange(MR);
-      // A turn of an inner loop asks for so much of the next block that all groups together ask for all of it.
-      const keyStep = al.cdiv(BT * MR, ROWS);
-      const valueStep = al.cdiv(D * MR, ROWS);
+      // A row of a wide tile asks for so much of the next block that all together ask for all of it.
+      const STEP = al.cdiv(BT * DMAX, ROWS);
+      const step = al.cdiv(BT * D, ROWS);
+      const recordSize = Q8 ? D * BT + 2 * units * BT : D * BT;
 
       const unit = cap > 0 ? scale : scale * LOG2E;
       for (let row = 0; row < padded; row++) {
@@ -115,9 +125,9 @@ const attention = (name: string, type: typeof f16 | typeof f32 | typeof i8) => {
           total = al.cast(1, al.f32);
         }
         al.store(marks + row, top);
-        al.store(marks + ROWS + row, total);
-        // Behind the diagonal scores are not computed, only hidden.
-        al.store(scores + row * BT + al.arange(BT), al.zeros([BT], al.f32));
+        al.store(sums + row * LANES + al.arange(LANES), al.where(al.arange(LANES) === 0, total, 0));
+        // Strips behind the diagonal are not computed, only hidden.
+        for (const n of al.unroll(0, RT, BT)) al.store(scores + row * RT + n + al.arange(BT), al.zeros([BT], al.f32));
         const from = (first + al.idiv(own, G)) * stride + column + head * D;
         for (let c = 0; c < D; c += DC) {
           al.store(results + row * D + c + al.arange(DC), al.zeros([DC], al.f32));
@@ -133,76 +143,115 @@ const attention = (name: string, type: typeof f16 | typeof f32 | typeof i8) => {
         begin = begin + piece * size;
         end = al.min(end, begin + size);
       }
-      for (let b = begin; b < end; b++) {
-        const block = al.load(blockTable + table + b);
-        const record = al.cast(block, al.i64) * KVH + kvHead;
-        const base = record * (Q8 ? D * BT + 2 * units * BT : D * BT);
-        const scales = record * (half + units * BT) + half;
-        const following = al.cast(al.load(blockTable + table + al.min(b + 1, end - 1)), al.i64) * KVH + kvHead;
-        const next = following * (Q8 ? D * BT + 2 * units * BT : D * BT);
-        const live = al.min(last - b * BT + 1, BT);
-        if (WIDE) {
-          for (let u = 0; u < units; u++) {
-            const by = Q8 ? al.cast(al.load(keyScales + scales + u * BT + al.arange(BT)), al.f32) : al.full([BT], 1, al.f32);
-            for (let d = u * KV_GROUP; d < (Q8 ? al.min(u * KV_GROUP + KV_GROUP, D) : D); d++) {
-              let k = al.cast(al.load(keys + base + d * BT + al.arange(BT)), al.f32);
-              if (Q8) k = k * by;
-              for (const n of al.unroll(0, BT, NV)) al.store(wideKeys + n * D + d * NV + al.arange(NV), al.slice(k, 0, n, NV));
-            }
-          }
-          const VC = Q8 ? al.min(DC, KV_GROUP) : DC;
-          for (let j = 0; j < live; j++)
-            for (let c = 0; c < D; c += DC)
-              for (const i of al.unroll(0, DC, VC)) {
-                let v = al.cast(al.load(values + base + j * D + c + i + al.arange(VC)), al.f32);
-                if (Q8) v = v * al.cast(al.load(valueScales + scales + al.idiv(c + i, KV_GROUP) * BT + j), al.f32);
-                al.store(wideValues + c * BT + j * DC + i + al.arange(VC), v);
+      for (let from = begin; from < end; from += ROUND) {
+        const blocks = al.min(end - from, ROUND);
+        for (let h = 0; h < blocks; h++) {
+          const b = from + h;
+          const record = al.cast(al.load(blockTable + table + b), al.i64) * KVH + kvHead;
+          const base = record * recordSize;
+          const scales = record * (half + units * BT) + half;
+          const next = (al.cast(al.load(blockTable + table + al.min(b + 1, end - 1)), al.i64) * KVH + kvHead) * recordSize;
+          const hides = b * BT + BT - 1 > position || (window > 0 && b * BT <= last - window);
+          for (let n = 0; n < BT; n += NV)
+            for (let g = 0; g < groups; g++) {
+              const seen = position + al.idiv(al.min(g * MR + MR, rows) - 1, G) - b * BT + 1;
+              // The first group brings a strip into shape for all.
+              const widens = WIDE && g === 0;
+              if (widens || seen > n) {
+                let s = al.zeros([MR, NV], al.f32);
+                if (widens)
+                  for (let u = 0; u < units; u++) {
+                    const by = Q8 ? al.cast(al.load(keyScales + scales + u * BT + n + al.arange(NV)), al.f32) : 1;
+                    for (let d = u * KV_GROUP; d < (Q8 ? al.min(u * KV_GROUP + KV_GROUP, D) : D); d++) {
+                      const k = al.cast(al.load(keys + base + d * BT + n + al.arange(NV)), al.f32) * by;
+                      s = al.fma(al.col(al.load(queries + r * DMAX + d)), al.row(k), s);
+                      al.store(wide + d * NV + al.arange(NV), k);
+                    }
+                  }
+                else
+                  for (let u = 0; u < (SCALED ? units : 1); u++) {
+                    let part = al.zeros([MR, NV], al.f32);
+                    for (let d = u * KV_GROUP; d < (SCALED ? al.min(u * KV_GROUP + KV_GROUP, D) : D); d++) {
+                      const at = WIDE ? wide + d * NV : keys + base + d * BT + n;
+                      const k = al.cast(al.load(at + al.arange(NV)), al.f32);
+                      if (!WIDE) al.prefetch(values + base + (n * D + d * NV) + al.arange(NV));
+                      part = al.fma(al.col(al.load(queries + (g * MR + r) * DMAX + d)), al.row(k), part);
+                    }
+                    s = SCALED ? al.fma(part, al.row(al.cast(al.load(keyScales + scales + u * BT + n + al.arange(NV)), al.f32)), s) : part;
+                  }
+                al.store(scores + al.col(g * MR + r) * RT + h * BT + n + al.row(al.arange(NV)), s);
               }
-        }
-        for (let n = 0; n < BT; n += NV)
-          for (let g = 0; g < groups; g++) {
-            const seen = position + al.idiv(al.min(g * MR + MR, rows) - 1, G) - b * BT + 1;
-            if (seen > n) {
-              let s = al.zeros([MR, NV], al.f32);
-              for (let u = 0; u < (SCALED ? units : 1); u++) {
-                let part = al.zeros([MR, NV], al.f32);
-                for (let d = u * KV_GROUP; d < (SCALED ? al.min(u * KV_GROUP + KV_GROUP, D) : D); d++) {
-                  const at = WIDE ? wideKeys + n * D + d * NV : keys + base + d * BT + n;
-                  const k = al.cast(al.load(at + al.arange(NV)), al.f32);
-                  if (WIDE) al.prefetch(keys + next + (g * D + d) * keyStep);
-                  else al.prefetch(values + base + (n * D + d * NV) + al.arange(NV));
-                  part = al.fma(al.col(al.load(queries + (g * MR + r) * DMAX + d)), al.row(k), part);
+              if (n + NV === BT && seen > 0)
+                for (let row = g * MR; row < g * MR + MR; row++) {
+                  if (WIDE) {
+                    al.prefetch(keys + next + row * step + al.arange(STEP));
+                    al.prefetch(values + next + row * step + al.arange(STEP));
+                  }
+                  const at = scores + row * RT + h * BT + al.arange(BT);
+                  let s = al.load(at);
+                  if (cap > 0) s = cap * LOG2E * al.tanh(s / cap);
+                  if (hides) {
+                    const key = b * BT + al.arange(BT);
+                    const own = position + al.idiv(al.min(row, rows - 1), G);
+                    s = al.where(key <= own && (window === 0 || key > own - window), s, -Infinity);
+                  }
+                  let top = al.load(marks + row);
+                  const sum = sums + row * LANES + al.arange(LANES);
+                  if (al.any(s > top + REACH)) {
+                    const now = al.max(s);
+                    const shrink = power(top - now);
+                    al.store(marks + row, now);
+                    al.store(sum, al.load(sum) * shrink);
+                    for (let c = 0; c < D; c += DC) {
+                      const cell = results + row * D + c + al.arange(DC);
+                      al.store(cell, al.load(cell) * shrink);
+                    }
+                    for (let i = 0; i < h; i++) {
+                      const earlier = scores + row * RT + i * BT + al.arange(BT);
+                      al.store(earlier, al.load(earlier) * shrink);
+                    }
+                    top = now;
+                  }
+                  const e = power(s - top);
+                  let part = al.load(sum);
+                  for (const i of al.unroll(0, BT, LANES)) part = part + al.slice(e, 0, i, LANES);
+                  al.store(sum, part);
+                  al.store(at, e);
                 }
-                s = SCALED ? al.fma(part, al.row(al.cast(al.load(keyScales + scales + u * BT + n + al.arange(NV)), al.f32)), s) : part;
-              }
-              al.store(scores + al.col(g * MR + r) * BT + n + al.row(al.arange(NV)), s);
             }
-          }
-
-        const hides = b * BT + BT - 1 > position || (window > 0 && b * BT <= last - window);
-        for (let row = 0; row < padded; row++) {
-          let s = al.load(scores + row * BT + al.arange(BT));
-          if (cap > 0) s = cap * LOG2E * al.tanh(s / cap);
-          if (hides) {
-            const at = b * BT + al.arange(BT);
-            const own = position + al.idiv(al.min(row, rows - 1), G);
-            s = al.where(at <= own && (window === 0 || at > own - window), s, -Infinity);
-          }
-          const before = al.load(marks + row);
-          const now = al.max(before, al.max(s));
-          const e = power(s - now);
-          const shrink = power(before - now);
-          al.store(marks + row, now);
-          al.store(marks + ROWS + row, al.load(marks + ROWS + row) * shrink + al.sum(e));
-          al.store(marks + 2 * ROWS + row, shrink);
-          al.store(scores + row * BT + al.arange(BT), e);
         }
 
+        // Of one block: what is not widened comes in rounds of one.
+        const record = al.cast(al.load(blockTable + table + from), al.i64) * KVH + kvHead;
+        const scales = record * (half + units * BT) + half;
+        const next = (al.cast(al.load(blockTable + table + al.min(from + 1, end - 1)), al.i64) * KVH + kvHead) * recordSize;
+        const live = al.min(last - from * BT + 1, blocks * BT);
         for (let c = 0; c < D; c += DC)
           for (let g = 0; g < groups; g++) {
-            const seen = al.min(position + al.idiv(al.min(g * MR + MR, rows) - 1, G) - b * BT + 1, BT);
-            if (seen > 0) {
-              let weights = scores + g * MR * BT;
+            const seen = al.min(position + al.idiv(al.min(g * MR + MR, rows) - 1, G) - from * BT + 1, blocks * BT);
+            const cell = results + g * MR * D + al.col(r) * D + c + al.row(al.arange(DC));
+            if (WIDE && g === 0) {
+              let acc = al.load(cell);
+              for (let h = 0; h < blocks; h++) {
+                const mine = al.cast(al.load(blockTable + table + from + h), al.i64) * KVH + kvHead;
+                const by = mine * (half + units * BT) + half + al.idiv(c, KV_GROUP) * BT;
+                const widen = (j: number) => {
+                  const v = al.cast(al.load(values + mine * recordSize + j * D + c + al.arange(DC)), al.f32);
+                  return Q8 ? v * al.cast(al.load(valueScales + by + j), al.f32) : v;
+                };
+                const to = wide + h * BT * DC + al.arange(DC);
+                const visible = al.min(seen - h * BT, BT);
+                for (let j = 0; j < visible; j++) {
+                  const v = widen(j);
+                  acc = al.fma(al.col(al.load(scores + r * RT + h * BT + j)), al.row(v), acc);
+                  al.store(to + j * DC, v);
+                }
+                // What other groups see beyond.
+                for (let j = al.max(visible, 0); j < al.min(live - h * BT, BT); j++) al.store(to + j * DC, widen(j));
+              }
+              al.store(cell, acc);
+            } else if (seen > 0) {
+              let weights = scores + g * MR * RT;
               if (SCALED) {
                 // DC divides the group, whose scales the weights take over.
                 const by = al.cast(al.load(valueScales + scales + al.idiv(c, KV_GROUP) * BT + al.arange(BT)), al.f32);
@@ -212,14 +261,12 @@ const attention = (name: string, type: typeof f16 | typeof f32 | typeof i8) => {
                 );
                 weights = scaled;
               }
-              const cell = results + g * MR * D + al.col(r) * D + c + al.row(al.arange(DC));
-              let acc = al.load(cell) * al.col(al.load(marks + 2 * ROWS + g * MR + r));
+              let acc = al.load(cell);
               for (let j = 0; j < seen; j++) {
-                const at = WIDE ? wideValues + c * BT + j * DC : values + base + j * D + c;
+                const at = WIDE ? wide + j * DC : values + record * recordSize + j * D + c;
                 const v = al.cast(al.load(at + al.arange(DC)), al.f32);
-                if (WIDE) al.prefetch(values + next + (g * BT + j) * valueStep);
-                else al.prefetch(keys + next + c * BT + j * DC + al.arange(DC));
-                acc = al.fma(al.col(al.load(weights + r * BT + j)), al.row(v), acc);
+                if (!WIDE) al.prefetch(keys + next + c * BT + j * DC + al.arange(DC));
+                acc = al.fma(al.col(al.load(weights + r * RT + j)), al.row(v), acc);
               }
               al.store(cell, acc);
             }
@@ -229,20 +276,20 @@ const attention = (name: string, type: typeof f16 | typeof f32 | typeof i8) => {
       // A piece: results [padded][D] as they are, then their maxima and sums.
       const part = y + al.cast((tile * KVH + kvHead) * pieces + piece, al.i64) * (padded * (D + 2));
       for (let row = 0; row < rows; row++) {
-        const total = al.load(marks + ROWS + row);
+        const total = al.sum(al.load(sums + row * LANES + al.arange(LANES)));
         const to = (first + al.idiv(row, G)) * (KVH * G * D) + (kvHead * G + (row % G)) * D;
         if (pieces > 1) {
           al.store(part + padded * D + row, al.load(marks + row) * LN2);
           al.store(part + padded * (D + 1) + row, total);
         }
         for (let c = 0; c < D; c += DC) {
-          const sums = al.load(results + row * D + c + al.arange(DC));
-          if (pieces > 1) al.store(part + row * D + c + al.arange(DC), sums);
-          else al.store(y + to + c + al.arange(DC), sums / total);
+          const own = al.load(results + row * D + c + al.arange(DC));
+          if (pieces > 1) al.store(part + row * D + c + al.arange(DC), own);
+          else al.store(y + to + c + al.arange(DC), own / total);
         }
       }
     },
-    { uses: { Q8, KV_GROUP, LOG2E, LN2, power } },
+    { uses: { Q8, KV_GROUP, LOG2E, LN2, LANES, REACH, power } },
   );
 };
 
@@ -253,10 +300,13 @@ export const attentionQ8 = attention("attention_q8", i8);
 
 export const attentionKernels = { f16: attentionF16, f32: attentionF32, q8_0: attentionQ8 };
 
-/** Rows of a prefill tile, which share each key block once it is widened; fewer of long heads, whose memory would not fit. */
-const prefillRows = (D: number): number => (D <= 128 ? 96 : 48);
+/** Rows and columns of a prefill product whose sums stay in registers: 8 rows of 2 vectors with AVX-512, 6 of 2 with AVX2, 6 of 4 with NEON. */
+const prefillTile = (isa: IsaName): { MR: number; NV: number } => (isa.startsWith("avx512") ? { MR: 8, NV: 32 } : { MR: 6, NV: 16 });
+/** Rows of a prefill tile, which share keys and values once they are widened: whole groups, fewer of long heads, whose memory would not fit. */
+const prefillRows = (MR: number, D: number): number => Math.floor((D <= 128 ? 132 : D <= 256 ? 66 : 48) / MR) * MR;
 /** Tokens of a full prefill tile. */
-export const prefillTokens = (G: number, D: number): number => Math.max(1, Math.floor(prefillRows(D) / G));
+export const prefillTokens = (isa: IsaName, G: number, D: number): number =>
+  Math.max(1, Math.floor(prefillRows(prefillTile(isa).MR, D) / G));
 
 export interface AttentionShape {
   D: number;
@@ -271,14 +321,13 @@ export interface AttentionShape {
 export function attentionConfig({ D, G, kv, phase }: AttentionShape, isa: IsaName) {
   const prefill = phase === "prefill";
   const WIDE = prefill && D <= 256;
-  // Decode: the group's query heads, split evenly when they do not fit the registers.
-  const MR = prefill ? 6 : Math.ceil(G / Math.ceil(G / 4));
-  // Columns of a product whose sums stay in registers: 6 rows of 4 vectors with AVX-512, 2 of 4 or 6 of 2 elsewhere.
-  const NV = isa.startsWith("avx512") ? 64 : MR <= 2 ? 32 : 16;
+  // Decode: the group's query heads, split evenly when they do not fit the registers, and columns: 4 vectors, 2 rows of 4 or 4 of 2 with AVX2.
+  const few = Math.ceil(G / Math.ceil(G / 4));
+  const { MR, NV } = prefill ? prefillTile(isa) : { MR: few, NV: isa.startsWith("avx512") ? 64 : few <= 2 ? 32 : 16 };
   // Of q8_0 that is not widened no more than a group, which has one scale.
   const most = kv === "q8_0" && !WIDE ? Math.min(NV, KV_GROUP) : NV;
   const DC = [64, 32, 16, 8, 4, 2, 1].find((c) => D % c === 0 && c <= most)!;
-  const rows = Math.ceil(Math.max(prefill ? prefillRows(D) : 1, G) / MR) * MR;
+  const rows = Math.ceil(Math.max(prefill ? prefillRows(MR, D) : 1, G) / MR) * MR;
   const constexprs = {
     DMAX: prefill && D <= 128 ? 128 : Math.ceil(D / 256) * 256,
     DC,
@@ -287,6 +336,7 @@ export function attentionConfig({ D, G, kv, phase }: AttentionShape, isa: IsaNam
     ROWS: prefill ? rows : Math.ceil(rows / (4 * MR)) * 4 * MR,
     WIDE,
     BT: BLOCK_TOKENS,
+    ROUND: WIDE ? 2 : 1,
   };
   return { kernel: attentionKernels[kv], constexprs };
 }

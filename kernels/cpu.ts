@@ -18,7 +18,7 @@ export const cpuKernelsFor = (isa: IsaName): KernelSet => ({
   quantize: quantizeDispatches,
   quantizedBytes: quantizedActivationBytes,
   linear: (ctx, o) => linearDispatches(isa, ctx, o),
-  prefillTokens,
+  prefillTokens: (G, D) => prefillTokens(isa, G, D),
   attention: (ctx, o) => attentionDispatches(isa, ctx, o),
 });
 

@@ -115,7 +115,7 @@ const scratching = (kv: KvType): KernelCases => ({
   *cases(next) {
     const own = SHAPES.filter((_, i) => i % 2 === (kv === "f32" ? 1 : 0));
     for (const s of own) {
-      const { args, count } = inputs(next, s, kv, s.phase === "prefill" ? prefillTokens(s.G, s.D) : 1);
+      const { args, count } = inputs(next, s, kv, s.phase === "prefill" ? prefillTokens("avx2", s.G, s.D) : 1);
       for (const splits of s.phase === "decode" ? [1, 2, 4] : [1]) {
         const { constexprs } = attentionConfig({ ...s, kv }, "avx2");
         const BM = Math.ceil(s.G / constexprs.MR) * constexprs.MR;
