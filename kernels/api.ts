@@ -107,8 +107,8 @@ export interface BlockSizes {
   norm: number;
   /** Pairs per step of the rotary embedding. */
   rope: number;
-  /** Elements per step of the KV store. */
-  kvStore: number;
+  /** Elements per step of the KV store, and tokens per program. */
+  kvStore: { lanes: number; tokens: number };
 }
 
 /** How a kind of device computes what the graph asks for. */

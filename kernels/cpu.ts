@@ -3,6 +3,7 @@ import { attentionDispatches, prefillTokens } from "./attention.ts";
 import type { KernelSet } from "./api.ts";
 import { activationSpan, isQuantised } from "./families.ts";
 import { linearDispatches, packedLayout, quantizeDispatches, quantizedActivationBytes } from "./linear-api.ts";
+import { CPU_KV_STORE } from "./kv-cache.ts";
 import type { IsaName } from "../src/runtime/cpu/isa.ts";
 import { cpuSampling } from "./sample.ts";
 
@@ -11,7 +12,7 @@ export const cpuKernelsFor = (isa: IsaName): KernelSet => ({
   name: "cpu",
   batchTokens: 256,
   exactTypes: ["f32", "f16", "bf16"],
-  blocks: { elementwise: 256, norm: 64, rope: 16, kvStore: 16 },
+  blocks: { elementwise: 256, norm: 64, rope: 16, kvStore: CPU_KV_STORE },
   sampling: cpuSampling,
   releasesPages: true,
   packs: ({ type, n, k }) => (isQuantised(type) && packedLayout(type, n, k).packed ? activationSpan(type) : 0),

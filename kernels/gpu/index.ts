@@ -13,7 +13,7 @@ const gpuSet = (tuning: GpuTuning): KernelSet => ({
   batchTokens: 512,
   // Tiles of float16 weights are multiplied with float16 activations.
   exactTypes: ["f32", "bf16"],
-  blocks: { elementwise: 1024, norm: 1024, rope: 32, kvStore: 64 },
+  blocks: { elementwise: 1024, norm: 1024, rope: 32, kvStore: { lanes: 64, tokens: 1 } },
   sampling: gpuSampling,
   releasesPages: false,
   packs: () => 0,

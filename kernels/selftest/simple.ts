@@ -172,27 +172,44 @@ const rope: KernelCases = {
   },
 };
 
+/** Tokens, heads and their size: few tokens, and enough for runs of 16 that are stored together, whole and cut by blocks. */
+const STORED = [
+  [1, 1, 1],
+  [0, 1, 8],
+  [3, 2, 24],
+  [2, 1, 80],
+  [71, 2, 32],
+  [40, 1, 24],
+];
+const BLOCKS = 4;
+
+/** Slots of tokens: of some that follow each other, which begin anywhere in a block, and then of others one by one. */
+function slotsOf(next: () => number, T: number): Int32Array {
+  const [from, run] = [below(next, BLOCK_TOKENS), Math.max(0, T - 5)];
+  return Int32Array.from({ length: T }, (_, i) => (i < run ? from + i : 3 * BLOCK_TOKENS + ((37 * (i - run) + from) % BLOCK_TOKENS)));
+}
+
 const kvStore = (kernel: typeof kvStoreF16 | typeof kvStoreF32): KernelCases => ({
   kernel,
   tolerance: 0,
   *cases(next, target) {
-    const LANES = blocksOf(target).kvStore;
-    for (const [T, KVH, D] of [
-      [1, 1, 1],
-      [0, 1, 8],
-      [3, 2, 24],
-      [2, 1, 80],
-    ]) {
+    const { lanes: LANES, tokens: TOKENS } = blocksOf(target).kvStore;
+    for (const [T, KVH, D] of STORED) {
       const stride = 2 * KVH * D + 3;
-      const slots = Int32Array.from({ length: T }, (_, i) => ((i * 37 + below(next, 30)) % 64) + 64 * (i % 2));
-      const cells = 2 * KVH * D * BLOCK_TOKENS;
+      const slots = slotsOf(next, T);
+      const cells = BLOCKS * KVH * D * BLOCK_TOKENS;
       const cache = (): Float16Array | Float32Array => {
         const v = floats(next, cells);
         return kernel === kvStoreF16 ? Float16Array.from(v) : v;
       };
       const columns = { keyColumn: 1, valueColumn: KVH * D + 2 };
-      const args = { x: floats(next, T * stride, 3), slots, keys: cache(), values: cache(), stride, ...columns, KVH, D };
-      yield { what: `${T} tokens, ${KVH} heads of ${D}`, constexprs: { BT: BLOCK_TOKENS, LANES }, grid: [KVH, T, 1], args };
+      const args = { x: floats(next, T * stride, 3), slots, keys: cache(), values: cache(), T, stride, ...columns, KVH, D };
+      yield {
+        what: `${T} tokens, ${KVH} heads of ${D}`,
+        constexprs: { BT: BLOCK_TOKENS, LANES, TOKENS },
+        grid: [KVH, Math.ceil(T / TOKENS), 1],
+        args,
+      };
     }
   },
 });
@@ -201,26 +218,28 @@ const kvStoreBytes: KernelCases = {
   kernel: kvStoreQ8,
   tolerance: 1 / 120,
   why: "ties of rounding",
-  *cases(next) {
-    for (const [T, KVH, D] of [
-      [1, 1, 32],
-      [0, 1, 8],
-      [3, 2, 24],
-      [2, 1, 80],
-    ]) {
+  *cases(next, target) {
+    const { tokens: TOKENS } = blocksOf(target).kvStore;
+    for (const [T, KVH, D] of STORED) {
       const stride = 2 * KVH * D + 3;
-      const slots = Int32Array.from({ length: T }, (_, i) => ((i * 37 + below(next, 30)) % 64) + 64 * (i % 2));
-      const [keys, values] = [0, 1].map(() => new Int8Array(2 * KVH * kvBytes("q8_0", D) * BLOCK_TOKENS));
+      const slots = slotsOf(next, T);
+      const [keys, values] = [0, 1].map(() => new Int8Array(BLOCKS * KVH * kvBytes("q8_0", D) * BLOCK_TOKENS));
       const scales = { keyScales: new Float16Array(keys.buffer), valueScales: new Float16Array(values.buffer) };
       const x = floats(next, T * stride, 3);
       // A token of nothing but zeros has a scale of zero.
       if (T > 1) x.fill(0, 0, stride);
-      const args = { x, slots, keys, values, ...scales, stride, keyColumn: 1, valueColumn: KVH * D + 2, KVH, D };
+      const args = { x, slots, keys, values, ...scales, T, stride, keyColumn: 1, valueColumn: KVH * D + 2, KVH, D };
       const results = (a: CaseArgs): Record<string, Data> => ({
         keys: dequantised(a.keys as Int8Array, D, "keys"),
         values: dequantised(a.values as Int8Array, D, "values"),
       });
-      yield { what: `${T} tokens, ${KVH} heads of ${D}`, constexprs: { BT: BLOCK_TOKENS }, grid: [KVH, T, 1], args, results };
+      yield {
+        what: `${T} tokens, ${KVH} heads of ${D}`,
+        constexprs: { BT: BLOCK_TOKENS, TOKENS },
+        grid: [KVH, Math.ceil(T / TOKENS), 1],
+        args,
+        results,
+      };
     }
   },
 };

@@ -81,7 +81,8 @@ describe.each(runners)("%s kernels, %s", (name, _, make, most, all) => {
           KVH,
           D,
           T: slots.length,
-          lanes: set.blocks.kvStore,
+          groups: Math.ceil(slots.length / set.blocks.kvStore.tokens),
+          blocks: set.blocks.kvStore,
         }),
       ]);
     for (const [i, s] of sequences.entries()) {

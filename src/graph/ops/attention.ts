@@ -24,6 +24,7 @@ export const storeKv: OpDef<StoreAttrs> = {
     bytes: dimSize(rows.shape[0], sizes) * 2 * a.kvHeads * (4 * a.headDim + kvBytes(a.kv, a.headDim)),
   }),
   lower(ctx, { inputs: [rows, slots], attrs: a }) {
+    const blocks = ctx.kernels.blocks.kvStore;
     const store = kvStoreDispatch(ctx, {
       kv: a.kv,
       x: ctx.buffer(rows),
@@ -36,7 +37,8 @@ export const storeKv: OpDef<StoreAttrs> = {
       KVH: a.kvHeads,
       D: a.headDim,
       T: ctx.slot("T", (s) => s.T),
-      lanes: ctx.kernels.blocks.kvStore,
+      groups: ctx.slot(`T/${blocks.tokens}`, (s) => Math.ceil(s.T / blocks.tokens)),
+      blocks,
     });
     return [store];
   },
