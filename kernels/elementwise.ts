@@ -25,6 +25,8 @@ export const gatedActivation = kernel(
     const k = al.programId(0) * BLOCK + al.arange(BLOCK);
     const g = al.load(x + t * stride + gate + k, { mask: k < N });
     const u = al.load(x + t * stride + up + k, { mask: k < N });
+    al.prefetch(x + t * stride + gate + k + 4 * BLOCK);
+    al.prefetch(x + t * stride + up + k + 4 * BLOCK);
     al.store(y + t * N + k, activate(ACT, g) * u, { mask: k < N });
   },
   { uses: { activate }, simdgroups },

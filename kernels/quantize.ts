@@ -30,6 +30,7 @@ export const quantize = kernel(
         const row = tile * MR + m;
         const from = x + row * stride + span * SPAN + al.arange(32);
         let most = al.zeros([32]);
+        al.prefetch(x + (row + MR) * stride + span * SPAN + al.arange(SPAN));
         for (const b of al.unroll(BLOCKS)) most = al.max(most, al.abs(al.load(from + b * 32, { mask: row < t })));
         const peak = al.max(most);
         const inverse = al.where(peak > 0, 127 / peak, 0);

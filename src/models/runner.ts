@@ -30,7 +30,7 @@ const RELEASE_BYTES = 8 << 20;
  * Tokens embedded at a time on a CPU. Reading one row of a mapped table maps its neighbours too, so after each such piece of a long prompt the
  * table's pages are given back. A GPU keeps what it maps.
  */
-const EMBED_TOKENS = 16;
+const EMBED_TOKENS = 64;
 
 export const loadRunner: LoadRunner = async (file, options) => {
   const description = describeModel(file);
