@@ -94,7 +94,8 @@ export const linearPrefill = kernel(
           const start = al.min(al.programId(0) * NV + v, panels - 1) * panelWords + al.idiv(block, PER) * record;
           const planes = start + inside * plane;
           const unit = start + PER * plane;
-          for (const line of al.unroll(BASE + HIGH)) al.prefetch(w + planes + 2048 + line * 16);
+          for (const line of al.unroll(Math.ceil(record / PER / 16)))
+            al.prefetch(w + start + inside * Math.ceil(record / PER) + 2048 + line * 16);
           for (const g of al.unroll(GROUPS)) {
             for (const s of al.unroll(STEPS)) {
               const step = g * STEPS + s;
