@@ -6,6 +6,7 @@ import type { AnyKernel } from "../src/compiler/language/index.ts";
 import type { TensorType } from "../src/formats/weights.ts";
 import type { FloatType, Span } from "./families.ts";
 import type { KvType } from "./kv-cache.ts";
+import type { Activation } from "./elementwise.ts";
 import type { DeviceBuffer, Dispatch, Program, Slot } from "../src/runtime/device.ts";
 
 export type ConstexprValues = Record<string, number | string | boolean>;
@@ -55,9 +56,14 @@ export interface LinearOptions extends WeightShape {
   residual?: DeviceBuffer;
 }
 
+/** What rows are computed from on the way to their quantised form: RMSNorm by w, or act(gate) · up of rows [gate, up]. */
+export type QuantizeSource = { kind: "norm"; w: DeviceBuffer; eps: number } | { kind: "gated"; act: Activation };
+
 export interface QuantizeOptions {
-  /** [T, k] f32. */
+  /** [T, k] f32, or what `source` takes: [T, k] or [T, 2k]. */
   x: DeviceBuffer;
+  /** Only where the kernels take sources for so many tokens. */
+  source?: QuantizeSource;
   xq: DeviceBuffer;
   T: Slot | number;
   maxT: number;
@@ -132,6 +138,8 @@ export interface KernelSet {
    */
   packs(shape: WeightShape): Span | 0;
   quantize(ctx: StepContext, o: QuantizeOptions): Dispatch[];
+  /** Whether `quantize` takes sources in plans of at most so many tokens. */
+  takesSources(maxTokens: number): boolean;
   /** Bytes of the quantised form of [maxTokens, k] activations. */
   quantizedBytes(maxTokens: number, k: number): number;
   /** y = x Wᵀ (+ bias) (+ residual). */

@@ -8,7 +8,7 @@ const BLOCK = 256;
 export const simdgroups = (c: { BLOCK: number }): number => Math.min(32, Math.max(1, Math.ceil(c.BLOCK / 128)));
 
 /** Activation by compile-time name: silu, gelu (exact, erf), gelu_tanh (the tanh approximation), relu, relu2. */
-const activate = fn((al, kind, v) => {
+export const activate = fn((al, kind, v) => {
   if (kind === "silu") return v / (1 + al.exp(-v));
   if (kind === "gelu") return 0.5 * v * (1 + al.erf(v * 0.7071067811865476));
   if (kind === "gelu_tanh") return 0.5 * v * (1 + al.tanh(0.7978845608028654 * (v + 0.044715 * v * v * v)));

@@ -49,19 +49,25 @@ export function quantizedActivationBytes(maxTokens: number, k: number): number {
 export const tileCount = (ctx: StepContext, o: { T: Slot | number; rows: string }, tile: number): Slot | number =>
   typeof o.T === "number" ? Math.ceil(o.T / tile) : ctx.slot(`${o.rows}/${tile}`, (s) => Math.ceil(s[o.rows] / tile));
 
-/** Quantises x [T, k] for packed weights. */
+/** Quantises x [T, k], or what a source makes of it, for packed weights. */
 export function quantizeDispatches(ctx: StepContext, o: QuantizeOptions): Dispatch[] {
   const blocks = o.k / 32;
-  const SPAN = o.span;
+  const { source } = o;
   const tile = tokenTile(o.maxT);
   const tiles = tileCount(ctx, o, tile);
   // A single tile is split over its columns, but not so that threads would spend longer meeting than working.
   const splits = o.maxT <= tile ? Math.max(1, Math.min(8, (blocks * tile) >> 7)) : 1;
+  const ACT = source?.kind === "gated" ? source.act : "silu";
+  const [w, stride, eps] = [
+    source?.kind === "norm" ? source.w : o.x,
+    source?.kind === "gated" ? 2 * o.k : o.k,
+    source?.kind === "norm" ? source.eps : 0,
+  ];
   return [
     {
-      program: ctx.program(quantize, { MR: tile, SPAN }),
+      program: ctx.program(quantize, { MR: tile, SPAN: o.span, SOURCE: source?.kind ?? "rows", ACT }),
       grid: [tiles, splits, 1],
-      args: [o.x, o.xq, o.xq, o.T, blocks, o.k],
+      args: [o.x, w, o.xq, o.xq, o.T, blocks, stride, o.k, eps],
       label: "quantize",
     },
   ];

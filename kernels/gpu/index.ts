@@ -18,6 +18,7 @@ const gpuSet = (tuning: GpuTuning): KernelSet => ({
   releasesPages: false,
   packs: () => 0,
   quantize: () => [],
+  takesSources: () => false,
   quantizedBytes: () => 0,
   linear: (ctx, o) => gpuLinear(tuning, ctx, o),
   prefillTokens: gpuPrefillTokens,

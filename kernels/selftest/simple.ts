@@ -249,23 +249,37 @@ const quantizeRows: KernelCases = {
   // One step of 1/127 of a group's largest value, should x · (127 / peak) lie between two integers.
   tolerance: 1 / 120,
   why: "ties of rounding",
-  *cases(next) {
-    for (const MR of [1, 2, 6]) {
-      for (const [t, blocks] of [
+  *cases(next, target) {
+    const cases = [
+      [1, 32, "rows"],
+      [2, 32, "rows"],
+      [6, 32, "rows"],
+      [6, 256, "norm"],
+      [6, 32, "norm"],
+      [6, 256, "gated"],
+      [6, 32, "gated"],
+    ] as const;
+    for (const [MR, SPAN, SOURCE] of cases) {
+      // GPUs quantise nothing, and have no memory of a program.
+      if (SOURCE !== "rows" && target === "gpu") continue;
+      for (const [t, spans] of [
         [1, 1],
         [0, 2],
         [MR + 1, 3],
       ]) {
-        const x = floats(next, t * blocks * 32, 4);
-        x.fill(0, 0, 32);
+        const k = spans * SPAN;
+        const stride = (SOURCE === "gated" ? 2 : 1) * k + 1;
+        const x = floats(next, t * stride, 4);
+        x.fill(0, 0, SPAN);
         const tiles = Math.ceil(t / MR);
+        const blocks = k / 32;
         const q = new Int32Array(tiles * blocks * MR * RECORD);
         const views = { q, q8: new Int8Array(q.buffer), qf: new Float32Array(q.buffer) };
         yield {
-          what: `tiles of ${MR}, [${t}, ${blocks * 32}]`,
-          constexprs: { MR },
+          what: `tiles of ${MR}, [${t}, ${k}], ${SOURCE}`,
+          constexprs: { MR, SPAN, SOURCE },
           grid: [tiles, 2, 1],
-          args: { x, ...views, t, blocks, stride: blocks * 32 },
+          args: { x, w: floats(next, k), ...views, t, blocks, stride, up: k, eps: 1e-6 },
           results: (args) => ({ values: valuesOf(new Int32Array((args.q as Int32Array).buffer)) }),
         } satisfies Case;
       }

@@ -154,7 +154,8 @@ function integerCase(
   interpret(packKernels[type].ir(pack.constexprs), pack.grid, pack.args);
   const xq = new Int32Array(Math.ceil(t / MR) * MR * (k / 32) * RECORD);
   const views = { q: xq, q8: new Int8Array(xq.buffer), qf: new Float32Array(xq.buffer) };
-  const activations = { x: floats(next, t * k, 3), ...views, t, blocks: k / 32, stride: k };
+  const x = floats(next, t * k, 3);
+  const activations = { x, w: x, ...views, t, blocks: k / 32, stride: k, up: 0, eps: 0 };
   interpret(quantize.ir({ MR }), [Math.ceil(t / MR), 1, 1], activations);
   const w = pack.args.dst8 as Uint8Array;
   const panels = { w: new Int32Array(w.buffer), w8: w, w16: new Float16Array(w.buffer) };

@@ -26,6 +26,8 @@ export interface OpDef<A = unknown> {
   lower(ctx: LowerContext, node: Node<A>): Dispatch[];
   /** Index of the input whose memory the output reuses. */
   inPlace?: (attrs: A) => number | undefined;
+  /** Inputs of which the op knows the shape and does not read the values. */
+  unread?: (attrs: A) => readonly number[];
   /** Weights that the op multiplies with, and small ones that it wants as float32 vectors: loaded ahead of the first run. */
   matrices?: (attrs: A) => readonly WeightRef[];
   vectors?: (attrs: A) => readonly string[];
@@ -40,7 +42,7 @@ export interface Node<A = unknown> {
 }
 
 export class Graph {
-  readonly nodes: Node[] = [];
+  nodes: Node[] = [];
   readonly inputs = new Map<string, Tensor>();
   readonly #shared = new Map<string, Tensor>();
   #nextId = 0;

@@ -4,6 +4,7 @@ import type { KvType } from "../../kernels/kv-cache.ts";
 import { Graph } from "../graph/graph.ts";
 import { add, gather, scale } from "../graph/ops/elementwise.ts";
 import { embedding } from "../graph/ops/embedding.ts";
+import { fuseQuantized } from "../graph/fuse.ts";
 import { applyLinear } from "../graph/ops/linear.ts";
 import { norm } from "../graph/ops/norm.ts";
 import type { Tensor } from "../graph/tensor.ts";
@@ -81,6 +82,8 @@ export function buildModel({ config, names }: ModelDescription, weights: WeightS
   if (config.logitScale !== 1 || config.logitSoftcap > 0)
     y = head.apply(scale, [y], { scale: config.logitScale, softcap: config.logitSoftcap });
   const hidden = last === 0 ? undefined : x;
+  fuseQuantized(body, hidden ? [hidden] : []);
+  fuseQuantized(head, [y]);
   return { embed: { graph: embed, result: embedded }, body: { graph: body, result: hidden }, head: { graph: head, result: y }, ropes };
 }
 

@@ -9,8 +9,12 @@ const rows = (ctx: LowerContext, t: Tensor) => (t.shape[0] === "R" ? ctx.slot("R
 const columns = (t: Tensor): number => t.shape[1] as number;
 const count = (t: Tensor, sizes: Sizes): number => dimSize(t.shape[0], sizes) * columns(t);
 
+export interface GatedAttrs {
+  act: Activation;
+}
+
 /** act(gate) · up over a row that holds gate at 0 and up at N: [rows, 2N] -> [rows, N]. */
-export const gated: OpDef<{ act: Activation }> = {
+export const gated: OpDef<GatedAttrs> = {
   name: "gated",
   shape: ([x]) => ({ shape: [x.shape[0], columns(x) / 2] }),
   cost: ([x], _, sizes) => ({ flops: 5 * count(x, sizes), bytes: 6 * count(x, sizes) }),

@@ -5,6 +5,8 @@ import type { Graph, OpDef } from "../graph.ts";
 import type { LowerContext } from "../lower.ts";
 import { dimSize, type Tensor } from "../tensor.ts";
 import type { WeightRef, WeightStore } from "../weights.ts";
+import { gated, type GatedAttrs } from "./elementwise.ts";
+import { norm, type NormAttrs } from "./norm.ts";
 
 export interface LinearPart {
   weight: WeightRef;
@@ -26,32 +28,59 @@ const forms = (spans: readonly (Span | 0)[]): Span[] => ([32, 256] as const).fil
 const rowsOf = (t: Tensor): "T" | "R" => (t.shape[0] === "R" ? "R" : "T");
 const rowSlot = (ctx: LowerContext, rows: "T" | "R") => ctx.slot(rows, (s) => s[rows]);
 
+/** What the values that are quantised come from, computed on the way (../fuse.ts). */
+export type QuantizedFrom = { op: "norm"; attrs: NormAttrs } | { op: "gated"; attrs: GatedAttrs };
+
+export interface QuantizeAttrs {
+  span: Span;
+  from?: QuantizedFrom;
+}
+
 /**
- * Activations as int8 with a scale per `span` values: x [rows, K] float32 -> opaque bytes, laid out for the token tile of the plan's class. Only for
- * weights that the device's kernels pack.
+ * Activations as int8 with a scale per `span` values: x [rows, K] float32, or the input of `from`, -> opaque bytes, laid out for the token tile of the
+ * plan's class. Only for weights that the device's kernels pack.
  */
-export const quantize: OpDef<{ span: Span }> = {
+export const quantize: OpDef<QuantizeAttrs> = {
   name: "quantize",
-  shape: ([x]) => ({
-    shape: x.shape,
-    dtype: "bytes",
-    bytes: (sizes, kernels) => kernels.quantizedBytes(dimSize(x.shape[0], sizes), x.shape[1] as number),
-  }),
-  cost: ([x], _, sizes) => {
-    const n = dimSize(x.shape[0], sizes) * (x.shape[1] as number);
-    return { flops: 3 * n, bytes: 5 * n };
+  vectors: ({ from }) => (from?.op === "norm" ? norm.vectors!(from.attrs) : []),
+  shape([x], { from }) {
+    const shape = from?.op === "gated" ? gated.shape([x], from.attrs)!.shape : x.shape;
+    return {
+      shape,
+      dtype: "bytes",
+      bytes: (sizes, kernels) => kernels.quantizedBytes(dimSize(x.shape[0], sizes), shape[1] as number),
+    };
   },
-  lower(ctx, { inputs: [x], attrs, output }) {
+  cost(inputs, { from }, sizes) {
+    const [x] = inputs;
+    const n = dimSize(x.shape[0], sizes) * (x.shape[1] as number);
+    if (!from) return { flops: 3 * n, bytes: 5 * n };
+    const source = from.op === "norm" ? norm.cost(inputs, from.attrs, sizes) : gated.cost(inputs, from.attrs, sizes);
+    const values = from.op === "norm" ? n : n / 2;
+    return { flops: source.flops + 3 * values, bytes: 4 * n + values };
+  },
+  lower(ctx, { inputs, attrs, output, label }) {
+    const [x] = inputs;
+    const { from, span } = attrs;
     const rows = rowsOf(x);
-    return ctx.kernels.quantize(ctx, {
-      x: ctx.buffer(x),
-      xq: ctx.buffer(output!),
-      T: rowSlot(ctx, rows),
-      maxT: ctx.max[rows],
-      k: x.shape[1] as number,
-      span: attrs.span,
-      rows,
-    });
+    const [maxT, k] = [ctx.max[rows], output!.shape[1] as number];
+    const rest = { xq: ctx.buffer(output!), T: rowSlot(ctx, rows), maxT, k, span, rows };
+    if (!from) return ctx.kernels.quantize(ctx, { x: ctx.buffer(x), ...rest });
+    if (ctx.kernels.takesSources(maxT)) {
+      const source =
+        from.op === "norm"
+          ? ({ kind: "norm", w: ctx.weights.vector(from.attrs.weight), eps: from.attrs.eps } as const)
+          : ({ kind: "gated", act: from.attrs.act } as const);
+      return ctx.kernels.quantize(ctx, { x: ctx.buffer(x), source, ...rest });
+    }
+    const values: Tensor = { id: -1, shape: output!.shape, dtype: "f32" };
+    const memory = ctx.scratch(maxT * k * 4);
+    const inner: LowerContext = { ...ctx, buffer: (t) => (t === values ? memory : ctx.buffer(t)) };
+    const first =
+      from.op === "norm"
+        ? norm.lower(inner, { op: norm, inputs, attrs: from.attrs, output: values, label })
+        : gated.lower(inner, { op: gated, inputs, attrs: from.attrs, output: values, label });
+    return [...first, ...ctx.kernels.quantize(ctx, { x: memory, ...rest })];
   },
 };
 
@@ -64,6 +93,7 @@ export const linear: OpDef<LinearAttrs> = {
   matrices: (a) => a.parts.map((p) => p.weight),
   vectors: (a) => a.parts.flatMap((p) => p.bias ?? []),
   inPlace: (a) => (a.residual ? 1 + forms(a.spans).length : undefined),
+  unread: (a) => (a.spans.includes(0) ? [] : [0]),
   shape([x], { parts, k }) {
     if (x.shape[1] !== k)
       throw new AlloyError("internal", `linear ${parts[0].weight.name}: input has ${String(x.shape[1])} columns, the weight takes ${k}`);
@@ -89,14 +119,15 @@ export const linear: OpDef<LinearAttrs> = {
       column += part.n;
       // The parts of a single row are ranges of memory: as such nothing makes them wait for each other.
       const own = (b: DeviceBuffer): DeviceBuffer => (single ? b.slice(from * 4, part.n * 4) : b);
+      const quantised = attrs.spans[i] === 0 ? undefined : ctx.buffer(inputs[1 + spans.indexOf(attrs.spans[i])]);
       return ctx.kernels.linear(ctx, {
         type: m.type,
         n: m.n,
         k: m.k,
         packed: m.packed,
         w: m.buffer,
-        x: ctx.buffer(x),
-        xq: attrs.spans[i] === 0 ? undefined : ctx.buffer(inputs[1 + spans.indexOf(attrs.spans[i])]),
+        x: quantised ?? ctx.buffer(x),
+        xq: quantised,
         y: own(y),
         yStride,
         yOffset: single ? 0 : from,
