@@ -49,9 +49,11 @@ export const quantize = kernel(
     if (SOURCE === "norm")
       for (let m = 0; m < MR; m++) {
         const row = tile * MR + m;
-        let squares = al.zeros([32]);
-        for (let b = 0; b < blocks; b++) {
-          const v = al.load(x + row * stride + b * 32 + al.arange(32), { mask: row < t });
+        // Added in the order of ./norm.ts: a token's values must not depend on how many others a step has.
+        let squares = al.zeros([64]);
+        for (let i = 0; i < blocks * 32; i += 64) {
+          const k = i + al.arange(64);
+          const v = al.load(x + row * stride + k, { mask: k < blocks * 32 && row < t });
           squares = al.fma(v, v, squares);
         }
         al.store(factors + m, 1 / al.sqrt(al.sum(squares) / (blocks * 32) + eps));
