@@ -107,7 +107,7 @@ export function dotRate(device: Device, x: DeviceBuffer, sink: DeviceBuffer, BIT
   const W = Math.max(4, isa.width);
   // With an instruction for dots its latency has to be covered; the other forms need registers for more than sums.
   const direct = isa.name.endsWith("vnni") || isa.name.endsWith("dotprod");
-  const N = direct && isa.registers === 32 ? 12 : 4;
+  const N = direct ? (isa.registers === 32 ? 12 : 7) : 4;
   // Signed bytes are what the instruction takes, or what its absence wants; VNNI wants unsigned ones.
   const form = isa.name.endsWith("vnni") ? 4 : BITS;
   const dispatch = { program: compileProgram(device, dots, { N, W, BITS: form }), grid: [n, 1, 1] as const, args: [x, sink, rounds] };

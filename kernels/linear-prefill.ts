@@ -48,10 +48,11 @@ export const linearPrefill = kernel(
     NV: constexpr(2),
     KC: constexpr(KC),
     FOLD: constexpr(0),
+    SIZES: constexpr(0),
   },
   (al, p) => {
     const { w, w8, w16, x, xf, y, bias, residual, t, n, blocks, panelWords, stride, offset, epilogue } = p;
-    const { BASE, HIGH, GROUP, SCALES, OFFSET, TABLE, MR, SUB, NV, KC, FOLD, SHIFT, LANES } = p;
+    const { BASE, HIGH, GROUP, SCALES, OFFSET, TABLE, MR, SUB, NV, KC, FOLD, SIZES, SHIFT, LANES } = p;
     const lanes = al.arange(16);
     const K_KIND = SCALES === "k" || SCALES === "kn" || SCALES === "km";
     const PER = K_KIND ? 8 : SCALES === "d" ? 2 : SCALES === "dm" ? 1 : 4;
@@ -76,6 +77,8 @@ export const linearPrefill = kernel(
     const plane = (BASE + HIGH) * 16;
     const record = PER * plane + lines * 16;
     const codes = al.local(KC * 8 * NV * 16, al.i32);
+    // Where signed bytes are multiplied as sizes by activations with their signs: the sizes.
+    const sizes = al.local(SIZES ? KC * 8 * NV * 16 : 16, al.i32);
     const scales = al.local(FOLD > 0 ? 16 : KC * GROUPS * NV * 16, al.f32);
     const parts = al.local(FOLD > 0 ? KC * GROUPS * NV * 16 : 16, al.i32);
     const units = al.local(FOLD > 0 ? KC * 2 * NV : 16, al.f32);
@@ -111,7 +114,10 @@ export const linearPrefill = kernel(
                 const moved = bit > BASE ? high >> (bit - BASE) : high << (BASE - bit);
                 value = value | (moved & ((HIGH === 1 ? 0x01010101 : 0x03030303) << BASE));
               }
-              al.store(codes + ((b * 8 + step) * NV + v) * 16 + lanes, signedBytes(value, SHIFT));
+              const to = ((b * 8 + step) * NV + v) * 16 + lanes;
+              const code = signedBytes(value, SHIFT);
+              al.store(codes + to, code);
+              if (SIZES) al.store(sizes + to, al.byteSign(code, code));
             }
             const to = ((b * GROUPS + g) * NV + v) * 16 + lanes;
             if (SCALES === "e") al.store(scales + to, halfPower(al.load(w8 + unit * 4 + inside * 16 + lanes)));
@@ -160,12 +166,18 @@ export const linearPrefill = kernel(
                 }
                 for (const s of al.unroll(part * MOST, (part + 1) * MOST, 1)) {
                   const u: Tile[] = [];
-                  for (const v of al.unroll(NV)) u.push(al.load(codes + ((b * 8 + s) * NV + v) * 16 + lanes));
+                  const size: Tile[] = [];
+                  for (const v of al.unroll(NV)) {
+                    const at = ((b * 8 + s) * NV + v) * 16 + lanes;
+                    u.push(al.load(codes + at));
+                    if (SIZES) size.push(al.load(sizes + at));
+                  }
                   for (const m of al.unroll(SUB)) {
                     const a = quants(records + xr + m * 16, s, LANES);
                     for (const v of al.unroll(NV)) {
                       const i = m * NV + v;
                       if (HALVES) c[i] = al.dotPairs(u[v], a, c[i]);
+                      else if (SIZES) c[i] = al.dot4(size[v], al.byteSign(a, u[v]), c[i], { maxA: 128, maxB: 127 });
                       else c[i] = al.dot4(u[v], a, c[i], { signedA: SHIFT > 0, maxA: LARGEST, maxB: 127 });
                     }
                   }
@@ -247,8 +259,9 @@ function fold(type: QuantisedType, isa: IsaName): 0 | 1 | 2 {
 
 /** Constexprs of `linearPrefill` for a type on an instruction set. */
 export function prefillConstexprs(type: QuantisedType, isa: IsaName) {
-  const sizes = { MR: PREFILL_TILE, KC, ...REGISTER_TILES[isa], FOLD: fold(type, isa) };
-  return { ...layoutConstexprs(type, isa, true), ...sizes };
+  const layout = layoutConstexprs(type, isa, true);
+  const SIZES = isa === "avx2" && layout.SHIFT > 0 ? 1 : 0;
+  return { ...layout, MR: PREFILL_TILE, KC, ...REGISTER_TILES[isa], FOLD: fold(type, isa), SIZES };
 }
 
 export const instances: Instance[] = Object.entries(REGISTER_TILES).flatMap(([isa]) =>

@@ -137,6 +137,7 @@ for (const s of [[64], [37]]) OP_CASES.push(bounded("min", s), bounded("max", s)
 for (const s of [shape(), [16], [33]]) {
   OP_CASES.push(nary("dot4", ["i32", "i32", "i32"], "i32", s), nary("dot4", ["i32", "i32", "i32"], "i32", s, { signedA: true }));
   OP_CASES.push(nary("dot2", ["i32", "i32", "i32"], "i32", s));
+  OP_CASES.push(nary("byteSign", ["i32", "i32"], "i32", s));
   OP_CASES.push(nary("pack4", ["i32", "i32", "i32", "i32"], "i32", s));
 }
 for (const [maxA, maxB] of [

@@ -191,6 +191,15 @@ export const SHAPE_RULES: Readonly<Record<string, Rule>> = {
     const half = (i: number, k: number): number => byte(a[i], k) * signedByte(b[i], k) + byte(a[i], k + 1) * signedByte(b[i], k + 1);
     for (let i = 0; i < out.length; i++) out[i] = ((acc[i] + half(i, 0)) & 0xffff) | (((acc[i] >> 16) + half(i, 2)) << 16);
   },
+  byteSign: (m, op) => {
+    const [x, s] = op.args.map((v) => m.get(v));
+    const out = m.result(op);
+    for (let i = 0; i < out.length; i++) {
+      let word = 0;
+      for (let k = 0; k < 4; k++) word |= ((byte(x[i], k) * Math.sign(signedByte(s[i], k))) & 0xff) << (8 * k);
+      out[i] = word;
+    }
+  },
   byteLookup: (m, op) => {
     const x = m.get(op.args[0]);
     const table = op.attrs.table as readonly number[];

@@ -264,6 +264,7 @@ export const OPS: Readonly<Record<string, OpInfo>> = {
   dot4: bytesOp(3),
   dot2: bytesOp(3),
   dotPairs: bytesOp(3),
+  byteSign: bytesOp(2),
   byteLookup: {
     ...bytesOp(1),
     infer: (a, at, params) => {

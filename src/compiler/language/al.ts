@@ -126,6 +126,8 @@ export interface Al extends DTypes, ThreadLevel, Simd {
    * of a up to 128, those of b above -128). `dot2` with the same number in both halves multiplies and adds up what comes out.
    */
   dotPairs(a: Operand, b: Operand, acc: Operand): Tile;
+  /** Each signed byte of x times the sign (-1, 0, 1) of that of s. byteSign(x, x) is the bytes' sizes, 128 unsigned. */
+  byteSign(x: Operand, s: Operand): Tile;
   /** Each byte 0…15 of x replaced by its entry of the table. */
   byteLookup(table: readonly number[], x: Operand): Tile;
   /** The low bytes of four integers as one i32, a lowest. */

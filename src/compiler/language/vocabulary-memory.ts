@@ -120,6 +120,8 @@ export const dot2: Handler = (c, args, info) => runTime(c.emit("dot2", words(c, 
 
 export const dotPairs: Handler = (c, args, info) => runTime(c.emit("dotPairs", words(c, args, 3, info), {}, info.name));
 
+export const byteSign: Handler = (c, args, info) => runTime(c.emit("byteSign", words(c, args, 2, info), {}, info.name));
+
 export const byteLookup: Handler = (c, args, info) => {
   const [table] = args;
   if (table.kind !== "array" || table.cells.length !== 16)

@@ -10,7 +10,7 @@ import { computeType } from "./promote.ts";
 import { DTYPES } from "./signature.ts";
 import type { CallInfo, CT, NamespaceValue, Numeric } from "./values.ts";
 import { describe, isUndefined, literal, runTime, UNDEFINED } from "./values.ts";
-import { dot, dot2, dot4, dotPairs, byteLookup, load, pack4, prefetch, store } from "./vocabulary-memory.ts";
+import { dot, dot2, dot4, dotPairs, byteLookup, byteSign, load, pack4, prefetch, store } from "./vocabulary-memory.ts";
 import { print } from "./vocabulary-print.ts";
 import { ATOMICS, SCANS } from "./vocabulary-atomics.ts";
 import { SIMD } from "./vocabulary-simd.ts";
@@ -198,6 +198,7 @@ const ENTRIES: Readonly<Record<string, Entry>> = {
   dot4: entry(3, 4, dot4),
   dot2: entry(3, 3, dot2),
   dotPairs: entry(3, 3, dotPairs),
+  byteSign: entry(2, 2, byteSign),
   byteLookup: entry(2, 2, byteLookup),
   pack4: entry(4, 4, pack4),
 

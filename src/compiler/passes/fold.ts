@@ -179,6 +179,7 @@ function evaluate(op: Op, args: readonly Num[]): Num | undefined {
     case "dot4":
     case "dot2":
     case "dotPairs":
+    case "byteSign":
     case "byteLookup":
     case "pack4":
       return undefined;

@@ -278,6 +278,15 @@ test("dotPairs adds to each half by itself, and wraps", () => {
   expect(got).toEqual([((high + 5) << 16) | ((0x8000 + low) & 0xffff), 1000 + 3 * (low + high)]);
 });
 
+test("byteSign moves signs", () => {
+  const got = ints(2, (al, { y }) => {
+    const x = al.full(1, 0x80ff0305, al.i32);
+    al.store(y + al.arange(1), al.byteSign(x, 0x7f8000ff));
+    al.store(y + 1 + al.arange(1), al.byteSign(x, x));
+  });
+  expect(got).toEqual([0x800100fb | 0, 0x80010305 | 0]);
+});
+
 test("isConst and staticAssert", () => {
   expect(
     ints(2, (al, { n, y }) => {

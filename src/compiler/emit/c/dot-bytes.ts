@@ -19,10 +19,10 @@ export interface ShortSum {
 }
 
 /** Name of the prelude's function for one dot, without its width. */
-export function dotFunction(op: Op): string {
+export function dotFunction(op: Op, isa: IsaName): string {
   const { signedA, maxA = 255, maxB = 128 } = op.attrs as { signedA?: boolean; maxA?: number; maxB?: number };
   if (signedA) return maxB < 128 ? "dot4m_i32" : "dot4s_i32";
-  return maxA < 128 ? "dot4u7_i32" : "dot4_i32";
+  return (isa === "neon-dotprod" ? maxA < 128 : maxA * maxB * 2 < 32768) ? "dot4u7_i32" : "dot4_i32";
 }
 
 /** Dots whose sums of pairs fit 16 bits. */

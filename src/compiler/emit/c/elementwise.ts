@@ -13,7 +13,7 @@ export const ELEMENTWISE = new Set([
   ..."neg abs exp exp2 log log2 sin cos tanh sqrt rsqrt floor ceil round trunc erf not add sub mul div rem min max and or xor shl shr pow".split(
     " ",
   ),
-  ..."eq ne lt le gt ge fma select cast bitcast dot4 dot2 dotPairs byteLookup pack4".split(" "),
+  ..."eq ne lt le gt ge fma select cast bitcast dot4 dot2 dotPairs byteSign byteLookup pack4".split(" "),
 ]);
 
 /** The literal of a constant. */
@@ -99,14 +99,19 @@ export function expression(e: Emitter, op: Op, w: number, args: readonly string[
       return bitcast(from, to, w, a);
     case "dot4": {
       const lane =
-        w === 4 && e.isa.name === "neon-dotprod" && (op.attrs.signedA || dotFunction(op) === "dot4u7_i32") && laneOf(e, op.args[1]);
+        w === 4 &&
+        e.isa.name === "neon-dotprod" &&
+        (op.attrs.signedA || dotFunction(op, e.isa.name) === "dot4u7_i32") &&
+        laneOf(e, op.args[1]);
       if (lane) return `DOT4_LANE(${c}, ${a}, ${lane.vector}, ${lane.index})`;
-      return `${dotFunction(op)}x${w}(${c}, ${a}, ${b})`;
+      return `${dotFunction(op, e.isa.name)}x${w}(${c}, ${a}, ${b})`;
     }
     case "dot2":
       return `dot2_i32x${w}(${c}, ${a}, ${b})`;
     case "dotPairs":
       return `dotpairs_i32x${w}(${c}, ${a}, ${b})`;
+    case "byteSign":
+      return `bytesign_i32x${w}(${a}, ${b})`;
     case "byteLookup":
       return `lookup_i32x${w}(${byteTable(op)}, ${a})`;
     case "pack4": {

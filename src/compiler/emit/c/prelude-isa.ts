@@ -54,6 +54,14 @@ static inline int32_t dotpairs_i32x1(int32_t acc, int32_t a, int32_t b) {
   for (int i = 0; i < 2; i++, a >>= 16, b >>= 16) s[i] = (a & 255) * (int8_t)b + ((a >> 8) & 255) * (int8_t)(b >> 8);
   return ((acc + s[0]) & 0xffff) | (int32_t)((uint32_t)((acc >> 16) + s[1]) << 16);
 }
+static inline int32_t bytesign_i32x1(int32_t x, int32_t s) {
+  uint32_t n = ((uint32_t)s >> 7) & 0x01010101u, r = 0;
+  for (int i = 0; i < 32; i += 8) {
+    uint32_t b = (uint32_t)x >> i & 255;
+    r |= (((uint32_t)s >> i & 255) == 0 ? 0 : (n >> i & 1) ? -b & 255 : b) << i;
+  }
+  return (int32_t)r;
+}
 static inline int32_t lookup_i32x1(const uint8_t *t, int32_t x) {
   uint32_t r = 0;
   for (int i = 0; i < 32; i += 8) r |= (uint32_t)t[((uint32_t)x >> i) & 15] << i;
@@ -98,6 +106,10 @@ export function portable(w: number, have: ReadonlySet<string>): string {
   ${i} l = (a & 255) * ((b << 24) >> 24) + ((a >> 8) & 255) * ((b << 16) >> 24), h = ((a >> 16) & 255) * ((b << 8) >> 24) + (${i})((${u})a >> 24) * (b >> 24);
   return ((acc + l) & 0xffff) | (((acc >> 16) + h) << 16);
 }`,
+  );
+  def(
+    "bytesign_i32",
+    `static inline ${i} bytesign_i32x${w}(${i} x, ${i} s) { ${i} r; ${lanes(w, (k) => `r[${k}] = bytesign_i32x1(x[${k}], s[${k}]);`)} return r; }`,
   );
   def(
     "lookup_i32",
@@ -242,6 +254,10 @@ ${DOUBLE_HALF}`);
         "lookup_i32",
         `static inline ${i} lookup_i32x${w}(const uint8_t *t, ${i} x) { return (${i})${p}_shuffle_epi8(${w === 4 ? "_mm_loadu_si128((const __m128i *)t)" : w === 8 ? "_mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)t))" : "_mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)t))"}, (${I})x); }`,
       );
+      const negated = `_mm512_mask_sub_epi8((__m512i)x, _mm512_movepi8_mask((__m512i)s), _mm512_setzero_si512(), (__m512i)x)`;
+      const sign =
+        w === 16 ? `_mm512_maskz_mov_epi8(_mm512_test_epi8_mask((__m512i)s, (__m512i)s), ${negated})` : `${p}_sign_epi8((${I})x, (${I})s)`;
+      add("bytesign_i32", `static inline ${i} bytesign_i32x${w}(${i} x, ${i} s) { return (${i})${sign}; }`);
       add(
         "dotpairs_i32",
         `static inline ${i} dotpairs_i32x${w}(${i} acc, ${i} a, ${i} b) { return (${i})${p}_add_epi16((${I})acc, ${p}_maddubs_epi16((${I})a, (${I})b)); }`,

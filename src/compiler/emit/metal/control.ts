@@ -118,7 +118,7 @@ function retargetSum(e: Emitter, body: Block, op: Op, arg: Value, to: Stored): v
 }
 
 const ELEMENT = new Set(
-  "neg abs exp exp2 log log2 sin cos tanh sqrt rsqrt floor ceil round trunc erf not add sub mul div rem min max and or xor shl shr pow fma select cast bitcast dot4 dot2 dotPairs byteLookup pack4".split(
+  "neg abs exp exp2 log log2 sin cos tanh sqrt rsqrt floor ceil round trunc erf not add sub mul div rem min max and or xor shl shr pow fma select cast bitcast dot4 dot2 dotPairs byteSign byteLookup pack4".split(
     " ",
   ),
 );

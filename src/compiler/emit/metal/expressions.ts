@@ -188,6 +188,8 @@ export function expression(op: Op, args: readonly string[], needs: Needs, option
       return `${needs.helper("dot2")}(${a}, ${b}, ${c})`;
     case "dotPairs":
       return `${needs.helper("dot_pairs")}(${a}, ${b}, ${c})`;
+    case "byteSign":
+      return `${needs.helper("byte_sign")}(${a}, ${b})`;
     case "byteLookup":
       return `${needs.helper("byte_lookup")}(${needs.table(op.attrs.table as readonly number[])}, ${a})`;
     case "pack4":

@@ -165,6 +165,13 @@ static inline int alloy_dot_pairs(int a, int b, int c) {
   const int high = (c >> 16) + int(u.z) * int(s.z) + int(u.w) * int(s.w);
   return (low & 0xffff) | int(uint(high) << 16);
 }`,
+  byte_sign: `
+static inline int alloy_byte_sign(int x, int y) {
+  const uchar4 b = as_type<uchar4>(x);
+  const char4 s = as_type<char4>(y);
+  return as_type<int>(uchar4(uchar(int(b.x) * (int(s.x > 0) - int(s.x < 0))), uchar(int(b.y) * (int(s.y > 0) - int(s.y < 0))),
+    uchar(int(b.z) * (int(s.z > 0) - int(s.z < 0))), uchar(int(b.w) * (int(s.w > 0) - int(s.w < 0)))));
+}`,
   byte_lookup: `
 static inline int alloy_byte_lookup(constant uchar *table, int x) {
   const uchar4 i = as_type<uchar4>(x);
