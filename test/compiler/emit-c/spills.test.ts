@@ -66,7 +66,7 @@ describe.skipIf(process.arch !== "x64" || !systemCompiler())("registers (x86 wit
     ["avx-vnni", "q8_0", 0],
     ["avx-vnni", "q4_k", 0],
     // Both kinds of sums and two vectors of weights fill all registers: what is needed once in 48 dots is on the stack.
-    ["avx2", "q8_0", 4],
+    ["avx2", "q8_0", 6],
     ["avx2", "q4_k", 0],
     ["avx2", "q5_k", 4],
     ["avx2", "q6_k", 0],
