@@ -29,6 +29,8 @@ const LOG2E = Math.LOG2E;
 const LN2 = Math.LN2;
 /** Partial sums of a row, and powers of two that a score may exceed the row's reference by. */
 const [LANES, REACH] = [16, 8];
+/** Rows of queries and of results that are asked for beforehand. */
+const AHEAD = 8;
 
 /**
  * 2^x for x ≤ 0, at most 2 ulp off; below -100 it stays 2^-100, next to nothing beside the 1 of the largest score and no subnormal number.
@@ -114,24 +116,25 @@ const attention = (name: string, type: typeof f16 | typeof f32 | typeof i8) => {
       const recordSize = Q8 ? D * BT + 2 * units * BT : D * BT;
 
       const unit = cap > 0 ? scale : scale * LOG2E;
-      for (let row = 0; row < padded; row++) {
+      const source = (row: number) => {
         const own = al.min(row, rows - 1);
-        const head = kvHead * G + (own % G);
+        return q + (first + al.idiv(own, G)) * stride + column + (kvHead * G + (own % G)) * D;
+      };
+      for (let row = 0; row < padded; row++) {
         let top = al.cast(-1e30, al.f32);
         let total = al.cast(0, al.f32);
         // A sink belongs to the first piece of the context.
         if (sunk > 0 && piece === 0) {
-          top = al.load(sinks + head) * LOG2E;
+          top = al.load(sinks + kvHead * G + (al.min(row, rows - 1) % G)) * LOG2E;
           total = al.cast(1, al.f32);
         }
         al.store(marks + row, top);
         al.store(sums + row * LANES + al.arange(LANES), al.where(al.arange(LANES) === 0, total, 0));
-        // Strips behind the diagonal are not computed, only hidden.
-        for (const n of al.unroll(0, RT, BT)) al.store(scores + row * RT + n + al.arange(BT), al.zeros([BT], al.f32));
-        const from = (first + al.idiv(own, G)) * stride + column + head * D;
+        if (WIDE) al.prefetch(source(row + AHEAD) + al.arange(DMAX));
         for (let c = 0; c < D; c += DC) {
-          al.store(results + row * D + c + al.arange(DC), al.zeros([DC], al.f32));
-          al.store(queries + row * DMAX + c + al.arange(DC), al.load(q + from + c + al.arange(DC)) * unit);
+          // The first round of a wide tile writes all of them.
+          if (!WIDE) al.store(results + row * D + c + al.arange(DC), al.zeros([DC], al.f32));
+          al.store(queries + row * DMAX + c + al.arange(DC), al.load(source(row) + c + al.arange(DC)) * unit);
         }
       }
 
@@ -157,7 +160,8 @@ const attention = (name: string, type: typeof f16 | typeof f32 | typeof i8) => {
               const seen = position + al.idiv(al.min(g * MR + MR, rows) - 1, G) - b * BT + 1;
               // The first group brings a strip into shape for all.
               const widens = WIDE && g === 0;
-              if (widens || seen > n) {
+              if (widens || seen > 0) {
+                // Behind the diagonal they are hidden.
                 let s = al.zeros([MR, NV], al.f32);
                 if (widens)
                   for (let u = 0; u < units; u++) {
@@ -168,7 +172,7 @@ const attention = (name: string, type: typeof f16 | typeof f32 | typeof i8) => {
                       al.store(wide + d * NV + al.arange(NV), k);
                     }
                   }
-                else
+                else if (seen > n)
                   for (let u = 0; u < (SCALED ? units : 1); u++) {
                     let part = al.zeros([MR, NV], al.f32);
                     for (let d = u * KV_GROUP; d < (SCALED ? al.min(u * KV_GROUP + KV_GROUP, D) : D); d++) {
@@ -202,10 +206,11 @@ const attention = (name: string, type: typeof f16 | typeof f32 | typeof i8) => {
                     const shrink = power(top - now);
                     al.store(marks + row, now);
                     al.store(sum, al.load(sum) * shrink);
-                    for (let c = 0; c < D; c += DC) {
-                      const cell = results + row * D + c + al.arange(DC);
-                      al.store(cell, al.load(cell) * shrink);
-                    }
+                    if (!WIDE || from > begin)
+                      for (let c = 0; c < D; c += DC) {
+                        const cell = results + row * D + c + al.arange(DC);
+                        al.store(cell, al.load(cell) * shrink);
+                      }
                     for (let i = 0; i < h; i++) {
                       const earlier = scores + row * RT + i * BT + al.arange(BT);
                       al.store(earlier, al.load(earlier) * shrink);
@@ -230,8 +235,9 @@ const attention = (name: string, type: typeof f16 | typeof f32 | typeof i8) => {
           for (let g = 0; g < groups; g++) {
             const seen = al.min(position + al.idiv(al.min(g * MR + MR, rows) - 1, G) - from * BT + 1, blocks * BT);
             const cell = results + g * MR * D + al.col(r) * D + c + al.row(al.arange(DC));
+            let acc = al.zeros([MR, DC], al.f32);
+            if (!WIDE || from > begin) acc = al.load(cell);
             if (WIDE && g === 0) {
-              let acc = al.load(cell);
               for (let h = 0; h < blocks; h++) {
                 const mine = al.cast(al.load(blockTable + table + from + h), al.i64) * KVH + kvHead;
                 const by = mine * (half + units * BT) + half + al.idiv(c, KV_GROUP) * BT;
@@ -261,7 +267,6 @@ const attention = (name: string, type: typeof f16 | typeof f32 | typeof i8) => {
                 );
                 weights = scaled;
               }
-              let acc = al.load(cell);
               for (let j = 0; j < seen; j++) {
                 const at = WIDE ? wide + j * DC : values + record * recordSize + j * D + c;
                 const v = al.cast(al.load(at + al.arange(DC)), al.f32);
@@ -275,21 +280,23 @@ const attention = (name: string, type: typeof f16 | typeof f32 | typeof i8) => {
 
       // A piece: results [padded][D] as they are, then their maxima and sums.
       const part = y + al.cast((tile * KVH + kvHead) * pieces + piece, al.i64) * (padded * (D + 2));
+      const target = (row: number) => y + (first + al.idiv(row, G)) * (KVH * G * D) + (kvHead * G + (row % G)) * D;
       for (let row = 0; row < rows; row++) {
         const total = al.sum(al.load(sums + row * LANES + al.arange(LANES)));
-        const to = (first + al.idiv(row, G)) * (KVH * G * D) + (kvHead * G + (row % G)) * D;
         if (pieces > 1) {
           al.store(part + padded * D + row, al.load(marks + row) * LN2);
           al.store(part + padded * (D + 1) + row, total);
         }
+        if (WIDE) al.prefetch(target(al.min(row + AHEAD, rows - 1)) + al.arange(DMAX));
+        const share = 1 / total;
         for (let c = 0; c < D; c += DC) {
           const own = al.load(results + row * D + c + al.arange(DC));
           if (pieces > 1) al.store(part + row * D + c + al.arange(DC), own);
-          else al.store(y + to + c + al.arange(DC), own / total);
+          else al.store(target(row) + c + al.arange(DC), own * share);
         }
       }
     },
-    { uses: { Q8, KV_GROUP, LOG2E, LN2, LANES, REACH, power } },
+    { uses: { Q8, KV_GROUP, LOG2E, LN2, LANES, REACH, AHEAD, power } },
   );
 };
 
