@@ -27,10 +27,10 @@ const COLLECT_BYTES = 128 << 20;
 const RELEASE_BYTES = 8 << 20;
 
 /**
- * Tokens embedded at a time on a CPU. Reading one row of a mapped table maps its neighbours too, so after each such piece of a long prompt the
- * table's pages are given back. A GPU keeps what it maps.
+ * Tokens after whose embedding a table's mapped pages are given back on a CPU: reading one row maps its neighbours too, 64 KiB at a time. To give
+ * them back more often would cost a long prompt a fault a token.
  */
-const EMBED_TOKENS = 64;
+const RELEASE_TOKENS = 2048;
 
 export const loadRunner: LoadRunner = async (file, options) => {
   const description = describeModel(file);
@@ -74,8 +74,6 @@ export class Runner implements ModelRunner {
   readonly blockTokens = BLOCK_TOKENS;
   readonly blockCount: number;
   readonly #device: Device;
-  readonly #embedTokens: number;
-  readonly #config: ModelConfig;
   readonly #built: BuiltModel;
   readonly #weights: WeightStore;
   readonly #buffers = new Map<string, DeviceBuffer>();
@@ -83,7 +81,9 @@ export class Runner implements ModelRunner {
   /** Keys and values of every layer, block after block. */
   readonly #caches: DeviceBuffer[] = [];
   readonly #ropes: { cos: Float32Array; sin: Float32Array }[];
-  readonly #embeds = new Map<number, LoweredGraph>();
+  #embed: LoweredGraph | undefined;
+  /** Tokens embedded since the table's pages were given back. */
+  #embedded = 0;
   readonly #bodies = new Map<number, LoweredGraph>();
   readonly #heads = new Map<number, { plan: LoweredGraph; logits: DeviceBuffer }>();
   readonly #sampler: Sampler;
@@ -98,7 +98,6 @@ export class Runner implements ModelRunner {
 
   constructor(file: ModelFile, config: ModelConfig, built: BuiltModel, weights: WeightStore, kvType: KvType, options: RunnerOptions) {
     this.#device = options.device;
-    this.#config = config;
     this.#built = built;
     this.#weights = weights;
     this.#writesPacked = options.writePacked ?? true;
@@ -106,7 +105,6 @@ export class Runner implements ModelRunner {
     this.vocabSize = config.vocab;
     this.contextLength = options.contextLength;
     this.maxBatchTokens = options.maxBatchTokens ?? weights.kernels.batchTokens;
-    this.#embedTokens = weights.kernels.releasesPages ? EMBED_TOKENS : this.maxBatchTokens;
     this.maxSequences = Math.min(options.maxSequences ?? 64, this.maxBatchTokens);
     this.blockCount = Math.ceil(options.kvTokens / BLOCK_TOKENS);
     if (config.learnedPositions && this.contextLength > config.contextLength)
@@ -189,15 +187,11 @@ export class Runner implements ModelRunner {
     const sizes = { T: counts.T, R: counts.R, ...tileSizes("T", counts.tiles), ...tileSizes("R", counts.rowTiles) };
     this.#sizes = sizes;
     // All plans are made before the first one runs: what cannot be made leaves nothing running.
-    const firsts = Array.from({ length: Math.ceil(counts.T / this.#embedTokens) }, (_, i) => i * this.#embedTokens);
-    const embeds = firsts.map((first) => this.#embed(first));
+    const embed = (this.#embed ??= this.#lower("embed", { T: this.maxBatchTokens, R: 0 }, this.#buffers.get("embedded")!));
     const body = this.#body(counts.T);
     const head = counts.R > 0 ? this.#head(counts.R) : undefined;
     // Plans run in the order in which they are submitted. Waiting for each would cost a GPU a way to the host and back.
-    const running = embeds.map((plan, i) => {
-      const embedded = plan.run({ T: Math.min(this.#embedTokens, counts.T - firsts[i]), R: 0 });
-      return embeds.length > 1 ? embedded.then(() => this.#weights.releaseTables()) : embedded;
-    });
+    const running = [embed.run({ T: counts.T, R: 0 }).then(() => this.#releaseTable(counts.T))];
     running.push(body.run(sizes));
     if (!head) {
       await allOver(running);
@@ -259,14 +253,14 @@ export class Runner implements ModelRunner {
   }
 
   /** Arena and scratch are shared by all plans (they never run at the same time) and grow as larger classes appear. */
-  #lower(which: "embed" | "body" | "head", max: { T: number; R: number }, result: DeviceBuffer, buffers = this.#buffers): LoweredGraph {
+  #lower(which: "embed" | "body" | "head", max: { T: number; R: number }, result: DeviceBuffer): LoweredGraph {
     const { graph, result: tensor } = this.#built[which];
     const results: [Tensor, DeviceBuffer][] = tensor ? [[tensor, result]] : [];
     return lowerGraph(graph, {
       device: this.#device,
       weights: this.#weights,
       max,
-      buffers,
+      buffers: this.#buffers,
       results: new Map(results),
       arena: (bytes) => (this.#arena = this.#grow(this.#arena, bytes)),
       scratch: (bytes) => (this.#scratch = this.#grow(this.#scratch, bytes)),
@@ -283,16 +277,11 @@ export class Runner implements ModelRunner {
     return Math.min(CLASSES.find((c) => c >= n) ?? this.maxBatchTokens, this.maxBatchTokens);
   }
 
-  /** Embeds a piece of the batch that begins with token `first`. */
-  #embed(first: number): LoweredGraph {
-    let plan = this.#embeds.get(first);
-    if (!plan) {
-      const T = Math.min(this.#embedTokens, this.maxBatchTokens - first);
-      const part = (name: string, row: number): DeviceBuffer => this.#buffers.get(name)!.slice(first * row, T * row);
-      const buffers = new Map(["tokens", "positions"].map((name) => [name, part(name, 4)]));
-      this.#embeds.set(first, (plan = this.#lower("embed", { T, R: 0 }, part("embedded", this.#config.hidden * 4), buffers)));
-    }
-    return plan;
+  #releaseTable(tokens: number): void {
+    this.#embedded += tokens;
+    if (this.#embedded < RELEASE_TOKENS) return;
+    this.#embedded = 0;
+    this.#weights.releaseTables();
   }
 
   #body(tokens: number): LoweredGraph {
@@ -340,7 +329,7 @@ export class Runner implements ModelRunner {
   }
 
   close(): void {
-    for (const p of [...this.#embeds.values(), ...this.#bodies.values()]) p.free();
+    for (const p of [...(this.#embed ? [this.#embed] : []), ...this.#bodies.values()]) p.free();
     for (const h of this.#heads.values()) h.plan.free();
     for (const b of this.#buffers.values()) b.free();
     this.#sampler.close();
