@@ -6,9 +6,11 @@ import { AlloyError } from "../support/errors.ts";
 import { cacheDir } from "../support/paths.ts";
 import { isaFlags, lookupFunction, systemCompiler } from "../runtime/cpu/cc.ts";
 import { libraryName, sourceHash } from "../runtime/cpu/development.ts";
+import { settleHeader } from "../runtime/cpu/intrinsics.ts";
 import type { IsaName } from "../runtime/cpu/isa.ts";
 import { COMMON_FLAGS, ISAS } from "../runtime/cpu/isa.ts";
 import { RUNTIME_SYMBOLS, runtimeSource } from "../runtime/cpu/native.ts";
+import { needed } from "../runtime/cpu/needed.ts";
 import { emitFunction, prelude } from "./emit/c/index.ts";
 import type { AnyKernel, Constexprs } from "./language/kernel.ts";
 
@@ -76,6 +78,8 @@ interface Job {
   object: string;
   text: string;
   flags: readonly string[];
+  /** The text without what it does not use, which is compiled in a part of the time. */
+  short?: () => string;
 }
 
 async function buildOne(path: string, target: string, compiler: readonly string[], { instances, isas }: LibraryOptions): Promise<number> {
@@ -104,7 +108,12 @@ async function buildOne(path: string, target: string, compiler: readonly string[
       });
       // The fallback level is for machines of 2012: it must be there, not be the best, and would take half the build at -O3.
       const level = isa.name === "baseline" ? ["-O1"] : [];
-      jobs.push(job([prelude(isa), ...functions].join("\n"), [...COMMON_FLAGS, ...level, ...isaFlags(compiler, isa)]));
+      const flags = [...COMMON_FLAGS, ...level, ...isaFlags(compiler, isa)];
+      const program = functions.join("\n");
+      jobs.push({
+        ...job([prelude(isa), program].join("\n"), flags),
+        short: () => [needed(settleHeader(prelude(isa), compiler, version, flags), program), program].join("\n"),
+      });
       // Emitting is quick but not free: let other work run.
       await Bun.sleep(0);
     }
@@ -142,10 +151,18 @@ async function compileAllJobs(jobs: readonly Job[], compiler: readonly string[])
       const j = waiting[next++];
       const source = `${j.object}.${process.pid}.c`;
       const made = `${j.object}.${process.pid}`;
-      writeFileSync(source, j.text);
-      const p = Bun.spawn([...compiler, ...j.flags, "-fvisibility=hidden", "-c", source, "-o", made], { stdout: "ignore", stderr: "pipe" });
-      const words = await new Response(p.stderr).text();
-      if ((await p.exited) !== 0) {
+      let words = "";
+      // Where something that was left out is needed after all, the whole text compiles.
+      const compiled = async (text: string): Promise<boolean> => {
+        writeFileSync(source, text);
+        const p = Bun.spawn([...compiler, ...j.flags, "-fvisibility=hidden", "-c", source, "-o", made], {
+          stdout: "ignore",
+          stderr: "pipe",
+        });
+        words = await new Response(p.stderr).text();
+        return (await p.exited) === 0;
+      };
+      if (!(j.short && (await compiled(j.short()))) && !(await compiled(j.text))) {
         next = waiting.length;
         throw new AlloyError("kernel_error", `${compiler[0]} could not compile ${source}: ${words.trim().slice(0, 2000)}`);
       }

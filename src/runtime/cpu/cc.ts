@@ -6,7 +6,9 @@ import { join } from "node:path";
 import { AlloyError } from "../../support/errors.ts";
 import { cacheDir } from "../../support/paths.ts";
 import type { Isa } from "./isa.ts";
+import { settleHeader } from "./intrinsics.ts";
 import { COMMON_FLAGS, PRELUDE_END } from "./isa.ts";
+import { needed } from "./needed.ts";
 
 export interface CSource {
   symbol: string;
@@ -144,37 +146,51 @@ export function compileFiles(
   const groups = Array.from({ length: count }, (_, i) => missing.filter((_, k) => k % count === i));
   const work = mkdtempSync(join(dir, "tmp-"));
   try {
+    const short = (prelude: string, program: string): string =>
+      needed(settleHeader(prelude, [compiler.path], compiler.version, understood), program);
     const jobs = groups.map((group, i) => {
-      const text = unitText(group.map((g) => g.source));
-      writeFileSync(join(work, `${i}.c`), text);
-      return { group, file: `${hash([compiler.version, flags.join(" "), text].join("\0"))}.so` };
+      const members = group.map((g) => g.source);
+      const text = unitText(members);
+      return { group, i, text, short: unitText(members, short), file: `${hash([compiler.version, flags.join(" "), text].join("\0"))}.so` };
     });
-    const script =
-      'cc=$1; n=$2; shift 2; pids=; i=0; while [ $i -lt $n ]; do "$cc" "$@" -shared -o $i.so $i.c -lm 2> $i.err & pids="$pids $!"; i=$((i+1)); done; r=0; for p in $pids; do wait $p || r=1; done; exit $r';
-    const r = Bun.spawnSync(["sh", "-c", script, "sh", compiler.path, String(count), ...understood], {
-      cwd: work,
-      stdout: "ignore",
-      stderr: "pipe",
-    });
-    jobs.forEach(({ group, file }, i) => {
+    const shortened = jobs.map((j) => ({ i: j.i, text: j.short }));
+    runCompiler(compiler.path, [...understood, ...COMPLETE], work, shortened);
+    // Where something that was left out is needed after all, the whole text compiles.
+    const again = jobs.filter((j) => j.short !== j.text && !existsSync(join(work, `${j.i}.so`)));
+    if (again.length) runCompiler(compiler.path, understood, work, again);
+    for (const { group, i, file } of jobs) {
       const made = join(work, `${i}.so`);
-      if (!existsSync(made))
+      if (!existsSync(made)) {
+        const words = join(work, `${i}.err`);
         throw compileError(
           group.map((g) => g.source),
           compiler.path,
-          existsSync(join(work, `${i}.err`)) ? readFileSync(join(work, `${i}.err`), "utf8") : r.stderr.toString(),
+          existsSync(words) ? readFileSync(words, "utf8") : "",
         );
+      }
       renameSync(made, join(dir, file));
       for (const { ref, source } of group) {
         writeFileSync(`${ref}.${process.pid}`, file);
         renameSync(`${ref}.${process.pid}`, ref);
         paths.set(source.symbol, join(dir, file));
       }
-    });
+    }
   } finally {
     rmSync(work, { recursive: true, force: true });
   }
   return paths;
+}
+
+/** Functions that were left out are missed at once, not when they are called. Linkers for Macs do without being told. */
+const COMPLETE = process.platform === "linux" ? ["-Wl,-z,defs"] : [];
+
+/** Compiles the texts to I.so in `work`, side by side; the compiler's words go to I.err. */
+function runCompiler(path: string, flags: readonly string[], work: string, jobs: readonly { i: number; text: string }[]): void {
+  for (const { i, text } of jobs) writeFileSync(join(work, `${i}.c`), text);
+  const script =
+    'cc=$1; numbers=$2; shift 2; for i in $numbers; do { "$cc" "$@" -shared -o $i.so $i.c -lm 2> $i.err || rm -f $i.so; } & done; wait';
+  const numbers = jobs.map(({ i }) => i).join(" ");
+  Bun.spawnSync(["sh", "-c", script, "sh", path, numbers, ...flags], { cwd: work, stdout: "ignore", stderr: "ignore" });
 }
 
 function compileError(sources: readonly CSource[], compiler: string, words: string): AlloyError {
@@ -184,8 +200,8 @@ function compileError(sources: readonly CSource[], compiler: string, words: stri
   });
 }
 
-/** Several programs in one C file: the shared prelude once, then each program. */
-export function unitText(sources: readonly CSource[]): string {
+/** Several programs in one C file: the shared prelude once, or what `shorten` makes of it for them, then each program. */
+export function unitText(sources: readonly CSource[], shorten = (prelude: string, _program: string): string => prelude): string {
   const preludes = new Set<string>();
   const bodies: string[] = [];
   for (const { text } of sources) {
@@ -193,5 +209,7 @@ export function unitText(sources: readonly CSource[]): string {
     if (at >= 0) preludes.add(text.slice(0, at));
     bodies.push(at >= 0 ? text.slice(at) : text);
   }
-  return [...preludes, ...bodies, lookupFunction(sources.flatMap((s) => s.exports ?? [s.symbol])), ""].join("\n");
+  const program = bodies.join("\n");
+  const before = [...preludes].map((p) => shorten(p, program));
+  return [...before, program, lookupFunction(sources.flatMap((s) => s.exports ?? [s.symbol])), ""].join("\n");
 }
