@@ -38,7 +38,7 @@ const WAYS: Record<string, RowSampling | null> = {
 const median = (v: number[]): number => v.toSorted((a, b) => a - b)[v.length >> 1];
 const step = (sampling: RowSampling | null) => runner.step([{ tokens: ids(1, D), start: D, blocks, outputs: "last", sampling }]);
 
-/** The same grids, a kernel that does nothing. */
+/** The same grids on as many threads, a kernel that does nothing. */
 const nothing = kernel("nothing", { y: ptr(i32), n: dim, W: constexpr(16) }, (al, { y, n, W }) => {
   const i = al.arange(W);
   al.store(y + i, i, { mask: i < n });
@@ -62,7 +62,12 @@ const programs = (n: GridSize): number => (typeof n === "number" ? n : 1);
 const program = compileProgram(device, nothing, { W: 16 });
 const scratch = device.allocate(64);
 const empty = device.plan(
-  runner.profile().map(({ grid: [x, y, z] }) => ({ program, grid: [programs(x), programs(y), programs(z)] as const, args: [scratch, 0] })),
+  runner.profile().map(({ grid: [x, y, z], parallel }) => ({
+    program,
+    parallel,
+    grid: [programs(x), programs(y), programs(z)] as const,
+    args: [scratch, 0],
+  })),
   0,
 );
 const meeting = Array.from({ length: 200 }, () => {

@@ -26,6 +26,8 @@ export interface OpDef<A = unknown> {
   lower(ctx: LowerContext, node: Node<A>): Dispatch[];
   /** Index of the input whose memory the output reuses. */
   inPlace?: (attrs: A) => number | undefined;
+  /** The op reads sequences' contexts, whose lengths its cost does not know. */
+  readsContext?: boolean;
   /** Inputs of which the op knows the shape and does not read the values. */
   unread?: (attrs: A) => readonly number[];
   /** Weights that the op multiplies with, and small ones that it wants as float32 vectors: loaded ahead of the first run. */

@@ -52,6 +52,12 @@ export interface LowerOptions {
   scratch: (bytes: number) => DeviceBuffer;
 }
 
+/**
+ * Work on fewer bytes stays on one thread: 64 KiB of what was just written take a microsecond or two, and so does meeting the other threads, who would
+ * have to fetch it from this one's cache.
+ */
+const SMALL_BYTES = 64 << 10;
+
 export function lowerGraph(graph: Graph, options: LowerOptions): LoweredGraph {
   const { device, weights, max, buffers, results } = options;
   const inputNames = new Map([...graph.inputs].map(([name, t]) => [t.id, name]));
@@ -89,7 +95,11 @@ export function lowerGraph(graph: Graph, options: LowerOptions): LoweredGraph {
     },
     scratch: (bytes) => options.scratch(bytes).slice(0, bytes),
   };
-  const dispatches = graph.nodes.flatMap((node) => node.op.lower(ctx, node).map((d) => ({ ...d, label: d.label ?? node.label })));
+  const dispatches = graph.nodes.flatMap((node) => {
+    const small = !node.op.readsContext && node.op.cost(node.inputs, node.attrs, max).bytes < SMALL_BYTES;
+    const parallel = small ? "serial" : "auto";
+    return node.op.lower(ctx, node).map((d): Dispatch => ({ parallel, ...d, label: d.label ?? node.label }));
+  });
   const plan = device.plan(dispatches, slots.size);
   const entries = [...slots.values()];
   const set = (sizes: StepSizes): void => {

@@ -302,7 +302,7 @@ export class Runner implements ModelRunner {
   }
 
   /** Runs the last step again, its embedding aside, timing every dispatch: for `bench/`. */
-  profile(): (ReturnType<Plan["profile"]>[number] & { grid: Dispatch["grid"] })[] {
+  profile(): (ReturnType<Plan["profile"]>[number] & Pick<Dispatch, "grid" | "parallel">)[] {
     const sizes = this.#sizes;
     if (!sizes) throw new AlloyError("internal", "profile: no step has run");
     const body = this.#body(sizes.T);
@@ -311,7 +311,9 @@ export class Runner implements ModelRunner {
       { dispatches: body.dispatches, times: body.profile(sizes) },
       ...(head ? [{ dispatches: head.plan.dispatches, times: head.plan.profile(sizes) }, this.#sampler.profile(head.logits)] : []),
     ];
-    return parts.flatMap(({ dispatches, times }) => times.map((t, i) => ({ ...t, grid: dispatches[i].grid })));
+    return parts.flatMap(({ dispatches, times }) =>
+      times.map((t, i) => ({ ...t, grid: dispatches[i].grid, parallel: dispatches[i].parallel })),
+    );
   }
 
   /** As `close`, in pieces with pauses between them: the system takes a millisecond for a few megabytes. */

@@ -74,6 +74,7 @@ export const tilesName = (rows: "T" | "R", tokens?: number): string =>
  */
 export const attention: OpDef<AttentionAttrs> = {
   name: "attention",
+  readsContext: true,
   vectors: (a) => (a.sinks ? [a.sinks] : []),
   shape: ([q], a) => ({ shape: [q.shape[0], a.heads * a.headDim] }),
   cost: ([q], a, sizes) => {
