@@ -146,6 +146,8 @@ export const linearPrefill = kernel(
         }
       }
       for (let tile = al.programId(1); tile * MR < t; tile += al.numPrograms(1)) {
+        for (const v of al.unroll(NV))
+          for (let row = tile * MR; row < tile * MR + MR; row++) al.prefetch(y + row * stride + offset + (al.programId(0) * NV + v) * 16);
         for (let first = 0; first < MR; first += SUB) {
           const f: Tile[] = [];
           for (const _ of al.unroll(SUB * NV)) f.push(al.zeros([16]));
