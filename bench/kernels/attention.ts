@@ -1,6 +1,6 @@
 /**
  * Attention over the cache by how keys and values are stored: bun bench/kernels/attention.ts [CONTEXT] [--threads=1] [--sequences=1]
- * 8 KV heads of 128, 2 query heads to each. One token of each sequence, which has a cache of its own, after CONTEXT tokens (default 4096) as GB/s
+ * 8 KV heads of 128, 2 query heads to each (--head, --group). One token of each sequence, which has a cache of its own, after CONTEXT tokens (default 4096) as GB/s
  * of the cache's bytes beside plain reads, over so many layers that no cache level holds them; and the last step of a prompt of CONTEXT tokens as
  * GFLOP/s (products that the mask leaves) beside what multiply-adds reach on registers. Limits are measured in the same run. Times are the fastest
  * of many, since other work on the machine only slows down. --only=PHASE,TYPE leaves the rest out.
@@ -25,7 +25,7 @@ const only =
     .split(",") ?? [];
 /** Tokens of a step of a prompt, and bytes that no cache holds. */
 const [STEP, COLD] = [256, 256 << 20];
-const [D, G, KVH] = [128, 2, 8];
+const [D, G, KVH] = [option("head", 128), option("group", 2), 8];
 const device = createCpuDevice({ threads });
 const kernels = kernelsFor(device.properties);
 
