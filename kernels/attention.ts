@@ -201,8 +201,10 @@ const attention = (name: string, type: typeof f16 | typeof f32 | typeof i8) => {
                   }
                   let top = al.load(marks + row);
                   const sum = sums + row * LANES + al.arange(LANES);
-                  if (al.any(s > top + REACH)) {
-                    const now = al.max(s);
+                  let peak = al.slice(s, 0, 0, LANES);
+                  for (const i of al.unroll(LANES, BT, LANES)) peak = al.max(peak, al.slice(s, 0, i, LANES));
+                  if (al.any(peak > top + REACH)) {
+                    const now = al.max(peak);
                     const shrink = power(top - now);
                     al.store(marks + row, now);
                     al.store(sum, al.load(sum) * shrink);
