@@ -106,9 +106,7 @@ async function buildOne(path: string, target: string, compiler: readonly string[
         symbols.push(name);
         return emitFunction(i.kernel.specialize(i.constexprs), isa, name);
       });
-      // The fallback level is for machines of 2012: it must be there, not be the best, and would take half the build at -O3.
-      const level = isa.name === "baseline" ? ["-O1"] : [];
-      const flags = [...COMMON_FLAGS, ...level, ...isaFlags(compiler, isa)];
+      const flags = [...COMMON_FLAGS, ...isaFlags(compiler, isa)];
       const program = functions.join("\n");
       jobs.push({
         ...job([prelude(isa), program].join("\n"), flags),

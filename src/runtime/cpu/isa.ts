@@ -24,6 +24,8 @@ const X86_64_V3 = ["-mavx2", "-mfma", "-mf16c", "-mbmi", "-mbmi2", "-mpopcnt", "
 /** Widened int8 dots spill heavily when GCC substitutes single uses into later expressions: 113 stack references in a loop, 0 without. */
 const NO_SUBSTITUTION = ["-fno-tree-ter", "-fno-tree-reassoc"];
 const AVX512 = [...X86_64_V3, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mprefer-vector-width=512"];
+/** The last resorts, for machines of 2012, must be there, not be the best, and take twice as long to compile at -O3. */
+const FALLBACK = ["-O1"];
 
 /** Best first: the first entry that a machine can run is used. */
 export const ISAS: readonly Isa[] = [
@@ -59,8 +61,8 @@ export const ISAS: readonly Isa[] = [
     suffix: "neondot",
     features: 16,
   },
-  { name: "baseline", width: 4, registers: 16, arch: "any", flags: [], suffix: "base", features: 0 },
-  { name: "scalar", width: 1, registers: 16, arch: "any", flags: [], suffix: "scalar", features: 0 },
+  { name: "baseline", width: 4, registers: 16, arch: "any", flags: FALLBACK, suffix: "base", features: 0 },
+  { name: "scalar", width: 1, registers: 16, arch: "any", flags: FALLBACK, suffix: "scalar", features: 0 },
 ];
 
 /** Flags for every instruction set; each has its reason in the engineering notes of this folder's README. */
