@@ -334,7 +334,9 @@ run_tests() {
   setup_tests
   find_bun
   install_dependencies
-  setup_tools
+  # Unpacking waits for the disk, and only tests need the tools.
+  setup_tools &
+  tools_come=$!
   passed=0
   failed=0
   broken=
@@ -345,6 +347,7 @@ run_tests() {
   step lint "$BUN" x oxlint
   step format "$BUN" fmt --check .
   step build "$BUN" build.ts
+  wait "$tools_come"
   step tests "$BUN" test --timeout 120000 --parallel=2 --reporter=junit --reporter-outfile="$report"
   count_tests "$report"
   step smoke smoke
