@@ -34,9 +34,12 @@ export function packFingerprint(type: TensorType): string {
   return isQuantised(type) ? packKernels[type].fingerprint(packConstexprs(type)) : "";
 }
 
+/** Up to so many tokens tiles of decoding are the quicker ones: what the kernel for prompts does for a block of weights takes more to pay off. */
+const FEW_TILES = 64;
+
 /** Tokens per tile (MR) in plans of at most `maxTokens` tokens. */
 export function tokenTile(maxTokens: number): number {
-  return DECODE_TILES.find((tile) => maxTokens <= tile) ?? PREFILL_TILE;
+  return DECODE_TILES.find((tile) => maxTokens <= tile) ?? (maxTokens <= FEW_TILES ? DECODE_TILES[DECODE_TILES.length - 1] : PREFILL_TILE);
 }
 
 /** Bytes of the quantised form of [maxTokens, k] activations. */
