@@ -27,6 +27,8 @@ export const attentionCombine = kernel(
     const tops = al.load(from + s);
     const top = al.max(tops);
     const total = al.sum(al.load(from + s + BM) * al.exp(tops - top));
+    // By its reciprocal, as ./attention.ts does without pieces: where one piece holds all keys, not a bit differs.
+    const share = 1 / total;
     const to = al.load(tiles + tile * 4) * (KVH * G * D) + head * D;
     for (let c = 0; c < D; c += DP) {
       const d = c + al.arange(DP);
@@ -36,7 +38,7 @@ export const attentionCombine = kernel(
         const own = al.load(part + BM * D + row);
         if (al.load(part + BM * D + BM + row) > 0) sums = al.fma(al.load(part + row * D + d, { mask: d < D }), al.exp(own - top), sums);
       }
-      al.store(y + to + d, sums / total, { mask: d < D });
+      al.store(y + to + d, sums * share, { mask: d < D });
     }
   },
   { distinct: true },
