@@ -48,7 +48,7 @@ cache to DEPTH is timed too, once, as a prefill of that length.`,
       description: "Sequences that decode at the same time",
     },
     reps: { type: "integer", alias: "r", hint: "count", min: 1, max: 1000, default: 5, description: "Repetitions of each test" },
-    batch: { type: "integer", alias: "b", hint: "tokens", min: 1, default: 256, description: "Most tokens in one step of prefill" },
+    batch: { type: "integer", alias: "b", hint: "tokens", min: 1, default: 512, description: "Most tokens in one step of prefill" },
     precision: {
       type: "enum",
       options: ["fast", "exact"],
