@@ -34,17 +34,22 @@ export function packFingerprint(type: TensorType): string {
   return isQuantised(type) ? packKernels[type].fingerprint(packConstexprs(type)) : "";
 }
 
-/** Up to so many tokens tiles of decoding are the quicker ones: what the kernel for prompts does for a block of weights takes more to pay off. */
-const FEW_TILES = 64;
+/**
+ * Most tokens of a plan that go through the tiles of decoding: a prompt's kernel prepares blocks of weights, which so few do not pay for. Without an
+ * instruction for byte dots decoding's tiles are the slower ones from half as many on.
+ */
+const fewTokens = (isa: IsaName): number => (isa.endsWith("vnni") || isa === "neon-dotprod" ? 64 : 32);
 
 /** Tokens per tile (MR) in plans of at most `maxTokens` tokens. */
-export function tokenTile(maxTokens: number): number {
-  return DECODE_TILES.find((tile) => maxTokens <= tile) ?? (maxTokens <= FEW_TILES ? DECODE_TILES[DECODE_TILES.length - 1] : PREFILL_TILE);
+export function tokenTile(isa: IsaName, maxTokens: number): number {
+  return (
+    DECODE_TILES.find((tile) => maxTokens <= tile) ?? (maxTokens <= fewTokens(isa) ? DECODE_TILES[DECODE_TILES.length - 1] : PREFILL_TILE)
+  );
 }
 
 /** Bytes of the quantised form of [maxTokens, k] activations. */
-export function quantizedActivationBytes(maxTokens: number, k: number): number {
-  const tile = tokenTile(maxTokens);
+export function quantizedActivationBytes(isa: IsaName, maxTokens: number, k: number): number {
+  const tile = tokenTile(isa, maxTokens);
   return Math.ceil(maxTokens / tile) * tile * Math.ceil(k / 32) * RECORD * 4;
 }
 
@@ -53,10 +58,10 @@ export const tileCount = (ctx: StepContext, o: { T: Slot | number; rows: string 
   typeof o.T === "number" ? Math.ceil(o.T / tile) : ctx.slot(`${o.rows}/${tile}`, (s) => Math.ceil(s[o.rows] / tile));
 
 /** Quantises x [T, k], or what a source makes of it, for packed weights. */
-export function quantizeDispatches(ctx: StepContext, o: QuantizeOptions): Dispatch[] {
+export function quantizeDispatches(isa: IsaName, ctx: StepContext, o: QuantizeOptions): Dispatch[] {
   const blocks = o.k / 32;
   const { source } = o;
-  const tile = tokenTile(o.maxT);
+  const tile = tokenTile(isa, o.maxT);
   const tiles = tileCount(ctx, o, tile);
   // A single tile is split over its columns, but not so that threads would spend longer meeting than working.
   const splits = o.maxT <= tile ? Math.max(1, Math.min(8, (blocks * tile) >> 7)) : 1;
@@ -102,7 +107,7 @@ export function linearDispatches(isa: IsaName, ctx: KernelContext, o: LinearOpti
   }
   const type = quantised(o);
   if (!o.xq) throw new AlloyError("internal", `linear: a packed ${type} weight needs quantised activations`);
-  const tile = tokenTile(o.maxT);
+  const tile = tokenTile(isa, o.maxT);
   const many = prefillConstexprs(type, isa);
   const [program, NV] =
     tile === PREFILL_TILE ? [ctx.program(linearPrefill, many), many.NV] : [ctx.program(linear, linearConstexprs(type, tile, isa)), 1];

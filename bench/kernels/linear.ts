@@ -17,6 +17,7 @@ import { linearDispatches, packDispatches, packedLayout, quantizeDispatches, qua
 const args = process.argv.slice(2);
 const threads = args.find((a) => a.startsWith("--threads="))?.slice("--threads=".length);
 const device = createCpuDevice({ threads: threads === undefined ? undefined : Number(threads) });
+const isa = device.properties.isa as IsaName;
 const ctx = {
   program: (k: Parameters<typeof compileProgram>[1], c: Parameters<typeof compileProgram>[2]) => compileProgram(device, k, c),
   slot: (): never => {
@@ -72,14 +73,14 @@ function multiply(type: TensorType, w: DeviceBuffer, n: number, k: number, t: nu
   const x = device.allocate(t * k * 4);
   new Float32Array(x.view().buffer, x.view().byteOffset, t * k).forEach((_, i, a) => (a[i] = Math.sin(i)));
   const y = device.allocate(t * n * 4);
-  const xq = device.allocate(quantizedActivationBytes(t, k));
+  const xq = device.allocate(quantizedActivationBytes(isa, t, k));
   const plan = device.plan(
-    quantizeDispatches(ctx, { x, xq, T: t, maxT: t, k, span: isQuantised(type) ? activationSpan(type) : 32, rows: "T" }),
+    quantizeDispatches(isa, ctx, { x, xq, T: t, maxT: t, k, span: isQuantised(type) ? activationSpan(type) : 32, rows: "T" }),
     0,
   );
   plan.run();
   plan.free();
-  return linearDispatches(device.properties.isa as IsaName, ctx, {
+  return linearDispatches(isa, ctx, {
     type,
     n,
     k,
