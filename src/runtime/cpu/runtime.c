@@ -48,6 +48,7 @@ extern void free(void *);
 #endif
 #if defined(__linux__)
 #include <linux/futex.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #elif defined(__APPLE__)
 #include <sys/sysctl.h>
@@ -434,10 +435,19 @@ int alloy_cpu_features(void) {
   return f;
 }
 
-/* Zeroed memory at a multiple of 128 bytes; large blocks cost pages only when touched. Null when there is none. */
+/*
+ * Zeroed memory at a multiple of 128 bytes; large blocks cost pages only when touched. Null when there is none. Large blocks ask for large pages, where Linux
+ * leaves that to programs: attention reads a cache in runs of 16 KiB, and finding small pages is a fifth of its time.
+ */
 void *alloy_alloc(uint64_t bytes) {
   char *raw = calloc(1, bytes + 256);
   if (!raw) return 0;
+#if defined(__linux__) && !defined(__TINYC__)
+  if (bytes >= (4u << 20)) {
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), from = ((uint64_t)raw + page - 1) & ~(page - 1);
+    madvise((void *)from, (uint64_t)raw + bytes - from, MADV_HUGEPAGE);
+  }
+#endif
   char *p = raw + 128 + (128 - ((uint64_t)raw & 127));
   ((void **)p)[-1] = raw;
   return p;
